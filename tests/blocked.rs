@@ -70,52 +70,15 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
     }
 }
 
-fn set(server: &RedisServer, name: &str, value: &str) {
-    let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut server.connection()).unwrap();
-}
-
-fn replicate(server: &RedisServer, host: &str, port: &str) {
-    let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut server.connection()).unwrap();
-}
-
 /// Blocks or unblocks a server.
 fn switch(server: &RedisServer, by: Block, blocked: bool) {
-    match (by, blocked) {
-        (Block::Memory, true) => set(server, "maxmemory", "1"),
-        (Block::Memory, false) => set(server, "maxmemory", "0"),
-        (Block::MissingReplicas, true) => set(server, "min-replicas-to-write", "1"),
-        (Block::MissingReplicas, false) => set(server, "min-replicas-to-write", "0"),
-        // Nothing listens on port 1, so that the server keeps its data.
-        (Block::Replica, true) => replicate(server, "127.0.0.1", "1"),
-        (Block::Replica, false) => replicate(server, "no", "one"),
-        (Block::Disk, blocked) => {
-            // A folder is in the place of the file of the snapshot.
-            let file = server.folder().join("dump.rdb");
-            if blocked {
-                set(server, "save", "3600 1");
-                let _ = std::fs::remove_file(&file);
-                std::fs::create_dir_all(file.join("x")).unwrap();
-            } else {
-                std::fs::remove_dir_all(&file).unwrap();
-            }
-            snapshot(server, if blocked { "err" } else { "ok" });
-        }
-        (other, _) => panic!("no way to block a server by {other:?}"),
-    }
-}
-
-/// Makes a snapshot, which ends with this status.
-fn snapshot(server: &RedisServer, status: &str) {
-    let mut raw = server.connection();
-    let _: redis::Value = redis::cmd("BGSAVE").query(&mut raw).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let info: String = redis::cmd("INFO").arg("persistence").query(&mut raw).unwrap();
-        if info.contains(&format!("rdb_last_bgsave_status:{status}")) && info.contains("rdb_bgsave_in_progress:0") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no snapshot: {info}");
-        std::thread::sleep(Duration::from_millis(2));
+    let number = if blocked { "1" } else { "0" };
+    match by {
+        Block::Memory => server.set("maxmemory", number),
+        Block::MissingReplicas => server.set("min-replicas-to-write", number),
+        Block::Replica => server.demote(blocked),
+        Block::Disk => server.break_disk(blocked),
+        other => panic!("no way to block a server by {other:?}"),
     }
 }
 
@@ -147,7 +110,7 @@ async fn produce(
     (refused, stored, longest)
 }
 
-/// Goal: a block is told once, with its cause; nothing is lost or repeated; producers hear of it within a second. Method: a thousand handlers run, a client and a runtime
+/// Goal: a block is reported once, with its cause; nothing is lost or repeated; producers hear of it within a second. Method: a thousand handlers run, a client and a runtime
 /// enqueue, and the server is blocked in each way in turn. In a full server what runs is settled while it is blocked, in the others afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocked_server_is_reported_once_and_loses_and_repeats_nothing() {
@@ -211,11 +174,11 @@ async fn a_blocked_server_is_reported_once_and_loses_and_repeats_nothing() {
         assert_eq!(repeated, 0, "{by:?}");
         let kinds = all(&mut events);
         let count = |wanted: fn(&EventKind) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
-        let told = (
+        let reported = (
             count(|kind| matches!(kind, EventKind::StoreBlocked { .. })),
             count(|kind| matches!(kind, EventKind::StoreUnblocked { .. })),
         );
-        assert_eq!(told, (1, 1), "{by:?}: {kinds:?}");
+        assert_eq!(reported, (1, 1), "{by:?}: {kinds:?}");
         let logged = lines.0.lock().unwrap().clone();
         println!(
             "{by:?} for {blocked_for:?}: {} lines logged, {refused} enqueues refused, {stored} stored",

@@ -26,14 +26,10 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        match self.resend_until_ended(WhenBlocked::SendAgain, operation, call).await {
-            Ok(reply) => Some(Ok(reply)),
-            Err(CallError::Refused(error)) => Some(Err(error)),
-            Err(_) => None,
-        }
+        self.resend_until_ended(WhenBlocked::SendAgain, operation, call).await
     }
 
-    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call as [`WhenBlocked::Tell`] says; the call was then not applied.
+    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call as [`WhenBlocked::ReturnError`] says; the call was then not applied.
     pub(crate) async fn until_known_or_blocked<'a, T>(
         &'a self,
         operation: &'static str,
@@ -41,11 +37,7 @@ impl StoreCalls {
     ) -> Option<Result<T, StoreError>> {
         let mut slot = self.slots.take().await;
         let id = slot.next_call();
-        match self.resend_until_ended(WhenBlocked::Tell, operation, |store| call(store, id)).await {
-            Ok(reply) => Some(Ok(reply)),
-            Err(CallError::Refused(error) | CallError::Blocked(error)) => Some(Err(error)),
-            Err(_) => None,
-        }
+        self.resend_until_ended(WhenBlocked::ReturnError, operation, |store| call(store, id)).await
     }
 
     async fn resend_until_ended<'a, T>(
@@ -53,9 +45,14 @@ impl StoreCalls {
         when_blocked: WhenBlocked,
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Result<T, CallError> {
+    ) -> Option<Result<T, StoreError>> {
         let send = || async { Some(self.once(operation, &call).await) };
-        resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await
+        match resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await {
+            Ok(reply) => Some(Ok(reply)),
+            Err(CallError::Refused(error)) => Some(Err(error)),
+            Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError => Some(Err(error)),
+            Err(_) => None,
+        }
     }
 
     /// Runs calls of an actor that lives on the tokio runtime of the handlers. A connection belongs to the runtime of the call that opens it, so it must not be opened

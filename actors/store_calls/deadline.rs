@@ -81,7 +81,7 @@ impl StoreCalls {
         Fut: Future<Output = Result<T, StoreError>>,
     {
         let send = || self.answer_by(deadline, call());
-        resend(WhenBlocked::Tell, send, |least| self.pause(least), sleep_until(deadline)).await
+        resend(WhenBlocked::ReturnError, send, |least| self.pause(least), sleep_until(deadline)).await
     }
 
     /// The answer to one sending, or `None` if there is none by the deadline. A missed deadline is not taken as an outage: the caller's timeout may be very

@@ -138,14 +138,14 @@ impl Health {
             return self.answered();
         }
         self.change(|state, last| {
-            let (since, told) = match state {
+            let (since, end_of_outage) = match state {
                 StoreState::Blocked { by: known, reported: true, .. } if *known == by => return None,
                 StoreState::Blocked { since, .. } => (*since, None),
                 StoreState::Unreachable { since } => (Instant::now(), Some(reachable(*since))),
                 StoreState::Up => (Instant::now(), None),
             };
             let due = last.is_none_or(|(known, at)| known != by || at.elapsed() >= REFUSED_REPORT_INTERVAL);
-            let mut events: Vec<EventKind> = told.into_iter().collect();
+            let mut events: Vec<EventKind> = end_of_outage.into_iter().collect();
             if due {
                 *last = Some((by, Instant::now()));
                 events.push(EventKind::StoreBlocked { reason: BlockedStore::new(by, said).to_string() });

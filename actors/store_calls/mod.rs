@@ -75,9 +75,9 @@ impl StoreCalls {
 enum WhenBlocked {
     /// It sends the call again.
     SendAgain,
-    /// It is told. But the call is sent again if the block is [transient](retraced_jobs::store::Block::is_transient), or if an earlier sending had no answer: that one may
-    /// have been applied.
-    Tell,
+    /// It gets the error. But the call is sent again if the block is [transient](retraced_jobs::store::Block::is_transient), or if an earlier sending had no answer: that
+    /// one may have been applied.
+    ReturnError,
 }
 
 /// Calls `send` again and again, with a `pause` between. Ends when the call is answered or refused, when `send` returns `None` because its time is over, or when
@@ -98,7 +98,7 @@ where
         match send().await {
             Some(Ok(reply)) => return Ok(reply),
             Some(Err(error @ StoreError::Blocked { by, .. })) => {
-                if when_blocked == WhenBlocked::Tell && unanswered.is_none() && !by.is_transient() {
+                if when_blocked == WhenBlocked::ReturnError && unanswered.is_none() && !by.is_transient() {
                     return Err(CallError::Blocked(error));
                 }
                 delay = if blocked.is_some() { (delay * 2).min(OUTAGE_WAIT_MAX) } else { RESEND_DELAY };

@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use retraced_jobs::store::{Admin, Block, Store, StoreError};
 use support::redis_harness::{Harness, busy, every_verb};
 use support::redis_server::RedisServer;
@@ -14,28 +12,24 @@ use support::redis_server::RedisServer;
 const ENQUEUE: usize = 0;
 const READS: [usize; 6] = [13, 14, 15, 16, 18, 19];
 
-fn set(harness: &Harness, name: &str, value: &str) {
-    let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut harness.server.connection()).unwrap();
-}
-
 /// Calls every verb while the server is blocked. Those for which `works` is true must succeed and leave the queue consistent. The others must say why they are refused,
 /// and change nothing.
 async fn every_verb_while(
     by: Block,
-    block: impl Fn(&Harness),
-    unblock: impl Fn(&Harness),
+    block: impl Fn(&RedisServer),
+    unblock: impl Fn(&RedisServer),
     works: impl Fn(usize) -> bool,
     binary: &str,
 ) {
     let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
     for verb in 0.. {
         let held = busy(&mut harness).await;
-        block(&harness);
+        block(&harness.server);
         let before = harness.contents();
         let result = every_verb(&mut harness, &held, verb).await;
         let facts = harness.store.probe().await;
         let after = harness.contents();
-        unblock(&harness);
+        unblock(&harness.server);
         let Some(result) = result else { break };
         match result {
             Ok(()) => {
@@ -58,8 +52,8 @@ async fn every_verb_while(
 #[tokio::test]
 async fn a_full_server_refuses_new_jobs_and_nothing_else() {
     for binary in RedisServer::binaries() {
-        let (full, free) =
-            (|harness: &Harness| set(harness, "maxmemory", "1"), |harness: &Harness| set(harness, "maxmemory", "0"));
+        let full = |server: &RedisServer| server.set("maxmemory", "1");
+        let free = |server: &RedisServer| server.set("maxmemory", "0");
         every_verb_while(Block::Memory, full, free, |verb| verb != ENQUEUE, binary).await;
     }
 }
@@ -70,22 +64,17 @@ async fn nothing_is_half_done_while_replicas_are_missing() {
         if !RedisServer::start_binary(binary, &[]).scripts_need_replicas() {
             continue;
         }
-        let missing = |harness: &Harness| set(harness, "min-replicas-to-write", "1");
-        let enough = |harness: &Harness| set(harness, "min-replicas-to-write", "0");
+        let missing = |server: &RedisServer| server.set("min-replicas-to-write", "1");
+        let enough = |server: &RedisServer| server.set("min-replicas-to-write", "0");
         every_verb_while(Block::MissingReplicas, missing, enough, |verb| READS.contains(&verb), binary).await;
     }
 }
 
 #[tokio::test]
 async fn nothing_is_half_done_on_a_server_that_became_a_replica() {
-    let replicate = |harness: &Harness, host: &str, port: &str| {
-        let mut raw = harness.server.connection();
-        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut raw).unwrap();
-    };
     for binary in RedisServer::binaries() {
-        // Nothing listens on port 1, so that the server keeps its data.
-        let demoted = |harness: &Harness| replicate(harness, "127.0.0.1", "1");
-        let promoted = |harness: &Harness| replicate(harness, "no", "one");
+        let (demoted, promoted) =
+            (|server: &RedisServer| server.demote(true), |server: &RedisServer| server.demote(false));
         every_verb_while(Block::Replica, demoted, promoted, |verb| READS.contains(&verb), binary).await;
     }
 }
@@ -93,35 +82,9 @@ async fn nothing_is_half_done_on_a_server_that_became_a_replica() {
 #[tokio::test]
 async fn nothing_is_half_done_while_the_server_cannot_write_to_its_disk() {
     for binary in RedisServer::binaries() {
-        // A folder is in the place of the file of the snapshot.
-        let file = |harness: &Harness| harness.server.folder().join("dump.rdb");
-        let broken = |harness: &Harness| {
-            set(harness, "save", "3600 1");
-            let _ = std::fs::remove_file(file(harness));
-            std::fs::create_dir_all(file(harness).join("x")).unwrap();
-            snapshot(harness, "err");
-        };
-        let mended = |harness: &Harness| {
-            std::fs::remove_dir_all(file(harness)).unwrap();
-            snapshot(harness, "ok");
-            set(harness, "save", "");
-        };
+        let broken = |server: &RedisServer| server.break_disk(true);
+        let mended = |server: &RedisServer| server.break_disk(false);
         every_verb_while(Block::Disk, broken, mended, |verb| READS.contains(&verb), binary).await;
-    }
-}
-
-/// Makes a snapshot, which ends with this status.
-fn snapshot(harness: &Harness, status: &str) {
-    let mut raw = harness.server.connection();
-    let _: redis::Value = redis::cmd("BGSAVE").query(&mut raw).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let info: String = redis::cmd("INFO").arg("persistence").query(&mut raw).unwrap();
-        if info.contains(&format!("rdb_last_bgsave_status:{status}")) && info.contains("rdb_bgsave_in_progress:0") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no snapshot: {info}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -129,13 +92,13 @@ fn snapshot(harness: &Harness, status: &str) {
 #[tokio::test]
 async fn a_server_that_must_not_be_used_still_says_whether_it_takes_writes() {
     let harness = Harness::new().await;
-    set(&harness, "maxmemory-policy", "allkeys-lru");
+    harness.server.set("maxmemory-policy", "allkeys-lru");
     let facts = harness.store.probe().await.unwrap();
     assert!(facts.unusable.as_ref().is_some_and(|reason| reason.contains("allkeys-lru")), "{facts:?}");
     assert_eq!(facts.blocked, None);
     assert!(matches!(facts.usable(), Err(StoreError::Refused { .. })));
-    set(&harness, "maxmemory-policy", "noeviction");
-    set(&harness, "maxmemory", "1");
+    harness.server.set("maxmemory-policy", "noeviction");
+    harness.server.set("maxmemory", "1");
     let facts = harness.store.probe().await.unwrap().usable().unwrap();
     assert!(
         facts

@@ -9,7 +9,7 @@ use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobState, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{Admin, Ledger, Store, StoreError, Transitions, WorkerRow};
-use support::redis_harness::{Harness, busy, every_verb, id, new, request};
+use support::redis_harness::{Harness, KEYS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
 /// Every command that a script calls.
@@ -119,24 +119,8 @@ async fn no_verb_is_half_done_whichever_command_is_denied() {
 #[tokio::test]
 async fn no_verb_is_half_done_whichever_key_is_denied() {
     let mut harness = Harness::new().await;
-    let keys = [
-        "job",
-        "pending",
-        "lease",
-        "grant",
-        "retry",
-        "history",
-        "delayed",
-        "completed",
-        "dead",
-        "poisoned",
-        "cancelled",
-        "stats",
-        "replay",
-        "awaited",
-    ];
-    for denied in keys {
-        let others = keys.iter().filter(|key| **key != denied).map(|key| format!("~retraced:{{q}}:{key}"));
+    for denied in KEYS {
+        let others = KEYS.iter().filter(|key| **key != denied).map(|key| format!("~retraced:{{q}}:{key}"));
         let patterns: Vec<String> = others.chain(["~retraced:rights".to_owned()]).collect();
         let rights = format!("{} &* +@all", patterns.join(" "));
         let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("give ")).await;

@@ -117,7 +117,7 @@ impl Endpoint {
 
     /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        // Told apart by what the server said, and shown without secrets: a short password could be a part of any word.
+        // Distinguished by what the server said, and shown without secrets: a short password could be a part of any word.
         let raw = said(error);
         let text = self.without_secrets(raw.clone());
         let address = &self.address;
@@ -381,12 +381,12 @@ impl Link {
         let rights = match Rights::read(&mut connection).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
-                let (told, replace) = self.endpoint.translate(operation, &error);
+                let (error, replace) = self.endpoint.translate(operation, &error);
                 if !replace {
                     current.rights_outdated = true;
                     current.connection = Some(Open { connection, answers, rights: Arc::default() });
                 }
-                return Err(told);
+                return Err(error);
             }
         };
         let open = Open { connection, answers, rights };

@@ -7,17 +7,18 @@ use super::rights;
 /// A script: the texts of the library files it needs (`lua/lib/`), then that of its own Lua file.
 pub(super) struct LuaScript {
     source: &'static str,
-    facts: OnceLock<Facts>,
+    derived: OnceLock<Derived>,
 }
 
-struct Facts {
+/// What follows from the source.
+struct Derived {
     hash: String,
     needs: Vec<&'static str>,
 }
 
 impl LuaScript {
     pub(super) const fn new(source: &'static str) -> LuaScript {
-        LuaScript { source, facts: OnceLock::new() }
+        LuaScript { source, derived: OnceLock::new() }
     }
 
     pub(super) fn source(&self) -> &'static str {
@@ -26,16 +27,16 @@ impl LuaScript {
 
     /// The name under which a server knows the script that it has run before.
     pub(super) fn hash(&self) -> &str {
-        &self.facts().hash
+        &self.derived().hash
     }
 
     /// The commands without which the script must not run.
     pub(super) fn needs(&self) -> &[&'static str] {
-        &self.facts().needs
+        &self.derived().needs
     }
 
-    fn facts(&self) -> &Facts {
-        self.facts.get_or_init(|| Facts {
+    fn derived(&self) -> &Derived {
+        self.derived.get_or_init(|| Derived {
             hash: redis::Script::new(self.source).get_hash().to_owned(),
             needs: rights::needs(self.source),
         })

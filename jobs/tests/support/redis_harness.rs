@@ -16,6 +16,24 @@ use super::redis_server::RedisServer;
 
 pub const LEASE: Duration = Duration::from_secs(30);
 
+/// The names of the keys of a queue.
+pub const KEYS: [&str; 14] = [
+    "job",
+    "pending",
+    "lease",
+    "grant",
+    "retry",
+    "history",
+    "delayed",
+    "completed",
+    "dead",
+    "poisoned",
+    "cancelled",
+    "stats",
+    "replay",
+    "awaited",
+];
+
 /// A server, a store on it, and one replay slot to call through.
 pub struct Harness {
     pub server: RedisServer,

@@ -56,11 +56,6 @@ impl RedisServer {
         self.folder.path().join("s")
     }
 
-    /// The folder of the server's files.
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
     /// A connection beside the store, for tests that edit keys.
     pub fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
@@ -72,6 +67,45 @@ impl RedisServer {
         let major =
             info.lines().find_map(|line| line.strip_prefix("redis_version:")?.split('.').next()?.parse::<u32>().ok());
         major.unwrap() >= 7
+    }
+
+    /// Sets an option of the running server.
+    pub fn set(&self, option: &str, value: &str) {
+        let _: () = redis::cmd("CONFIG").arg("SET").arg(option).arg(value).query(&mut self.connection()).unwrap();
+    }
+
+    /// Makes it a replica, or a primary again. Nothing listens at the address of its primary, so that it keeps its data.
+    pub fn demote(&self, replica: bool) {
+        let (host, port) = if replica { ("127.0.0.1", "1") } else { ("no", "one") };
+        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut self.connection()).unwrap();
+    }
+
+    /// Makes its snapshots fail, after which it takes no writes, or succeed again.
+    pub fn break_disk(&self, broken: bool) {
+        // A folder is in the place of the file.
+        let file = self.folder.path().join("dump.rdb");
+        if broken {
+            self.set("save", "3600 1");
+            let _ = std::fs::remove_file(&file);
+            std::fs::create_dir_all(file.join("x")).unwrap();
+        } else {
+            std::fs::remove_dir_all(&file).unwrap();
+        }
+        let mut raw = self.connection();
+        let _: redis::Value = redis::cmd("BGSAVE").query(&mut raw).unwrap();
+        let status = format!("rdb_last_bgsave_status:{}", if broken { "err" } else { "ok" });
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let info: String = redis::cmd("INFO").arg("persistence").query(&mut raw).unwrap();
+            if info.contains(&status) && info.contains("rdb_bgsave_in_progress:0") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "no snapshot: {info}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !broken {
+            self.set("save", "");
+        }
     }
 
     /// Freezes the server: it accepts connections but answers nothing until [`thaw`](Self::thaw).
