@@ -1,5 +1,7 @@
 //! Graceful shutdown of a tree.
 
+use std::process::{ExitCode, Termination};
+
 use retraced_actors::{Ending, ShutdownReport};
 use retraced_jobs::context::Stop;
 use retraced_jobs::enqueue::EnqueueError;
@@ -244,4 +246,14 @@ async fn a_tree_keeps_running_when_its_handle_is_dropped() {
     assert_eq!(queue.name(), &harness.queue);
     harness.until_state(&id, JobState::Completed).await;
     harness.close().await;
+}
+
+/// Goal: a program whose `main` returns the report tells its caller by the exit code that outcomes may be lost.
+#[test]
+fn a_process_that_leaves_outcomes_unconfirmed_ends_with_1() {
+    let mut report = ShutdownReport::default();
+    (report.running, report.killed) = (2, 1);
+    assert_eq!(report.report(), ExitCode::SUCCESS, "killed jobs were released, nothing is lost");
+    report.unsettled = 1;
+    assert_eq!(report.report(), ExitCode::FAILURE);
 }

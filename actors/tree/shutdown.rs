@@ -3,6 +3,8 @@
 //!
 //! The order is kept by this one procedure and not by `post_stop`, which ractor skips when a parent ends.
 
+use std::io::{self, Write as _};
+use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use crate::services::ledger;
 /// (report.running, report.killed) = (3, 1);
 /// assert_eq!(report.running - report.killed, 2, "handlers that ended by themselves");
 /// ```
+///
+/// `main` may return it, as in `Ok(runtime.shutdown().await?)`. The process then exits with 0, or with 1 and a line on standard error if outcomes are [`unsettled`](Self::unsettled).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -31,6 +35,21 @@ pub struct ShutdownReport {
     /// Outcomes the store did not confirm in time. Those jobs run again when their leases expire, unless the store applied the settlement and only
     /// the answer was lost.
     pub unsettled: usize,
+}
+
+impl Termination for ShutdownReport {
+    fn report(self) -> ExitCode {
+        if self.unsettled == 0 {
+            return ExitCode::SUCCESS;
+        }
+        // Nothing is left to be done about a standard error that cannot be written.
+        let _ = writeln!(
+            io::stderr(),
+            "the store did not confirm in time how {} of the jobs ended; those that it did not learn of run again when their leases expire",
+            self.unsettled
+        );
+        ExitCode::FAILURE
+    }
 }
 
 /// Ends all work, in at most `grace` + [`SHUTDOWN_SETTLE_TIMEOUT`].

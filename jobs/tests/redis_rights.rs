@@ -124,7 +124,9 @@ async fn no_verb_is_half_done_whichever_key_is_denied() {
         let patterns: Vec<String> = others.chain(["~retraced:rights".to_owned()]).collect();
         let rights = format!("{} &* +@all", patterns.join(" "));
         let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("give ")).await;
-        assert_eq!((called, refused), (21, 21), "every script declares all keys of its queue: {denied}");
+        // A script declares all keys of its queue, but enqueue only those it uses.
+        let unused_by_enqueue = ["grant", "retry", "history", "awaited"].contains(&denied);
+        assert_eq!((called, refused), (21, 21 - usize::from(unused_by_enqueue)), "{denied}");
     }
 }
 

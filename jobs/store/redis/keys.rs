@@ -20,9 +20,6 @@ const NAMES: [(&str, &str); 14] = [
     ("job", "hash"),
     ("pending", "list"),
     ("lease", "zset"),
-    ("grant", "hash"),
-    ("retry", "hash"),
-    ("history", "hash"),
     ("delayed", "zset"),
     ("completed", "zset"),
     ("dead", "zset"),
@@ -30,8 +27,19 @@ const NAMES: [(&str, &str); 14] = [
     ("cancelled", "zset"),
     ("stats", "hash"),
     ("replay", "hash"),
+    ("grant", "hash"),
+    ("retry", "hash"),
+    ("history", "hash"),
     ("awaited", "zset"),
 ];
+
+/// How many keys, from the first on, `enqueue.lua` uses. Each key that is passed costs the server's time.
+const ENQUEUE_KEYS: usize = 10;
+
+/// The number of this key in KEYS, which counts from 1; 0 if there is none.
+pub(super) fn number_of(name: &str) -> usize {
+    NAMES.iter().position(|(other, _)| *other == name).map_or(0, |index| index + 1)
+}
 
 /// The keys of one queue. They share the hash tag `{queue}`: in a Redis cluster, all keys of a script must be on one node.
 #[derive(Debug)]
@@ -49,6 +57,11 @@ impl QueueKeys {
     /// All keys, in the order of KEYS.
     pub(super) fn all(&self) -> &[String] {
         &self.names
+    }
+
+    /// The keys that `enqueue.lua` uses, in the order of KEYS.
+    pub(super) fn for_enqueue(&self) -> &[String] {
+        &self.names[..ENQUEUE_KEYS]
     }
 
     /// All keys with the type each must have.

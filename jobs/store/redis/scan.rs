@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::RedisStore;
-use super::keys::QueueKeys;
+use super::keys::{QueueKeys, number_of};
 use super::scripts::{self, LastDrawn};
 use crate::events::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 use crate::job::JobId;
@@ -20,9 +20,9 @@ use crate::limits::redis::{
 };
 use crate::store::StoreError;
 
-/// The keys that are compared with `job`, by their numbers in `lua/lib/queue.lua`: lease, grant, the other containers, retry, history.
-const COMPARED_KEYS: [usize; 9] = [3, 4, 7, 8, 9, 10, 11, 5, 6];
-const HISTORY: usize = 6;
+/// The keys that are compared with `job`, in this order.
+const COMPARED_KEYS: [&str; 9] =
+    ["lease", "grant", "delayed", "completed", "dead", "poisoned", "cancelled", "retry", "history"];
 
 /// How many entries or jobs the next slice scans.
 struct SliceSize(usize);
@@ -67,13 +67,14 @@ impl<'a> Scan<'a> {
         Ok(self.found.into_values().collect())
     }
 
-    async fn scan_key(&mut self, key: usize) -> Result<(), StoreError> {
-        let count = if key == HISTORY { SCAN_ATTEMPTS_MAX } else { SCAN_SLICE_MAX };
+    async fn scan_key(&mut self, key: &str) -> Result<(), StoreError> {
+        let count = if key == "history" { SCAN_ATTEMPTS_MAX } else { SCAN_SLICE_MAX };
         let mut cursor = 0;
         loop {
             let begun = Instant::now();
             let slice =
-                scripts::scan_containers(&self.store.0.general, self.keys, key, cursor, count, self.repair).await?;
+                scripts::scan_containers(&self.store.0.general, self.keys, number_of(key), cursor, count, self.repair)
+                    .await?;
             for (kind, ids) in [
                 (FindingKind::EntryWithoutJob, &slice.to_delete),
                 (FindingKind::GrantWithoutLease, &slice.restored),

@@ -38,6 +38,7 @@ lua!(ENQUEUE, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/delay.lua
 lua!(
     CLAIM,
     "lib/queue.lua",
+    "lib/stats.lua",
     "lib/bodies.lua",
     "lib/write.lua",
     "lib/replay.lua",
@@ -48,6 +49,7 @@ lua!(
 lua!(
     SETTLE,
     "lib/queue.lua",
+    "lib/stats.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/delay.lua",
@@ -60,6 +62,7 @@ lua!(
 lua!(
     SETTLE_AND_CLAIM,
     "lib/queue.lua",
+    "lib/stats.lua",
     "lib/bodies.lua",
     "lib/write.lua",
     "lib/replay.lua",
@@ -72,11 +75,32 @@ lua!(
     "lib/claim.lua",
     "settle_and_claim.lua"
 );
-lua!(PROMOTE, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/push.lua", "promote.lua");
-lua!(RECLAIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/push.lua", "lib/history.lua", "reclaim.lua");
+lua!(
+    PROMOTE,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/push.lua",
+    "promote.lua"
+);
+lua!(
+    RECLAIM,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/push.lua",
+    "lib/history.lua",
+    "reclaim.lua"
+);
 lua!(
     RECONCILE,
     "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/push.lua",
@@ -88,6 +112,8 @@ lua!(RENEW, "lib/queue.lua", "lib/write.lua", "renew.lua");
 lua!(
     REDRIVE,
     "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/push.lua",
@@ -95,10 +121,22 @@ lua!(
     "lib/target.lua",
     "redrive.lua"
 );
-lua!(CANCEL, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/containers.lua", "lib/target.lua", "cancel.lua");
+lua!(
+    CANCEL,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/containers.lua",
+    "lib/target.lua",
+    "cancel.lua"
+);
 lua!(
     DISCARD,
     "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/containers.lua",
@@ -107,34 +145,66 @@ lua!(
     "lib/forget.lua",
     "discard.lua"
 );
-lua!(PAUSE, "lib/queue.lua", "lib/write.lua", "pause.lua");
-lua!(TRIM, "lib/queue.lua", "lib/write.lua", "lib/replay.lua", "lib/history.lua", "lib/forget.lua", "trim.lua");
-lua!(CHECK_COUNTS, "lib/queue.lua", "check_counts.lua");
-lua!(SCAN_CONTAINERS, "lib/queue.lua", "lib/write.lua", "lib/containers.lua", "scan_containers.lua");
+lua!(PAUSE, "lib/queue.lua", "lib/stats.lua", "lib/write.lua", "pause.lua");
+lua!(
+    TRIM,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/replay.lua",
+    "lib/history.lua",
+    "lib/forget.lua",
+    "trim.lua"
+);
+lua!(CHECK_COUNTS, "lib/queue.lua", "lib/stats.lua", "check_counts.lua");
+lua!(
+    SCAN_CONTAINERS,
+    "lib/queue.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/containers.lua",
+    "scan_containers.lua"
+);
 lua!(
     SCAN_PENDING,
     "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
     "lib/bodies.lua",
     "lib/write.lua",
     "lib/live.lua",
     "lib/containers.lua",
     "scan_pending.lua"
 );
-lua!(SCAN_JOBS, "lib/queue.lua", "lib/containers.lua", "scan_jobs.lua");
+lua!(SCAN_JOBS, "lib/queue.lua", "lib/stats.lua", "lib/check_types.lua", "lib/containers.lua", "scan_jobs.lua");
 lua!(
     REPAIR_ORPHANED,
     "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
     "lib/write.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
     "repair_orphaned.lua"
 );
-lua!(SCAN_STALE, "lib/queue.lua", "lib/write.lua", "scan_stale.lua");
-lua!(STATS, "lib/queue.lua", "lib/bodies.lua", "lib/live.lua", "lib/history.lua", "lib/read.lua", "stats.lua");
+lua!(SCAN_STALE, "lib/queue.lua", "lib/stats.lua", "lib/check_types.lua", "lib/write.lua", "scan_stale.lua");
+lua!(
+    STATS,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/bodies.lua",
+    "lib/live.lua",
+    "lib/history.lua",
+    "lib/read.lua",
+    "stats.lua"
+);
 lua!(
     JOBS,
     "lib/queue.lua",
+    "lib/stats.lua",
     "lib/bodies.lua",
     "lib/live.lua",
     "lib/history.lua",
@@ -155,6 +225,7 @@ lua!(
 lua!(
     WATCH_OUTCOME,
     "lib/queue.lua",
+    "lib/stats.lua",
     "lib/live.lua",
     "lib/state.lua",
     "lib/history.lua",
@@ -167,7 +238,7 @@ lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
 
-/// Runs a script with the keys of one queue.
+/// Runs a script with all keys of one queue.
 async fn on_queue(
     operation: &'static str,
     link: &Link,
@@ -175,8 +246,20 @@ async fn on_queue(
     script: &LuaScript,
     arguments: impl Fn(&mut Cmd),
 ) -> Result<Reply, StoreError> {
+    on_keys(operation, link, keys, keys.all(), script, arguments).await
+}
+
+/// Runs a script with these keys of one queue, which are the first ones of all.
+async fn on_keys(
+    operation: &'static str,
+    link: &Link,
+    keys: &QueueKeys,
+    passed: &[String],
+    script: &LuaScript,
+    arguments: impl Fn(&mut Cmd),
+) -> Result<Reply, StoreError> {
     let sent = link.run(operation, script, |command| {
-        command.arg(keys.all().len()).arg(keys.all());
+        command.arg(passed.len()).arg(passed);
         arguments(command);
     });
     match sent.await {

@@ -8,5 +8,5 @@ local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end
 local contained = leases
-for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
+for i = 4, 8 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants }

@@ -7,6 +7,10 @@
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
 local LARGE = 32 * 1024 -- the size of the largest body from which on an empty queue forgets it, so that its claims need not look up sizes
+do
+  local read = call('HMGET', STATS, 'idle_until', 'largest')
+  IDLE_UNTIL, LARGEST = tonumber(read[1]) or 0, largest_of(read[2])
+end
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end

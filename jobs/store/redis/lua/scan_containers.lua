@@ -2,7 +2,7 @@
 -- behind, and repair them when asked.
 -- Guarantee: no job is deleted; a consistent queue is left unchanged, whatever other scripts do between two slices.
 -- KEYS    see lib/queue.lua
--- ARGV    1 number of the key in KEYS, from 3 lease to 11 cancelled, 2 cursor, 3 about how many entries to scan, 4 '1' repair | '0'
+-- ARGV    1 number of the key in KEYS, lease to cancelled or grant to history, 2 cursor, 3 about how many entries to scan, 4 '1' repair | '0'
 -- Reply   {'ok', next cursor ('0': all were scanned), four lists of ids: garbage, restored, to_expire, in_two}
 --         garbage    entries without a job, and damaged grants of jobs in no sorted set
 --         restored   readable grants of jobs in no sorted set
@@ -12,8 +12,8 @@ local RESTORED_LEASE_MS = 300000 -- a live owner renews within this time, if its
 check_all_types()
 
 local key_number, repair = tonumber(ARGV[1]), ARGV[4] == '1'
-local key, index = KEYS[key_number], key_number == 3 and 1 or key_number - 5 -- index in CONTAINERS, if the key is a container
-local hash = key_number >= 4 and key_number <= 6
+local key, index = KEYS[key_number], key_number - 2 -- index in CONTAINERS, if the key is a container
+local hash = key_number > 10
 local scanned = call(hash and 'HSCAN' or 'ZSCAN', key, ARGV[2], 'COUNT', ARGV[3])
 local entries, ids, values, seen, n = {}, {}, {}, {}, 0
 local to_delete, garbage = {}, {}
@@ -22,7 +22,7 @@ for i = 1, #scanned[2], 2 do
   if entry ~= ENCODING_SENTINEL and not seen[entry] then
     seen[entry] = true
     -- A field of `history` is id\0N.
-    local id = key_number == 6 and string.match(entry, '^(.*)%z%d+$') or entry
+    local id = key == HISTORY and string.match(entry, '^(.*)%z%d+$') or entry
     if call('HEXISTS', JOB, id) == 1 then
       n = n + 1
       entries[n], ids[n], values[n] = entry, id, scanned[2][i + 1]

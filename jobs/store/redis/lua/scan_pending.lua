@@ -9,7 +9,7 @@
 local behind, repair = tonumber(ARGV[1]), ARGV[3] == '1'
 local entries_max = tonumber(ARGV[2])
 check_all_types()
--- A counter that is missing will start from the clock (`draw` in lib/queue.lua), so NOW stands for it below.
+-- A counter that is missing will start from the clock (`draw` in lib/write.lua), so NOW stands for it below.
 local drawn = call('HMGET', STATS, 'sequence', 'entry_versions')
 local entries = call('LRANGE', PENDING, -(behind + entries_max), -(behind + 1))
 local n, ids, entry_versions, in_two, retry_states, bytes = #entries, {}, {}, {}, {}, 0

@@ -7,7 +7,7 @@ local repair = ARGV[1] == '1'
 check_all_types() -- also sets leases_kept
 -- Jobs in the containers other than `pending`.
 local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
-for i = 7, 11 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
+for i = 4, 8 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))
 if stale ~= STALE and repair then
   begin_writes()

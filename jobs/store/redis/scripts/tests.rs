@@ -5,6 +5,7 @@ use crate::limits::{HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, OUTCOME_WAIT_MAX,
 use crate::units::millis;
 
 const QUEUE: &str = include_str!("../lua/lib/queue.lua");
+const STATS: &str = include_str!("../lua/lib/stats.lua");
 const REPLAY: &str = include_str!("../lua/lib/replay.lua");
 const HISTORY: &str = include_str!("../lua/lib/history.lua");
 
@@ -21,12 +22,58 @@ fn constant(lua: &str, name: &str) -> Option<u64> {
 fn constants_that_lua_files_repeat_have_the_values_of_limits() {
     for (lua, name, value) in [
         (QUEUE, "HEADER", u64::try_from(HEADER_BYTES).unwrap()),
-        (QUEUE, "OUTCOME_WAIT_MS", millis(OUTCOME_WAIT_MAX)),
+        (STATS, "OUTCOME_WAIT_MS", millis(OUTCOME_WAIT_MAX)),
         (HISTORY, "HISTORY_FIRST", u64::from(HISTORY_FIRST)),
         (HISTORY, "HISTORY_LAST", u64::from(HISTORY_LAST)),
         // A call may be sent again for as long to either store.
         (REPLAY, "SLOT_IDLE_MS", REPLAY_SLOT_IDLE_MS),
     ] {
         assert_eq!(constant(lua, name), Some(value), "{name}");
+    }
+}
+
+/// The Lua files of each script, as `scripts.rs` lists them.
+fn scripts() -> Vec<Vec<&'static str>> {
+    let declarations =
+        include_str!("../scripts.rs").split("\nlua!(").skip(1).filter_map(|rest| rest.split(");").next());
+    declarations.map(|files| files.split('"').skip(1).step_by(2).collect()).collect()
+}
+
+/// How often the file mentions this name, outside comments.
+fn mentions(file: &str, name: &str) -> usize {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("store/redis/lua").join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.lines().filter_map(|line| line.split("--").next());
+    code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .filter(|word| *word == name)
+        .count()
+}
+
+/// `lib/queue.lua` only declares these variables. A script without them would stop in the midst of its writes.
+#[test]
+fn a_script_that_uses_a_value_of_stats_reads_it() {
+    let scripts = scripts();
+    assert!(scripts.len() > 20, "{scripts:?}");
+    for files in scripts {
+        let own = files.last().unwrap();
+        for name in ["PAUSED", "STALE", "IDLE_UNTIL", "LARGEST", "AWAITED_UNTIL", "AWAITED"] {
+            let users: Vec<_> =
+                files.iter().filter(|file| **file != "lib/queue.lua" && mentions(file, name) > 0).collect();
+            // enqueue.lua ends no job, so it never asks whether one is awaited.
+            let reads = files.contains(&"lib/stats.lua")
+                || (*own == "enqueue.lua" && (mentions(own, name) > 0 || name == "AWAITED"));
+            assert!(users.is_empty() || reads, "{own}: {users:?} use {name}, which the script does not read");
+        }
+    }
+}
+
+/// The keys that `lib/queue.lua` names after the first ones are not passed to `enqueue.lua`.
+#[test]
+fn enqueue_uses_only_the_keys_it_gets() {
+    let enqueue = scripts().into_iter().find(|files| files.ends_with(&["enqueue.lua"])).unwrap();
+    for file in enqueue.iter().filter(|file| **file != "lib/queue.lua") {
+        for key in ["GRANT", "RETRY", "HISTORY", "AWAITED_JOBS"] {
+            assert_eq!(mentions(file, key), 0, "{file} uses {key}");
+        }
     }
 }

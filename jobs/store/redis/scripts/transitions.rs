@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Cmd;
 
 use super::{
-    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, RENEW, SETTLE, SETTLE_AND_CLAIM, bad_cursor, letters, millis,
+    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, RENEW, SETTLE, SETTLE_AND_CLAIM, bad_cursor, letters, millis, on_keys,
     on_queue, replay_arguments, six_bytes, state,
 };
 use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
@@ -25,7 +25,7 @@ pub(in crate::store::redis) async fn enqueue(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, StoreError> {
     const OPERATION: &str = "enqueue";
-    let mut reply = on_queue(OPERATION, link, keys, &ENQUEUE, |command| {
+    let mut reply = on_keys(OPERATION, link, keys, keys.for_enqueue(), &ENQUEUE, |command| {
         replay_arguments(command, call, b'e', keys);
         for job in jobs {
             let when = match job.run_at {

@@ -1,6 +1,6 @@
 // An error type of your own: one of its values is retried, the other is not.
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::{Attempt, Code, Failure, Queue, Runtime};
+use retraced::{Attempt, Code, Failure, Queue, Runtime, ShutdownReport};
 
 #[derive(Debug, thiserror::Error)]
 enum MailError {
@@ -20,11 +20,10 @@ async fn send_email(job: SendEmail, attempt: Attempt) -> Result<(), Failure> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ShutdownReport, Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
     println!("{}", runtime.enqueue(to("nobody")).await?.outcome().await?);
     println!("{}", runtime.enqueue(to("ada")).await?.outcome().await?);
-    runtime.shutdown().await?;
-    Ok(())
+    Ok(runtime.shutdown().await?)
 }

@@ -1,6 +1,6 @@
 // State that all handlers share.
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::{Queue, Runtime, State};
+use retraced::{Queue, Runtime, ShutdownReport, State};
 
 struct Mailer {
     from: &'static str,
@@ -11,10 +11,9 @@ async fn send_email(job: SendEmail, mailer: State<Mailer>) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ShutdownReport, Error> {
     let emails = Queue::new("emails")?.handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).state(Mailer { from: "us" }).queue(emails).start().await?;
     runtime.enqueue(to("ada")).await?.outcome().await?;
-    runtime.shutdown().await?;
-    Ok(())
+    Ok(runtime.shutdown().await?)
 }

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::{Context, Failure, Job, JobId, Queue, Runtime};
+use retraced::{Context, Failure, Job, JobId, Queue, Runtime, ShutdownReport};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -23,12 +23,11 @@ async fn archive(job: Archive) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ShutdownReport, Error> {
     let emails = Queue::new("emails")?.handler(send_email).handler(archive);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
     let emails = runtime.queue("emails")?;
     let archive = emails.enqueue(to("ada")).await?.outcome().await?.output::<JobId>()?;
     emails.outcome(&archive, Duration::from_secs(10)).await?;
-    runtime.shutdown().await?;
-    Ok(())
+    Ok(runtime.shutdown().await?)
 }

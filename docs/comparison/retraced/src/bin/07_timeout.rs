@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use comparison_retraced::{Error, SendEmail, redis, to};
-use retraced::{Attempt, Queue, Runtime};
+use retraced::{Attempt, Queue, Runtime, ShutdownReport};
 
 async fn send_email(_: SendEmail, attempt: Attempt) {
     println!("attempt {}", attempt.number);
@@ -12,12 +12,11 @@ async fn send_email(_: SendEmail, attempt: Attempt) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ShutdownReport, Error> {
     let emails = Queue::new("emails")?.timeout(Duration::from_secs(1)).handler(send_email);
     let runtime = Runtime::builder().store(redis().await?).queue(emails).start().await?;
     let job = runtime.enqueue(to("ada")).await?;
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);
-    runtime.shutdown().await?;
-    Ok(())
+    Ok(runtime.shutdown().await?)
 }

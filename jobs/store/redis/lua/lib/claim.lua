@@ -61,7 +61,6 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     local bodies_read = call('HMGET', JOB, unpack(ids_read))
     local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
     local bytes_granted = 0
-    for i = 1, remaining do bytes_read = bytes_read + #(bodies_read[i] or '') end
     if not retry_states_read and n == 0 then
       -- The common case: no job of the queue has had a retry state so far, and every entry is live and fits. Otherwise nothing of
       -- this is kept, and the general case below handles all the entries.
@@ -75,7 +74,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
         grants[2 * i - 1], grants[2 * i] = ids_read[i], first_grant
       end
       if n == remaining then
-        ids, bodies, bytes_granted = ids_read, bodies_read, bytes
+        ids, bodies, bytes_granted, bytes_read = ids_read, bodies_read, bytes, bytes
         remaining = 0 -- nothing is left for the general case
       else
         n, bytes, leases, grants = 0, 0, {}, {}
@@ -83,6 +82,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     end
     for i = 1, remaining do
       local id, body, retry = ids_read[i], bodies_read[i], retry_states_read and retry_states_read[i]
+      if body then bytes_read = bytes_read + #body end
       if not body then
         if #entries[i] < 7 then garbage = garbage + 1 else stale = stale + 1 end
         skipped = skipped + 1

@@ -1,14 +1,16 @@
 -- lib/queue.lua: the beginning of every script that works on one queue.
 -- KEYS    1 job, hash: id -> header(12) envelope                  2 pending, list: entry version(6) id
---         3 lease, zset: id by expiry                             4 grant, hash: id -> the grant below
---         5 retry, hash: id -> the retry state below              6 history, hash: see lib/history.lua
---         7 delayed, zset: id by due time                         8 completed 9 dead 10 poisoned 11 cancelled, zsets: id by end time
---         12 stats, hash: counters, instants, whether paused      13 replay, hash: replay slot -> last call (lib/replay.lua)
+--         3 lease, zset: id by expiry                             4 delayed, zset: id by due time
+--         5 completed 6 dead 7 poisoned 8 cancelled, zsets: id by end time
+--         9 stats, hash: counters, instants, whether paused       10 replay, hash: replay slot -> last call (lib/replay.lua)
+--         The keys from here on are not passed to enqueue.lua, which does not use them (ENQUEUE_KEYS in keys.rs).
+--         11 grant, hash: id -> the grant below                   12 retry, hash: id -> the retry state below
+--         13 history, hash: see lib/history.lua
 --         14 awaited, zset, by the instant until which a client waits: w id for the job it waits for, or c id after that job
 --            completed and was not kept. The key expires 1 min after the last wait began. No script fails when it has a wrong type
-local JOB, PENDING, LEASE, GRANT, RETRY, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local DELAYED, COMPLETED, DEAD, POISONED, CANCELLED = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local STATS, REPLAY, AWAITED_JOBS = KEYS[12], KEYS[13], KEYS[14]
+local JOB, PENDING, LEASE, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local COMPLETED, DEAD, POISONED, CANCELLED, STATS, REPLAY = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local GRANT, RETRY, HISTORY, AWAITED_JOBS = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
 local READ_BYTES_MAX = 8 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body
@@ -29,38 +31,27 @@ local ENCODING_SENTINEL = string.rep('\255', 65)
 local NOW, NOW6, NOW_TEXT
 do
   local t = call('TIME')
-  NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+  local ms = math.floor(t[2] / 1000)
+  NOW = t[1] * 1000 + ms
   NOW6 = pack('>I6', NOW)
-  NOW_TEXT = string.format('%.0f', NOW)
+  NOW_TEXT = t[1] .. string.format('%03d', ms)
 end
 
-local stats_read = call('HMGET', STATS, 'paused', 'idle_until', 'stale', 'awaited_until', 'largest')
-local PAUSED = stats_read[1] == '1'
-local IDLE_UNTIL = tonumber(stats_read[2]) or 0
-local STALE = tonumber(stats_read[3]) or 0
--- No body of this queue has more bytes than LARGEST. nil if that is not known: in a new queue, and when `stats` was lost or edited.
-local LARGEST = tonumber(stats_read[5])
-if LARGEST and not (LARGEST >= 1) then LARGEST = nil end
-local OUTCOME_WAIT_MS = 60000 -- the longest wait one call announces (OUTCOME_WAIT_MAX in jobs/limits.rs)
-local AWAITED_UNTIL = tonumber(stats_read[4]) or 0 -- until then a client may wait for the outcome of a job (watch_outcome.lua)
--- An instant beyond the longest wait was written by hand, or before the clock went back.
-if not (AWAITED_UNTIL <= NOW + OUTCOME_WAIT_MS) then AWAITED_UNTIL = 0 end
-local AWAITED = AWAITED_UNTIL > NOW
+-- What is read of `stats`, at once: by lib/stats.lua, or by enqueue.lua, which needs less.
+local PAUSED, STALE
+local IDLE_UNTIL -- until then a worker may wait for a hint
+local LARGEST -- no body of this queue has more bytes. nil if that is not known: in a new queue, and when `stats` was lost or edited
+local AWAITED_UNTIL, AWAITED -- until when a client may wait for the outcome of a job (watch_outcome.lua), and whether one may now
+
+local function largest_of(text)
+  local bytes = tonumber(text)
+  return bytes and bytes >= 1 and bytes or nil
+end
 
 -- Redis does not roll back. So before its first write a script reads every key it will write: a key of the wrong type then stops
 -- the script before anything has changed. These reads ("type checks") also find how many fields or members the keys hold, the
 -- encoding sentinel included:
 local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
-
--- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
-local function check_all_types()
-  retry_kept = call('HLEN', RETRY)
-  leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
-  completed_kept = call('ZCARD', COMPLETED)
-  call('HLEN', JOB)
-  call('LLEN', PENDING)
-  for i = 7, 11 do call('ZCARD', KEYS[i]) end -- delayed to cancelled
-end
 
 -- Returns attempts, failures, crashes, releases of a retry state. A missing or damaged retry state counts as zeros.
 local function counters_of(retry)

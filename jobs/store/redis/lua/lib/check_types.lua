@@ -1,0 +1,11 @@
+-- lib/check_types.lua: checks the types of all keys.
+
+-- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
+local function check_all_types()
+  retry_kept = call('HLEN', RETRY)
+  leases_kept, grants_kept, histories_kept = call('ZCARD', LEASE), call('HLEN', GRANT), call('HLEN', HISTORY)
+  completed_kept = call('ZCARD', COMPLETED)
+  call('HLEN', JOB)
+  call('LLEN', PENDING)
+  for i = 4, 8 do call('ZCARD', KEYS[i]) end -- delayed to cancelled
+end
