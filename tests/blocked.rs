@@ -78,6 +78,11 @@ fn switch(server: &RedisServer, by: Block, blocked: bool) {
         Block::MissingReplicas => server.set("min-replicas-to-write", number),
         Block::Replica => server.demote(blocked),
         Block::Disk => server.break_disk(blocked),
+        Block::Rights => {
+            // Scripts call HMGET before they write anything.
+            let right = if blocked { "-hmget" } else { "+hmget" };
+            let _: () = redis::cmd("ACL").arg(&["SETUSER", "default", right]).query(&mut server.connection()).unwrap();
+        }
         other => panic!("no way to block a server by {other:?}"),
     }
 }
@@ -119,7 +124,7 @@ async fn a_blocked_server_is_reported_once_and_loses_and_repeats_nothing() {
     // The tree logs on threads of its own.
     let _ = tracing_subscriber::registry().with(lines.clone()).try_init();
     let blocked_for = Duration::from_secs(if full_scale() { 60 } else { 3 });
-    for by in [Block::Memory, Block::MissingReplicas, Block::Replica, Block::Disk] {
+    for by in [Block::Memory, Block::MissingReplicas, Block::Replica, Block::Disk, Block::Rights] {
         let server = RedisServer::start();
         if by == Block::MissingReplicas && !server.scripts_need_replicas() {
             continue;

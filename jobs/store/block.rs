@@ -28,6 +28,9 @@ pub enum Block {
     Loading,
     /// A script or function has been running for too long (`BUSY`).
     Script,
+    /// The user may not call a command or use a key that the call needs, or the server does not know a command, because it was renamed or disabled. Concerns only the calls
+    /// that need what is missing.
+    Rights,
 }
 
 impl Block {
@@ -47,6 +50,7 @@ impl Block {
             Block::Replica => "connect to its primary",
             Block::Loading => "wait until it has finished",
             Block::Script => "wait, or end the script by SCRIPT KILL",
+            Block::Rights => "give the rights that docs/redis.md lists",
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Block {
             Block::Replica => "it is a replica",
             Block::Loading => "it is loading its data",
             Block::Script => "a script has been running on it for too long",
+            Block::Rights => "a right is missing",
         })
     }
 }

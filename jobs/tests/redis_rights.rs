@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobState, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
-use retraced_jobs::store::{Admin, Ledger, Store, StoreError, Transitions, WorkerRow};
+use retraced_jobs::store::{Admin, Block, Ledger, Store, StoreError, Transitions, WorkerRow};
 use support::redis_harness::{Harness, KEYS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
@@ -87,7 +87,8 @@ async fn every_verb_with(harness: &mut Harness, rights: &str, names: impl Fn(&st
             }
             Err(error) => {
                 refused += 1;
-                assert!(matches!(error, StoreError::Refused { .. }), "{rights}: verb {verb}: {error:?}");
+                let missing = matches!(error, StoreError::Blocked { by: Block::Rights, .. });
+                assert!(missing, "{rights}: verb {verb}: {error:?}");
                 assert!(names(&error.to_string()), "{rights}: verb {verb}: {error}");
                 assert!(before == harness.contents(), "{rights}: {} was half done", error.operation());
             }
@@ -191,10 +192,22 @@ async fn a_renamed_command_is_named_before_anything_is_written() {
     let call = harness.call();
     let jobs = [new("a", RunAt::Now)];
     let refused = harness.store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Blocked { by: Block::Rights, .. }), "{refused:?}");
     assert!(refused.to_string().contains("the server does not know RPUSH"), "{refused}");
     let keys: Vec<String> = harness.server.connection().keys("*").unwrap();
     assert!(keys.is_empty(), "{keys:?}");
+}
+
+/// Goal: a worker learns at its start of each right that it will miss, by a probe; one without them all is not blocked, and no more is named than is missing.
+#[tokio::test]
+async fn a_probe_names_every_right_that_a_worker_lacks() {
+    let server = RedisServer::start();
+    let facts = limited(&server, "~* &* +@all -zadd -lpop -zrevrank").probe().await.unwrap();
+    let blocked = facts.blocked.unwrap();
+    assert_eq!(blocked.by, Block::Rights);
+    assert!(blocked.to_string().contains("+lpop +zadd"), "{blocked}");
+    assert!(!blocked.to_string().contains("zrevrank"), "no script of a worker needs it: {blocked}");
+    assert_eq!(limited(&server, "~* &* +@all -zrevrank").probe().await.unwrap().blocked, None);
 }
 
 /// Goal: the start says that hints are off, and why.

@@ -90,7 +90,11 @@ impl Endpoint {
         };
         match timeout(self.options.connect_timeout, opening).await {
             Ok(Ok(subscription)) => Ok(subscription),
-            Ok(Err(error)) => Err(self.translate(operation, &error).0),
+            Ok(Err(error)) => Err(match self.translate(operation, &error).0 {
+                // Without hints all other calls work, so the store is not blocked.
+                StoreError::Blocked { by: Block::Rights, said, .. } => StoreError::Refused { operation, reason: said },
+                error => error,
+            }),
             Err(_) => Err(self.no_answer(operation, "no connection to", self.options.connect_timeout)),
         }
     }
@@ -100,6 +104,10 @@ impl Endpoint {
         let by = block(said)?;
         let said = self.without_secrets(said.trim_end_matches('.').to_owned());
         Some(BlockedStore::new(by, format!("{} says: {said}", self.address)))
+    }
+
+    fn missing_right(&self, operation: &'static str, what: String) -> StoreError {
+        StoreError::Blocked { operation, by: Block::Rights, said: format!("{}: {what}", self.address) }
     }
 
     fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
@@ -137,7 +145,10 @@ impl Endpoint {
             _ if raw.contains("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
-            _ if let Some((advice, replace)) = refusal(&raw) => (refused(advice), replace),
+            _ if let Some(advice) = refusal(&raw) => (refused(advice), true),
+            _ if let Some(advice) = missing_right(&raw) => {
+                (self.missing_right(operation, format!("{text}; {advice}")), false)
+            }
             _ if let Some(by) = block(&raw) => {
                 let said = format!("{address} says: {text}");
                 // A server that became a replica will not become a primary for this connection alone: the address may lead to another server now.
@@ -151,33 +162,41 @@ impl Endpoint {
 
 const CHECK_LOGIN: &str = "check user and password of the Redis URL";
 
-/// What to do about an error with which a server refuses a call until somebody acts, and whether the connection has to be replaced. `None` for any other error.
-fn refusal(said: &str) -> Option<(&'static str, bool)> {
-    const KEYS: &str = "give this user the keys ~retraced:* (docs/redis.md)";
-    const RIGHT: &str = "give this user the rights that docs/redis.md lists";
+/// What to do about a missing right, by the error of a server that says so. `None` for any other error.
+fn missing_right(said: &str) -> Option<&'static str> {
+    const KEYS: &str = "give this user the keys ~retraced:*";
+    const RIGHT: &str = "give this user the missing right";
     const ENABLE: &str = "renamed or disabled commands must be enabled again";
-    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
-    const REFUSALS: [(&str, &str, bool); 18] = [
-        ("MOVED ", CLUSTER, true),
-        ("ASK ", CLUSTER, true),
-        ("not allowed in cluster mode", CLUSTER, true),
-        ("keys used as arguments", KEYS, false),
-        ("o permissions to access a key", KEYS, false),
-        ("can't access at least one of the keys", KEYS, false),
-        ("NOPERM ", RIGHT, false),
-        ("has no permissions", RIGHT, false),
-        ("can't run this command", RIGHT, false),
-        ("NOAUTH ", CHECK_LOGIN, true),
-        ("WRONGPASS ", CHECK_LOGIN, true),
-        ("invalid password", CHECK_LOGIN, true),
-        ("without any password", CHECK_LOGIN, true),
-        ("unknown command", ENABLE, false),
-        ("Unknown command", ENABLE, false),
-        ("Unknown Redis command", ENABLE, false),
-        ("DB index is out of range", "check the database number of the Redis URL", true),
-        ("invalid DB index", "check the database number of the Redis URL", true),
+    const PHRASES: [(&str, &str); 9] = [
+        ("keys used as arguments", KEYS),
+        ("o permissions to access a key", KEYS),
+        ("can't access at least one of the keys", KEYS),
+        ("NOPERM ", RIGHT),
+        ("has no permissions", RIGHT),
+        ("can't run this command", RIGHT),
+        ("unknown command", ENABLE),
+        ("Unknown command", ENABLE),
+        ("Unknown Redis command", ENABLE),
     ];
-    REFUSALS.into_iter().find(|(phrase, ..)| said.contains(phrase)).map(|(_, advice, replace)| (advice, replace))
+    PHRASES.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
+}
+
+/// What to do about an error with which a server refuses a call until somebody acts. `None` for any other error.
+fn refusal(said: &str) -> Option<&'static str> {
+    const DATABASE: &str = "check the database number of the Redis URL";
+    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
+    const REFUSALS: [(&str, &str); 9] = [
+        ("MOVED ", CLUSTER),
+        ("ASK ", CLUSTER),
+        ("not allowed in cluster mode", CLUSTER),
+        ("NOAUTH ", CHECK_LOGIN),
+        ("WRONGPASS ", CHECK_LOGIN),
+        ("invalid password", CHECK_LOGIN),
+        ("without any password", CHECK_LOGIN),
+        ("DB index is out of range", DATABASE),
+        ("invalid DB index", DATABASE),
+    ];
+    REFUSALS.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
 }
 
 /// The error of a server in its own words, or the text of another error.
@@ -313,7 +332,7 @@ impl Link {
             Ok(value) => return Ok(value),
             Err(error) => self.endpoint.translate(operation, &error).0,
         };
-        if matches!(error, StoreError::Refused { .. }) {
+        if matches!(error, StoreError::Blocked { by: Block::Rights, .. }) {
             self.current.lock().await.rights_outdated = true;
         }
         Err(error)
@@ -335,8 +354,7 @@ impl Link {
         };
         if let Some(reason) = rights.refusal(needs) {
             self.current.lock().await.rights_outdated = true;
-            let reason = format!("{}: {reason}", self.endpoint.address);
-            return Err(StoreError::Refused { operation, reason });
+            return Err(self.endpoint.missing_right(operation, reason));
         }
         let awaited = Awaited::new(answers);
         let answer = async { connection.send_packed_command(command).await?.extract_error() };
@@ -395,11 +413,11 @@ impl Link {
         Ok((current.opened, open))
     }
 
-    /// Whether the user may publish hints.
-    pub(super) async fn publishes(&self, operation: &'static str) -> Result<bool, StoreError> {
+    /// What the user may do.
+    pub(super) async fn rights(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
         let opened = timeout(self.endpoint.options.connect_timeout, self.connection(operation)).await;
         match opened {
-            Ok(connection) => Ok(connection?.1.rights.publishes),
+            Ok(connection) => Ok(connection?.1.rights),
             Err(_) => {
                 Err(self.endpoint.no_answer(operation, "no connection to", self.endpoint.options.connect_timeout))
             }

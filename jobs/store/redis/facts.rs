@@ -33,7 +33,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
         return refuse("the server is a replica and takes no writes; connect to its primary".into());
     }
     let mut warnings = Vec::new();
-    if !link.publishes(OPERATION).await? {
+    if !link.rights(OPERATION).await?.publishes {
         warnings.push("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &retraced:*, and check that PUBLISH is not disabled".to_owned());
     }
     let policy = value("maxmemory_policy").unwrap_or("unknown");

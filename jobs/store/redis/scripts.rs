@@ -7,6 +7,8 @@ mod ledger;
 mod tests;
 mod transitions;
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -237,6 +239,39 @@ lua!(FORGET, "lib/queue.lua", "lib/write.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
+
+/// The scripts that a worker runs: all but those for operators and for waiters.
+static OF_WORKERS: [&LuaScript; 20] = [
+    &ENQUEUE,
+    &CLAIM,
+    &SETTLE,
+    &SETTLE_AND_CLAIM,
+    &PROMOTE,
+    &RECLAIM,
+    &RECONCILE,
+    &RENEW,
+    &TRIM,
+    &STATS,
+    &CHECK_COUNTS,
+    &SCAN_CONTAINERS,
+    &SCAN_PENDING,
+    &SCAN_JOBS,
+    &REPAIR_ORPHANED,
+    &SCAN_STALE,
+    &FORGET,
+    &HEARTBEAT,
+    &RECORD,
+    &PROBE,
+];
+
+/// The commands that a worker's scripts call.
+pub(super) fn needed_by_workers() -> &'static [&'static str] {
+    static NEEDED: OnceLock<Vec<&'static str>> = OnceLock::new();
+    NEEDED.get_or_init(|| {
+        let commands: BTreeSet<_> = OF_WORKERS.iter().flat_map(|script| script.needs()).copied().collect();
+        commands.into_iter().collect()
+    })
+}
 
 /// Runs a script with all keys of one queue.
 async fn on_queue(

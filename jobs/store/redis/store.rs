@@ -13,7 +13,7 @@ use super::options::RedisOptions;
 use super::{facts, hints, keys, scripts};
 use crate::job::QueueName;
 use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
-use crate::store::{BlockedStore, Hint, Store, StoreError, StoreFacts, StoreFuture};
+use crate::store::{Block, BlockedStore, Hint, Store, StoreError, StoreFacts, StoreFuture};
 
 /// A store in a Redis or Valkey server. Cheap to clone; clones share their connections.
 ///
@@ -96,12 +96,14 @@ impl RedisStore {
             Err(StoreError::Refused { reason, .. }) => StoreFacts { unusable: Some(reason), ..StoreFacts::default() },
             facts => facts?,
         };
-        facts.blocked = match probed.writes_refused {
-            Some(said) => self.0.endpoint.blocked(&said),
+        facts.blocked = match probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said)) {
+            Some(blocked) => Some(blocked),
             // Before version 7 Redis does not apply min-replicas-to-write to scripts, but to commands outside of them.
             None => match link.send("probe", redis::cmd("HDEL").arg(keys::PROBE).arg("")).await {
-                Err(StoreError::Blocked { by, said, .. }) => Some(BlockedStore::new(by, said)),
-                _ => None,
+                Err(StoreError::Blocked { by, said, .. }) if by != Block::Rights => Some(BlockedStore::new(by, said)),
+                _ => link.rights("probe").await?.refusal(scripts::needed_by_workers()).map(|missing| {
+                    BlockedStore::new(Block::Rights, format!("{}: {missing}", self.0.endpoint.address()))
+                }),
             },
         };
         Ok(facts)
