@@ -27,7 +27,7 @@ use super::grant::GrantId;
 use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run};
 use super::quarantine::{ClaimPosition, CrashRisk, Gate};
 use super::waiting::Waiting;
-use crate::limits::{QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
+use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
 
 /// The jobs that this worker holds of one queue, the executors and the credits.
 pub(super) struct Table<X> {
@@ -85,6 +85,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.
     pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
+        let granted = jobs.len();
         for (job, n) in jobs.into_iter().zip(0_u16..) {
             let grant = self.next_grant;
             self.next_grant += 1;
@@ -101,11 +102,12 @@ impl<X: ExecutorPort> Table<X> {
             };
             self.held.insert(grant, Held { job, control, risk, phase });
         }
-        self.wake_one(now);
+        (0..granted.clamp(1, EXECUTORS_WOKEN_MAX)).for_each(|_| self.wake_one(now));
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs.
+    /// are woken for many fast jobs. But tokio runs that next one on the same thread, so it has to wait if the handler computes before its first await. So a claim
+    /// wakes several executors, which other threads take.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();

@@ -2,8 +2,8 @@
 //!
 //! It polls a queue when the next known due time has come, and when a hint says that there is an earlier one. Without a subscription for hints it polls at least
 //! every [`PROMOTE_POLL_MAX`]; with one, at the latest [`PROMOTE_POLL_IDLE_MAX`] after the last answer about due times. The reply to a claim that finds no
-//! pending job is such an answer, so an idle queue is rarely polled until a job is due. Bounds: one round under way, at most [`PROMOTE_BATCH_MAX`] jobs per
-//! call.
+//! pending job is such an answer, so an idle queue is rarely polled until a job is due. Bounds: one round under way, in which each queue gets one call of at most
+//! [`PROMOTE_BATCH_MAX`] jobs, so that a queue with many due jobs does not hold up the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,28 +73,27 @@ impl RetrySchedulerState {
 
     fn promoted(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next: Duration) {
         self.round = None;
-        if std::mem::take(&mut self.again) {
+        if std::mem::take(&mut self.again) || next.is_zero() {
             return self.promote(myself);
         }
         self.timer = Some(background::timer(myself, next, RetrySchedulerMessage::Promote));
     }
 }
 
-/// Promotes all due jobs of one queue, and plans its next poll.
+/// Promotes due jobs of one queue, and plans its next poll.
 async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
     let schedule = &queue.promote_schedule;
-    loop {
-        schedule.begin();
-        let promote =
-            runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
-        let Some(Ok(promoted)) = promote.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
-        if promoted.moved > 0 {
-            queue.wake_fetcher();
-        }
-        if promoted.moved < PROMOTE_BATCH_MAX {
-            let longest = if runtime.hints_subscribed() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
-            let next = promoted.next_due.unwrap_or(longest);
-            return schedule.again_in(next.clamp(PROMOTE_POLL_MIN, longest));
-        }
+    schedule.begin();
+    let promote =
+        runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
+    let Some(Ok(promoted)) = promote.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
+    if promoted.moved > 0 {
+        queue.wake_fetcher();
     }
+    if promoted.moved >= PROMOTE_BATCH_MAX {
+        return schedule.again_in(Duration::ZERO);
+    }
+    let longest = if runtime.hints_subscribed() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
+    let next = promoted.next_due.unwrap_or(longest);
+    schedule.again_in(next.clamp(PROMOTE_POLL_MIN, longest));
 }

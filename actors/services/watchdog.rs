@@ -94,7 +94,11 @@ impl WatchdogState {
         queue.request_settling();
     }
 
+    /// During a shutdown, killed handlers that have not ended count as zombies too. The shutdown has a bound of its own.
     fn stop_if_too_many_zombies(&self) {
+        if self.runtime.queues.iter().any(|queue| queue.inflight.is_shutting_down()) {
+            return;
+        }
         let zombies: usize = self.runtime.queues.iter().map(|queue| queue.inflight.zombies()).sum();
         if zombies >= self.zombies_max {
             let reason = format!(

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use retraced_actors::limits::{
-    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX,
+    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX,
+    RECLAIM_POLL_MAX,
 };
 use retraced_jobs::events::{EventKind, Finding, FindingKind};
-use retraced_jobs::job::JobState;
+use retraced_jobs::job::{JobState, QueueName, RunAt};
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{Harness, Moment, Verb, Work, millis};
+use crate::support::{Fault, Harness, Moment, Verb, Work, millis};
 
 fn repairs(harness: &Harness) -> usize {
     harness.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
@@ -102,5 +103,29 @@ async fn a_queue_with_short_leases_is_reclaimed_more_often_than_every_half_lease
     let reclaims = reclaims.lock().unwrap().clone();
     let longest = reclaims.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest <= lease / 2, "{longest:?} between two reclaims");
+    harness.close().await;
+}
+
+/// Goal: a queue with many due jobs does not hold up the promotion of another queue. Method: every promotion is answered late, and one queue needs many of them.
+#[tokio::test(start_paused = true)]
+async fn many_due_jobs_of_one_queue_do_not_delay_those_of_another() {
+    const BATCHES: usize = 40;
+    let harness = Harness::build().queues(&["email", "other"]).start().await;
+    let answer_after = Duration::from_millis(100);
+    harness.store.plan_faults(move |verb, _| (verb == Verb::Promote).then_some(Fault::ReplyDelayed(answer_after)));
+    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
+    for _ in 0..BATCHES {
+        let due = JobOptions::default().run_at(RunAt::After(Duration::from_secs(1)));
+        let jobs: Vec<_> = (0..PROMOTE_BATCH_MAX).map(|_| seal_job(&Work::succeed(), &due).unwrap()).collect();
+        harness.store.enqueue(admin.take().await.next_call(), &harness.queue, &jobs).await.unwrap();
+    }
+    let later = JobOptions::default().run_at(RunAt::After(Duration::from_millis(1_500)));
+    let late = seal_job(&Work::succeed(), &later).unwrap();
+    let other = QueueName::new("other").unwrap();
+    harness.store.enqueue(admin.take().await.next_call(), &other, std::slice::from_ref(&late)).await.unwrap();
+    let begun = Instant::now();
+    harness.until("the job of the other queue runs", || !harness.recorder.of(&late.id).is_empty()).await;
+    assert!(begun.elapsed() < Duration::from_millis(1_500) + 3 * answer_after, "took {:?}", begun.elapsed());
+    assert!(harness.stats().delayed > 0, "the first queue still has due jobs");
     harness.close().await;
 }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retraced_actors::Ending;
+use retraced_actors::limits::WATCH_INTERVAL;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
+use retraced_jobs::store::{ReplaySlots, Transitions};
+use retraced_jobs::typed_job::{JobOptions, seal_job};
+use uuid::Uuid;
 
-use crate::support::{Action, Harness, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 
 /// A runtime whose threads handlers can block without blocking the tree.
 fn handler_runtime(threads: usize) -> tokio::runtime::Runtime {
@@ -117,6 +121,48 @@ async fn a_shutdown_leaves_a_blocked_thread_behind_and_releases_its_job() {
     let view = harness.view(&id);
     assert_eq!((view.state, view.counters.crashes, view.counters.releases), (JobState::Pending, 0, 1));
     harness.until("the blocked handler has ended too", || harness.tree.actors().is_empty()).await;
+    harness.assert_clean();
+    handlers.shutdown_background();
+}
+
+/// Real time. Goal: killed handlers that block their threads do not end a shutdown as if the runtime had given up. Method: every executor has such a handler, and the
+/// settlement of their jobs takes longer than the watchdog needs to see them.
+#[tokio::test]
+async fn a_shutdown_that_kills_every_handler_still_ends_as_a_shutdown() {
+    let handlers = handler_runtime(2);
+    let harness = Harness::build()
+        .handler_runtime(handlers.handle().clone())
+        .concurrency(2)
+        .options(|options| options.shutdown_grace = millis(200))
+        .start()
+        .await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Settle).then_some(Fault::ReplyDelayed(5 * WATCH_INTERVAL)));
+    let ids = harness.enqueue_many("deaf", 2, &Work::step(millis(0), Action::BlockFor(3_000))).await;
+    harness.until("they run", || harness.recorder.running() == 2).await;
+    let report = harness.tree.shutdown().await;
+    assert_eq!((report.running, report.killed, report.unsettled), (2, 2, 0));
+    assert_eq!(harness.tree.wait().await, Ending::Stopped);
+    assert!(ids.iter().all(|id| harness.view(id).counters.releases == 1));
+    harness.until("the blocked handlers have ended too", || harness.tree.actors().is_empty()).await;
+    harness.assert_clean();
+    handlers.shutdown_background();
+}
+
+/// Real time. Goal: a handler that computes before its first await does not keep the executors that were woken with it from starting. Method: a claim brings one job that blocks
+/// its thread and one that takes no time, and there are two threads.
+#[tokio::test]
+async fn a_handler_that_computes_does_not_hold_up_the_other_jobs_of_its_claim() {
+    let handlers = handler_runtime(2);
+    let harness = Harness::build().handler_runtime(handlers.handle().clone()).concurrency(2).start().await;
+    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
+    let works = [Work::step(millis(0), Action::BlockFor(3_000)), Work::succeed()];
+    let jobs = works.map(|work| seal_job(&work, &JobOptions::default()).unwrap());
+    harness.store.enqueue(admin.take().await.next_call(), &harness.queue, &jobs).await.unwrap();
+    harness.until("one has ended", || harness.stats().completed_total == 1).await;
+    assert_eq!(harness.state(&jobs[0].id), JobState::Processing, "the other one waited for it");
+    harness.until_state(&jobs[0].id, JobState::Completed).await;
+    harness.tree.shutdown().await;
+    harness.until("all are gone", || harness.tree.actors().is_empty()).await;
     harness.assert_clean();
     handlers.shutdown_background();
 }

@@ -86,15 +86,25 @@ fn released(ids: &[&str]) -> Vec<(String, Verdict)> {
 }
 
 #[test]
-fn jobs_start_in_the_order_of_the_queue_and_one_executor_is_woken_at_a_time() {
+fn jobs_start_in_the_order_of_the_queue() {
     let mut world = World::new(3);
     world.grant(vec![fresh("a"), fresh("b"), fresh("c")]);
-    assert_eq!(world.woken(), 1);
     assert_eq!(world.next(2).unwrap().job.id.to_string(), "a");
-    assert_eq!(world.woken(), 2, "the woken executor wakes the next");
     assert_eq!(world.next(1).unwrap().job.id.to_string(), "b");
     assert_eq!(world.next(0).unwrap().job.id.to_string(), "c");
     assert_eq!((world.table.executors.busy(), world.table.running(world.now).len()), (3, 3));
+}
+
+#[test]
+fn a_claim_wakes_an_executor_for_each_job_up_to_a_limit_and_those_wake_the_others() {
+    let mut world = World::new(u32::try_from(EXECUTORS_WOKEN_MAX + 5).unwrap());
+    world.grant(vec![fresh("a"), fresh("b")]);
+    assert_eq!(world.woken(), 2);
+    let many = (0..EXECUTORS_WOKEN_MAX + 2).map(|n| fresh(&n.to_string())).collect();
+    world.grant(many);
+    assert_eq!(world.woken(), 2 + EXECUTORS_WOKEN_MAX);
+    world.next(0).unwrap();
+    assert_eq!(world.woken(), 3 + EXECUTORS_WOKEN_MAX, "the woken executor wakes the next");
 }
 
 #[test]
