@@ -115,7 +115,7 @@ async fn a_forged_message_cancels_no_job() {
     let ours = Application::start(&server.url(), RedisOptions::default()).await;
     let mut raw = server.connection();
     let channels: Vec<String> = redis::cmd("PUBSUB").arg("CHANNELS").arg("*wake*").query(&mut raw).unwrap();
-    assert_eq!(channels, ["retraced:{jobs}:wake:0"]);
+    assert!(channels.len() == 1 && channels[0].contains("{jobs}"), "{channels:?}");
     let messages = [
         &b"cancel:one"[..],
         b"cancel:",
