@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retraced::store::{KeyPrefix, RedisOptions};
-use retraced::{Context, Job, JobId, JobRequest, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State};
+use retraced::{Context, Job, JobId, JobRequest, Operator, Queue, QueueName, RedisStore, Runtime, State};
 use serde::{Deserialize, Serialize};
 use support::eventually;
 use support::redis_server::RedisServer;
@@ -72,12 +72,8 @@ impl Application {
         self.operator.cancel(&self.queue, [id]).await.unwrap();
     }
 
-    async fn until_cancelled(&self, id: &str) {
-        let id: JobId = id.parse().unwrap();
-        let cancelled = || async {
-            self.operator.job(&self.queue, &id).await.unwrap().is_some_and(|job| job.state == JobState::Cancelled)
-        };
-        eventually("the cancellation", LONG, cancelled).await;
+    async fn until_asked_to_stop(&self, id: &str) {
+        eventually("the cancellation", LONG, || async { self.running.is_asked(id) == Some(true) }).await;
     }
 
     async fn end(self) {
@@ -99,9 +95,9 @@ async fn a_cancel_stops_no_job_of_another_database_or_prefix() {
         let ours = Application::start(&ours.0, ours.1).await;
         let theirs = Application::start(&theirs.0, theirs.1).await;
         theirs.cancel("one").await;
-        theirs.until_cancelled("one").await;
+        theirs.until_asked_to_stop("one").await;
         ours.cancel("two").await;
-        ours.until_cancelled("two").await;
+        ours.until_asked_to_stop("two").await;
         assert_eq!(ours.running.is_asked("one"), Some(false), "a foreign cancel stopped a handler");
         ours.end().await;
         theirs.end().await;
@@ -130,7 +126,7 @@ async fn a_forged_message_cancels_no_job() {
         let _: () = redis::cmd("PUBLISH").arg(&channels[0]).arg(*message).query(&mut raw).unwrap();
     }
     ours.cancel("two").await;
-    ours.until_cancelled("two").await;
+    ours.until_asked_to_stop("two").await;
     assert_eq!(ours.running.is_asked("one"), Some(false), "a forged message stopped a handler");
     ours.end().await;
 }
