@@ -34,9 +34,22 @@ pub(super) fn number_of(name: &str) -> usize {
     NAMES.iter().position(|(other, _)| *other == name).map_or(0, |index| index + 1)
 }
 
-/// A key that belongs to all queues of a prefix.
-pub(super) fn global(prefix: &KeyPrefix, name: impl Display) -> String {
+/// A key or channel of this prefix.
+fn with_prefix(prefix: &KeyPrefix, name: impl Display) -> String {
     format!("{prefix}:{name}")
+}
+
+impl KeyPrefix {
+    /// The key of the set of all queue names ever announced, for tools that look at the server directly.
+    ///
+    /// ```
+    /// use retraced_jobs::store::redis::KeyPrefix;
+    /// assert_eq!(KeyPrefix::default().queues_key(), "retraced:queues");
+    /// ```
+    #[must_use]
+    pub fn queues_key(&self) -> String {
+        with_prefix(self, "queues")
+    }
 }
 
 /// All keys and channels of one store. Keys are apart in each database of a server, but channels are not, so their names contain the number of the database.
@@ -64,11 +77,11 @@ impl Keyspace {
     pub(super) fn new(prefix: KeyPrefix, database: i64) -> Self {
         Self {
             queues: prefix.queues_key(),
-            workers: global(&prefix, "workers"),
-            ledger: global(&prefix, "ledger"),
-            probe: global(&prefix, "probe"),
-            rights: global(&prefix, "rights"),
-            rights_channel: global(&prefix, format_args!("rights:wake:{database}")),
+            workers: with_prefix(&prefix, "workers"),
+            ledger: with_prefix(&prefix, "ledger"),
+            probe: with_prefix(&prefix, "probe"),
+            rights: with_prefix(&prefix, "rights"),
+            rights_channel: with_prefix(&prefix, format_args!("rights:wake:{database}")),
             used: Mutex::default(),
             prefix,
             database,
@@ -97,7 +110,7 @@ impl Keyspace {
 
     /// The channel of a queue's hints.
     pub(super) fn hint_channel(&self, queue: &QueueName) -> String {
-        global(&self.prefix, format_args!("{{{queue}}}:wake:{}", self.database))
+        with_prefix(&self.prefix, format_args!("{{{queue}}}:wake:{}", self.database))
     }
 }
 
@@ -110,7 +123,7 @@ pub(super) struct QueueKeys {
 
 impl QueueKeys {
     fn new(keyspace: &Keyspace, queue: &QueueName) -> Self {
-        let names = NAMES.map(|(name, _)| global(&keyspace.prefix, format_args!("{{{queue}}}:{name}")));
+        let names = NAMES.map(|(name, _)| with_prefix(&keyspace.prefix, format_args!("{{{queue}}}:{name}")));
         Self { names, hint_channel: keyspace.hint_channel(queue) }
     }
 

@@ -42,17 +42,6 @@ impl KeyPrefix {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The key of the set of all queue names ever announced, for tools that look at the server directly.
-    ///
-    /// ```
-    /// use retraced_jobs::store::redis::KeyPrefix;
-    /// assert_eq!(KeyPrefix::default().queues_key(), "retraced:queues");
-    /// ```
-    #[must_use]
-    pub fn queues_key(&self) -> String {
-        super::keys::global(self, "queues")
-    }
 }
 
 impl Default for KeyPrefix {

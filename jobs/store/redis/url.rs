@@ -40,8 +40,10 @@ pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
 
 fn unknown(name: &str, known: &[&str]) -> String {
     let advice = match name {
-        "db" => "write the database behind the host: redis://host/5".to_owned(),
-        "user" | "pass" => "write user and password in front of the host: redis://user:password@host".to_owned(),
+        "db" => "write the database behind the host: redis://HOST/5".to_owned(),
+        "user" | "pass" => {
+            "write user and password in front of the host: redis://[user:password@]host[:port]".to_owned()
+        }
         _ => format!("known here: {}; in a password, write %3F for ?", known.join(", ")),
     };
     // What is no name may be the end of a password that has a question mark.
@@ -59,7 +61,7 @@ mod tests {
     #[test]
     fn an_unknown_parameter_is_refused_by_name_and_never_ignored() {
         for (url, told) in [
-            ("redis://h?db=5", "unknown parameter db; write the database behind the host: redis://host/5"),
+            ("redis://h?db=5", "unknown parameter db; write the database behind the host: redis://HOST/5"),
             ("redis://h?pass=canary", "unknown parameter pass; write user and password in front of the host"),
             ("redis://h/1?timeout=5", "unknown parameter timeout; known here: protocol"),
             ("redis://h?protocol=2&DB=5", "unknown parameter DB; known here"),
