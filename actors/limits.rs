@@ -158,6 +158,8 @@ pub const PROMOTE_BATCH_MAX: usize = BATCH_MAX;
 
 // Leases
 
+/// Most hints about cancelled jobs that wait to be confirmed. For a job whose hint does not fit, the next renewal of its lease says the same.
+pub const CANCEL_HINTS_MAX: usize = 1024;
 /// A lease is renewed this often per lease time. So a renewal that is not answered leaves time for another one before the lease expires.
 pub const RENEWALS_PER_LEASE: u32 = 3;
 /// Longest delay between the end of an outage and the next renewals. It keeps renewals that fail immediately from flooding the store.

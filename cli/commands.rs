@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
+use retraced::store::KeyPrefix;
 
 use crate::context::CommandContext;
 use crate::error::CliError;
@@ -40,6 +41,17 @@ pub(crate) struct Global {
         default_value = "redis://127.0.0.1:6379"
     )]
     pub(crate) redis: String,
+    /// What the names of all keys and channels on the server begin with: letters, digits, '.', '_' and '-'. Workers, producers and commands with another
+    /// prefix see none of the same queues.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PREFIX",
+        env = "RETRACED_PREFIX",
+        hide_env_values = true,
+        default_value_t = KeyPrefix::default()
+    )]
+    pub(crate) prefix: KeyPrefix,
     /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
     #[arg(long, global = true)]
     pub(crate) json: bool,

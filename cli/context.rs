@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use retraced::store::{RedisOptions, StoreError, StoreFacts};
+use retraced::store::{KeyPrefix, RedisOptions, StoreError, StoreFacts};
 use retraced::{Operator, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, one_line};
 
-/// What a command is given: the URL of the server, and where results go.
+/// What a command is given: the server, the prefix of its keys, and where results go.
 pub(crate) struct CommandContext {
     /// The URL of the server, as it was given.
     pub(crate) redis: String,
+    /// What the names of all keys and channels begin with.
+    pub(crate) prefix: KeyPrefix,
     pub(crate) out: Output,
 }
 
 impl CommandContext {
     /// Connects to the store and checks that the server answers and can be used for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        let store = match RedisStore::open(&self.redis, RedisOptions::default()) {
+        let store = match RedisStore::open(&self.redis, RedisOptions::default().prefix(self.prefix.clone())) {
             Ok(store) => store,
             Err(StoreError::Refused { reason, .. }) => return Err(CliError::Usage(reason)),
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),

@@ -378,12 +378,13 @@ mod tests {
     #[test]
     fn errors_in_the_settings_file_are_reported_with_line_and_key() {
         for (text, line, why) in [
-            ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, color, work.queue"),
+            ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, prefix, color, work.queue"),
             ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
             ("[works]\n", 1, "unknown key works"),
             ("work = 1", 1, "work is a table: [work]"),
             ("redis = 6379", 1, "redis: expected a string, not a number"),
             ("redis = [\"a\"]", 1, "redis: expected a string, not a list"),
+            ("prefix = \"a:b\"", 1, "prefix: invalid key prefix \"a:b\": character 2 is ':'"),
             ("color = \"pink\"", 1, "color: expected one of auto, always, never"),
             ("\n\n[work]\nlease = \"1ms\"", 4, "work.lease: must be between 300ms and 1h"),
             ("[work]\nlease = 30", 2, "work.lease: expected a string, not a number"),

@@ -31,7 +31,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::Failed(format!("this process cannot start its threads: {error}"))),
     };
-    let context = CommandContext { redis: global.redis, out: Output::new(global.json) };
+    let context = CommandContext { redis: global.redis, prefix: global.prefix, out: Output::new(global.json) };
     let ended = runtime.block_on(asked.run(&context, &settings));
     // A thread that a handler blocks must not keep the process alive.
     runtime.shutdown_background();

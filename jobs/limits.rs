@@ -173,6 +173,13 @@ pub(crate) mod redis {
     /// Most commands that wait to be written to one connection. Further callers wait until one of them is written, under their own timeout.
     pub(crate) const PIPELINE_MAX: usize = 1024;
 
+    /// Most queues of which a store keeps the names of the keys, about 1 KiB each: 4,096. For one more, it forgets them all and makes the names again when they
+    /// are needed.
+    pub(crate) const QUEUE_KEYS_MAX: usize = 4096;
+
+    /// Longest name of an unknown parameter of a URL, in bytes, that an error shows: 40. A longer one may be anything.
+    pub(crate) const URL_PARAMETER_SHOWN_MAX: usize = 40;
+
     /// How long a subscription for hints is silent before it is pinged: 5 s. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 

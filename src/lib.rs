@@ -156,7 +156,7 @@ pub mod store {
     pub use retraced_jobs::store::WORKER_ROW_KINDS_MAX;
     pub use retraced_jobs::store::WorkerRow;
     #[cfg(feature = "redis")]
-    pub use retraced_jobs::store::redis::{QUEUES_KEY, RedisOptions};
+    pub use retraced_jobs::store::redis::{KeyPrefix, RedisOptions};
 }
 
 /// Jobs and their history, as a store returns them.

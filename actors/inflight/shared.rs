@@ -146,9 +146,9 @@ impl Inflight {
         self.table().is_active(lease)
     }
 
-    /// Asks the handler of this job to stop because the job was cancelled.
-    pub(crate) fn cancel(&self, id: &JobId) {
-        self.table().cancel(id);
+    /// Whether this worker holds a lease of this job.
+    pub(crate) fn holds(&self, id: &JobId) -> bool {
+        self.table().holds(id)
     }
 
     /// Releases jobs that have waited too long for an executor.

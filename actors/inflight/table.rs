@@ -281,13 +281,6 @@ impl<X: ExecutorPort> Table<X> {
         killed.len()
     }
 
-    /// Asks the handler of this job to stop because the job was cancelled.
-    pub(super) fn cancel(&self, id: &JobId) {
-        for held in self.held.values().filter(|held| held.job.id == *id) {
-            held.control.stop(Stop::Cancelled);
-        }
-    }
-
     // --- from the outcome to the confirmation
 
     /// Takes a batch of the settlements that wait, bounded by number and bytes; nothing if fewer than `least` wait.
@@ -349,6 +342,11 @@ impl<X: ExecutorPort> Table<X> {
     pub(super) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
         let held = self.held.values().filter(|held| !held.control.is_lost());
         held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
+    }
+
+    /// Whether a lease of this job is held and not lost.
+    pub(super) fn holds(&self, id: &JobId) -> bool {
+        self.held.values().any(|held| held.job.id == *id && !held.control.is_lost())
     }
 
     /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it already, and the

@@ -90,7 +90,15 @@ impl LeaseKeeperState {
 
 /// Renews every lease of one queue. Returns whether the store answered all calls; a refusal is an answer.
 async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
-    let held = queue.inflight.leases(runtime.instance);
+    renew_leases(runtime, queue, &queue.inflight.leases(runtime.instance)).await
+}
+
+/// Renews these leases of one queue, and acts on what the store says about them. Returns whether the store answered all calls; a refusal is an answer.
+pub(super) async fn renew_leases(
+    runtime: &RuntimeContext,
+    queue: &QueueContext,
+    held: &[(Lease, Arc<AttemptControl>)],
+) -> bool {
     let lease = runtime.options.lease;
     // A renewal that hangs must leave time for the next one.
     let limit = ACTOR_CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);

@@ -2,6 +2,7 @@
 //! lease keeper renews leases, and the reclaimer reclaims expired ones. The retry scheduler promotes delayed jobs. The janitor trims ended jobs, and audits and
 //! repairs queues. The watchdog inspects running handlers.
 
+mod cancellations;
 pub(crate) mod janitor;
 pub(crate) mod lease_keeper;
 pub(crate) mod ledger;

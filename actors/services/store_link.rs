@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::Hint;
 use tokio::time::Instant;
 
+use super::cancellations;
 use crate::background::{self, BackgroundTask};
 use crate::context::RuntimeContext;
 use crate::limits::{PROBE_DELAY_MAX, PROBE_DELAY_MIN, PROBE_RESET_AFTER, REFUSED_DELAY};
@@ -133,8 +134,19 @@ async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hin
         forward(runtime, Hint::Pending(queue.name.clone()));
         forward(runtime, Hint::Due(queue.name.clone()));
     }
-    while let Some(hint) = hints.next().await {
-        forward(runtime, hint);
+    let (cancel_hints, waiting) = cancellations::channel();
+    let forward_hints = async {
+        while let Some(hint) = hints.next().await {
+            match hint {
+                Hint::Cancel(queue, id) => cancel_hints.add(runtime, queue, id),
+                hint => forward(runtime, hint),
+            }
+        }
+    };
+    // Side by side, because a store that does not answer must not hold up hints about jobs.
+    tokio::select! {
+        () = forward_hints => {}
+        () = cancellations::confirm_all(runtime, waiting) => {}
     }
     runtime.set_hints_subscribed(false);
 }
@@ -150,11 +162,6 @@ fn forward(runtime: &RuntimeContext, hint: Hint) {
             if let Some(context) = runtime.queue(&queue) {
                 context.promote_schedule.request_within(Duration::ZERO);
                 runtime.request_promotion();
-            }
-        }
-        Hint::Cancel(queue, id) => {
-            if let Some(context) = runtime.queue(&queue) {
-                context.inflight.cancel(&id);
             }
         }
         // Hints about ended jobs are for waiters for outcomes, and a newer store may send hints that this version does not know.

@@ -174,7 +174,7 @@ impl Bench {
         let cleanup = async {
             let mut server = Server::open(&context.redis).await?;
             server.remove_queue(&rounds.queue).await?;
-            server.remove_shared(&rounds.queue, keys == 0).await
+            server.remove_shared(&rounds.queue, &context.prefix, keys == 0).await
         };
         let cleaned = cleanup.await;
         measured.and(cleaned)?;

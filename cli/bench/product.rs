@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use retraced::job::RunAt;
+use retraced::store::{KeyPrefix, RedisOptions, StoreFacts};
 use retraced::{
     Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, QueueName, RedisStore, Retention, Retry, Runtime,
-    State, seal_job,
+    State, Store, seal_job,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,14 +30,20 @@ pub(super) enum Completed {
 pub(super) struct Retraced {
     url: String,
     queue: QueueName,
+    prefix: KeyPrefix,
     handle: QueueHandle,
     completed: Completed,
 }
 
 impl Retraced {
-    pub(super) async fn open(url: &str, queue: &QueueName, completed: Completed) -> Result<Self, CliError> {
-        let handle = Client::new(store(url).await?).queue(queue).map_err(failed)?;
-        Ok(Self { url: url.into(), queue: queue.clone(), handle, completed })
+    pub(super) async fn open(
+        url: &str,
+        prefix: KeyPrefix,
+        queue: &QueueName,
+        completed: Completed,
+    ) -> Result<Self, CliError> {
+        let handle = Client::new(store(url, &prefix).await?).queue(queue).map_err(failed)?;
+        Ok(Self { url: url.into(), prefix, queue: queue.clone(), handle, completed })
     }
 
     async fn send(&self, jobs: &[BenchJob], options: impl Fn(&BenchJob) -> JobOptions) -> Result<(), CliError> {
@@ -71,7 +78,7 @@ impl JobQueue for Retraced {
         // With this strategy the first two failures are retried at once, so `retry` does not measure a backoff.
         let queue = queue.concurrency(concurrency).retention(retention).retry(Retry::three_tier());
         let runtime = Runtime::builder()
-            .store(store(&self.url).await?)
+            .store(store(&self.url, &self.prefix).await?)
             .state(recorder)
             .queue(queue.handler(handle))
             .start()
@@ -80,7 +87,7 @@ impl JobQueue for Retraced {
     }
 
     async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
-        let mut builder = Runtime::builder().store(store(&self.url).await?).state(recorder);
+        let mut builder = Runtime::builder().store(store(&self.url, &self.prefix).await?).state(recorder);
         for name in idle_queues(&self.queue).take(queues) {
             builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(handle));
         }
@@ -103,8 +110,10 @@ async fn handle(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Re
     Err(Failure::temporary(Code::ServiceUnavailable, "this attempt is meant to fail"))
 }
 
-async fn store(url: &str) -> Result<RedisStore, CliError> {
-    RedisStore::connect(url).await.map_err(failed)
+async fn store(url: &str, prefix: &KeyPrefix) -> Result<RedisStore, CliError> {
+    let store = RedisStore::open(url, RedisOptions::default().prefix(prefix.clone())).map_err(failed)?;
+    store.probe().await.and_then(StoreFacts::usable).map_err(failed)?;
+    Ok(store)
 }
 
 fn failed(error: impl std::fmt::Display) -> CliError {

@@ -81,6 +81,7 @@ impl Rounds<'_> {
 
     fn step(&self, side: Side, measurement: Measurement) -> Step {
         let (jobs, queue) = (measurement.jobs(self.jobs), self.queue.to_string());
-        Step { side, measurement, jobs, queue, completed: self.completed, is_one_of_several_workers: false }
+        let prefix = self.context.prefix.to_string();
+        Step { side, measurement, jobs, prefix, queue, completed: self.completed, is_one_of_several_workers: false }
     }
 }

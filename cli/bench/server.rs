@@ -5,7 +5,7 @@ use std::time::Instant;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Script};
 use retraced::QueueName;
-use retraced::store::QUEUES_KEY;
+use retraced::store::KeyPrefix;
 
 use crate::error::CliError;
 use crate::limits::{
@@ -82,12 +82,18 @@ impl Server {
 
     /// Removes a queue and its idle queues from the set of all queues. If the database was empty before, it also removes the keys that all queues share, unless
     /// the database holds other keys by now.
-    pub(super) async fn remove_shared(&mut self, queue: &QueueName, was_empty: bool) -> Result<(), CliError> {
+    pub(super) async fn remove_shared(
+        &mut self,
+        queue: &QueueName,
+        prefix: &KeyPrefix,
+        was_empty: bool,
+    ) -> Result<(), CliError> {
         let idle_queues: Vec<String> = idle_queues(queue).collect();
-        self.ask::<()>(redis::cmd("SREM").arg(QUEUES_KEY).arg(queue.as_str()).arg(idle_queues)).await?;
+        self.ask::<()>(redis::cmd("SREM").arg(prefix.queues_key()).arg(queue.as_str()).arg(idle_queues)).await?;
         let (_, left): (String, Vec<Vec<u8>>) =
             self.ask(redis::cmd("SCAN").arg(0).arg("COUNT").arg(SCAN_KEYS_MAX)).await?;
-        let is_shared = |key: &Vec<u8>| key.starts_with(b"retraced:") && !key.contains(&b'{');
+        let begin = format!("{prefix}:");
+        let is_shared = |key: &Vec<u8>| key.starts_with(begin.as_bytes()) && !key.contains(&b'{');
         if was_empty && !left.is_empty() && left.iter().all(is_shared) {
             let script = Script::new(UNLINK_ALL);
             let mut call = script.prepare_invoke();

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use retraced::QueueName;
+use retraced::store::KeyPrefix;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -23,6 +24,8 @@ pub(super) struct Step {
     pub(super) side: Side,
     pub(super) measurement: Measurement,
     pub(super) jobs: u64,
+    /// What the names of the keys of ReTraced begin with.
+    pub(super) prefix: String,
     pub(super) queue: String,
     pub(super) completed: Completed,
     /// Whether this process is one of several workers, and measures nothing itself.
@@ -102,7 +105,8 @@ impl Step {
     }
 
     async fn retraced(&self, redis: &str) -> Result<Retraced, CliError> {
-        Retraced::open(redis, &self.queue()?, self.completed).await
+        let prefix = KeyPrefix::new(&self.prefix).map_err(|error| self.failed(&error))?;
+        Retraced::open(redis, prefix, &self.queue()?, self.completed).await
     }
 
     async fn floor(&self, redis: &str) -> Result<Floor, CliError> {

@@ -441,3 +441,42 @@ fn an_address_in_the_environment_is_never_ignored() {
     let flag = queues("redis://127.0.0.1:1", &["--redis", &redis.url()]);
     assert_eq!(flag.status, Some(0), "a flag takes precedence over the environment: {flag:?}");
 }
+
+/// Goal: commands with two prefixes see none of the same queues, wherever the prefix comes from.
+#[test]
+fn two_prefixes_on_one_server_share_no_queue() {
+    let harness = Harness::new();
+    harness.enqueue("email", "send", "a", &["--prefix", "shop"]);
+    assert_eq!(harness.json(&["queues"]), [] as [Value; 0]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("retraced.toml"), "prefix = \"shop\"\n").unwrap();
+    let mut of_file = harness.command(&["queues", "--json"]);
+    of_file.current_dir(folder.path());
+    let mut of_variable = harness.command(&["queues", "--json"]);
+    of_variable.env("RETRACED_PREFIX", "shop");
+    for command in [of_file, of_variable, harness.command(&["queues", "--json", "--prefix", "shop"])] {
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(0), "{finished:?}");
+        assert!(finished.stdout.contains("email"), "{finished:?}");
+    }
+}
+
+/// Goal: a prefix or a parameter of the URL that cannot be honoured is refused by name, before anything is done, and quotes no secret.
+#[test]
+fn a_bad_prefix_or_url_parameter_is_never_ignored() {
+    for (prefix, redis, told) in [
+        ("", "redis://127.0.0.1:1", "invalid key prefix"),
+        ("a b", "redis://127.0.0.1:1", "character 2 is ' '"),
+        ("retraced:*", "redis://127.0.0.1:1", "character 9 is ':'"),
+        ("a{b}", "redis://127.0.0.1:1", "character 2 is '{'"),
+        ("shop", "redis://:sesame@127.0.0.1:1?db=5", "unknown parameter db; write the database behind the host"),
+        ("shop", "redis://:sesame@127.0.0.1:1/5?timeout=5", "unknown parameter timeout; known here: protocol"),
+        ("shop", "redis://:sesame@127.0.0.1:1#sesame", "a part after #"),
+    ] {
+        let mut command = retraced();
+        command.args(["queues", "--prefix", prefix]).env("RETRACED_REDIS_URL", redis);
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{prefix} {redis}: {finished:?}");
+        assert!(finished.stderr.contains(told) && !finished.stderr.contains("sesame"), "{finished:?}");
+    }
+}

@@ -11,16 +11,16 @@ use contract::{Harness, TIMEOUT, check, for_each_guarantee};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::store::Store;
-use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use support::redis_server::RedisServer;
 
 struct RedisHarness {
     store: RedisStore,
-    _server: RedisServer,
+    server: Arc<RedisServer>,
 }
 
 impl RedisHarness {
-    /// One harness for each installed server program. Panics if there is none.
+    /// One harness for each installed server program, and one for another application in the same database, with a prefix of its own. Panics if there is none.
     async fn each() -> Vec<Self> {
         let programs = RedisServer::binaries();
         assert!(!programs.is_empty(), "these tests need redis-server or valkey-server on the path");
@@ -28,8 +28,11 @@ impl RedisHarness {
         for program in programs {
             let server = RedisServer::start_binary(program, &[]);
             let store = RedisStore::connect(&server.url()).await.unwrap();
-            harnesses.push(Self { store, _server: server });
+            harnesses.push(Self { store, server: Arc::new(server) });
         }
+        let server = harnesses[0].server.clone();
+        let options = RedisOptions::default().prefix(KeyPrefix::new("Shop_2.test-er").unwrap());
+        harnesses.push(Self { store: RedisStore::open(&server.url(), options).unwrap(), server });
         harnesses
     }
 }

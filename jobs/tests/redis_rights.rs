@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobState, RunAt};
-use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{Admin, Block, Ledger, Store, StoreError, Transitions, WorkerRow};
 use support::redis_harness::{Harness, KEYS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
@@ -222,15 +222,23 @@ async fn a_missing_right_to_channels_is_a_warning() {
 
 /// A store of the user with this name in `docs/redis.md`.
 async fn documented(server: &RedisServer, user: &str) -> RedisStore {
+    documented_for(server, user, "retraced").await
+}
+
+/// A store with this prefix, of the user with this name in `docs/redis.md`.
+async fn documented_for(server: &RedisServer, user: &str, prefix: &str) -> RedisStore {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/redis.md")).unwrap();
     let line =
         page.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).expect("the line of this user");
     let mut command = redis::cmd("ACL");
     for word in line.split_whitespace().skip(1) {
-        command.arg(word.replace("PASSWORD", "secret"));
+        command.arg(word.replace("PASSWORD", "secret").replace("retraced:*", &format!("{prefix}:*")));
     }
     let _: () = command.query(&mut server.connection()).unwrap();
-    RedisStore::connect(&format!("{}?user={user}&pass=secret", server.url())).await.unwrap()
+    let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
+    let store = RedisStore::open(&format!("{}?user={user}&pass=secret", server.url()), options).unwrap();
+    store.probe().await.unwrap();
+    store
 }
 
 fn row() -> WorkerRow {
@@ -260,6 +268,36 @@ async fn the_documented_worker_may_do_all_that_a_worker_and_an_operator_do() {
         worker.record(&[]).await.unwrap();
         worker.events(None, 10).await.unwrap();
         worker.forget(row().instance, &queues).await.unwrap();
+    }
+}
+
+/// Goal: the rights of `docs/redis.md`, written for a prefix, are enough for a store with this prefix, and for nothing else.
+#[tokio::test]
+async fn the_documented_rights_of_one_prefix_are_enough_there_and_useless_elsewhere() {
+    let mut harness = Harness::new().await;
+    harness.change_prefix("shop");
+    let (full, worker) = (harness.store.clone(), documented_for(&harness.server, "worker", "shop").await);
+    for verb in 0.. {
+        harness.store = full.clone();
+        let held = busy(&mut harness).await;
+        harness.store = worker.clone();
+        let Some(done) = every_verb(&mut harness, &held, verb).await else { break };
+        done.unwrap();
+    }
+    let queues = [harness.queue.clone()];
+    worker.announce(&queues).await.unwrap();
+    worker.heartbeat(&row()).await.unwrap();
+    worker.record(&[]).await.unwrap();
+    drop(worker.hints(&queues).await.unwrap());
+    assert!(!worker.probe().await.unwrap().warnings.iter().any(|warning| warning.contains("channel")));
+
+    let url = format!("{}?user=worker&pass=secret", harness.server.url());
+    for prefix in ["retraced", "sho", "shop2"] {
+        let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
+        let elsewhere = RedisStore::open(&url, options).unwrap();
+        let refused = elsewhere.stats(&harness.queue).await.unwrap_err();
+        assert!(refused.to_string().contains(&format!("~{prefix}:*")), "{refused}");
+        elsewhere.hints(&queues).await.map(drop).unwrap_err();
     }
 }
 

@@ -294,12 +294,13 @@ fn jobs_that_wait_too_long_are_released_and_those_blocked_by_a_quarantined_job_a
 }
 
 #[test]
-fn the_handler_of_a_cancelled_job_is_asked_to_stop_and_no_other() {
+fn a_job_is_held_until_its_outcome_is_confirmed_or_its_lease_is_lost() {
     let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b")]);
     let (a, b) = (world.next(0).unwrap(), world.next(1).unwrap());
-    world.table.cancel(&a.job.id);
-    assert_eq!((a.control.stop_reason(), b.control.stop_reason()), (Some(Stop::Cancelled), None));
+    assert!(world.table.holds(&a.job.id) && world.table.holds(&b.job.id) && !world.table.holds(&fresh("c").id));
+    a.control.lose();
+    assert!(!world.table.holds(&a.job.id) && world.table.holds(&b.job.id));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::{BlockedStore, StoreError};
 
-/// A reason to poll now instead of at the next scheduled poll, or for `Cancel` to ask the handler to stop.
+/// A reason to ask the store now instead of at the next scheduled time. A hint is no fact: it may be late, repeated, lost, or, in a store that others can write to, forged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -11,7 +11,7 @@ pub enum Hint {
     Pending(QueueName),
     /// A job was added to the delayed ones and is due before all others.
     Due(QueueName),
-    /// The cancellation of a processing job was requested.
+    /// The cancellation of a processing job was requested, perhaps. Whether it was, the next [renewal](crate::store::Leases::renew) of the job's lease says.
     Cancel(QueueName, JobId),
     /// A job has ended or was discarded. Sent for every such job of a queue while any client [waits for an outcome](crate::store::Admin::watch_outcome) there, and
     /// otherwise not.

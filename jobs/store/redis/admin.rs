@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::RedisStore;
 use super::reply::Reply;
 use super::scan::Scan;
 use super::scripts::{self, Action};
-use super::{RedisStore, keys};
 use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
@@ -18,7 +18,7 @@ use crate::store::{
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         Box::pin(async move {
-            let value = self.0.general.send("queues", redis::cmd("SMEMBERS").arg(keys::QUEUES_KEY)).await?;
+            let value = self.0.general.send("queues", redis::cmd("SMEMBERS").arg(&self.keyspace().queues)).await?;
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {

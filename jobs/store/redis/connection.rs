@@ -11,18 +11,16 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
-    Value,
-};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::RedisOptions;
+use super::keys::Keyspace;
 use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
-use super::tls;
+use super::url;
 use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, RECONNECT_PAUSE, SILENCE_MAX};
 use crate::store::{Block, BlockedStore, StoreError};
 
@@ -33,6 +31,7 @@ pub(super) struct Endpoint {
     address: String,
     /// Texts that no error may show.
     secrets: Vec<String>,
+    keyspace: Keyspace,
     options: RedisOptions,
 }
 
@@ -44,14 +43,8 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        // The library's own error texts are not used: they could quote the URL, and with it the password.
         let refuse = |reason: &str| StoreError::Refused { operation: "connect", reason: reason.to_owned() };
-        if url.trim_start().starts_with("rediss:") {
-            tls::prepare().map_err(refuse)?;
-        }
-        let info: ConnectionInfo = url.into_connection_info().map_err(|_| {
-            refuse("the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS")
-        })?;
+        let info = url::read(url).map_err(|reason| refuse(&reason))?;
         let address = info.addr().to_string();
         if info.redis_settings().username().is_some() && info.redis_settings().password().is_none() {
             return Err(refuse(
@@ -60,16 +53,22 @@ impl Endpoint {
         }
         let secrets: Vec<String> =
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
+        let keyspace = Keyspace::new(options.prefix.clone(), info.redis_settings().db());
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
         let client = Client::open(info.set_tcp_settings(tcp))
             .map_err(|_| refuse("this Redis URL is not supported on this system"))?;
-        Ok(Self { client, address, secrets, options })
+        Ok(Self { client, address, secrets, keyspace, options })
     }
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The names of all keys and channels.
+    pub(super) fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
     }
 
     async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -147,6 +146,7 @@ impl Endpoint {
             }
             _ if let Some(advice) = refusal(&raw) => (refused(advice), true),
             _ if let Some(advice) = missing_right(&raw) => {
+                let advice = advice.replace("PREFIX", self.keyspace.prefix().as_str());
                 (self.missing_right(operation, format!("{text}; {advice}")), false)
             }
             _ if let Some(by) = block(&raw) => {
@@ -162,9 +162,9 @@ impl Endpoint {
 
 const CHECK_LOGIN: &str = "check user and password of the Redis URL";
 
-/// What to do about a missing right, by the error of a server that says so. `None` for any other error.
+/// What to do about a missing right, with PREFIX for the prefix of the keys, by the error of a server that says so. `None` for any other error.
 fn missing_right(said: &str) -> Option<&'static str> {
-    const KEYS: &str = "give this user the keys ~retraced:*";
+    const KEYS: &str = "give this user the keys ~PREFIX:*";
     const RIGHT: &str = "give this user the missing right";
     const ENABLE: &str = "renamed or disabled commands must be enabled again";
     const PHRASES: [(&str, &str); 9] = [
@@ -300,6 +300,10 @@ impl Link {
         Self { endpoint, current: Mutex::default() }
     }
 
+    pub(super) fn keyspace(&self) -> &Keyspace {
+        &self.endpoint.keyspace
+    }
+
     /// Sends one command.
     pub(super) async fn send(&self, operation: &'static str, command: &Cmd) -> Result<Value, StoreError> {
         self.answered(operation, self.exchange(operation, command, &[]).await?).await
@@ -396,7 +400,7 @@ impl Link {
                 (connection, Arc::default())
             }
         };
-        let rights = match Rights::read(&mut connection).await {
+        let rights = match Rights::read(&mut connection, &self.endpoint.keyspace).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
                 let (error, replace) = self.endpoint.translate(operation, &error);

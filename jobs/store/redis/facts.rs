@@ -34,7 +34,8 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
     }
     let mut warnings = Vec::new();
     if !link.rights(OPERATION).await?.publishes {
-        warnings.push("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &retraced:*, and check that PUBLISH is not disabled".to_owned());
+        let prefix = link.keyspace().prefix();
+        warnings.push(format!("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &{prefix}:*, and check that PUBLISH is not disabled"));
     }
     let policy = value("maxmemory_policy").unwrap_or("unknown");
     if policy != "noeviction" {
@@ -61,8 +62,12 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
 /// Whether the server is configured to make snapshots; `None` if that cannot be learnt: many managed servers refuse `CONFIG`.
 async fn snapshots(link: &Link) -> Option<bool> {
     let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
-    let Value::Array(mut pair) = reply else { return None };
-    let save = text(pair.pop()?);
+    let save = match reply {
+        Value::Array(mut pair) => text(pair.pop()?),
+        // With RESP3.
+        Value::Map(mut pairs) => text(pairs.pop()?.1),
+        _ => return None,
+    };
     Some(!save.trim().is_empty())
 }
 

@@ -2,7 +2,7 @@
 //! removes replay slots of the queues. All calls use the connection `general`.
 
 use super::reply::{Reply, big_endian};
-use super::{RedisStore, keys, scripts};
+use super::{RedisStore, scripts};
 use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, QueueName};
 use crate::store::batch::check_batch;
@@ -28,7 +28,7 @@ impl Ledger for RedisStore {
                 return Ok(());
             }
             let mut command = redis::cmd("SADD");
-            command.arg(keys::QUEUES_KEY);
+            command.arg(&self.keyspace().queues);
             for queue in queues {
                 command.arg(queue.as_str());
             }
@@ -58,7 +58,7 @@ impl Ledger for RedisStore {
                 None => "+".to_owned(),
             };
             let mut command = redis::cmd("XREVRANGE");
-            command.arg(keys::LEDGER).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
+            command.arg(&self.keyspace().ledger).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
             let mut entries = Reply::new(OPERATION, self.0.general.send(OPERATION, &command).await?)?;
             let mut page = LedgerPage::default();
             let mut last = String::new();
@@ -86,7 +86,7 @@ impl Ledger for RedisStore {
         const OPERATION: &str = "workers";
         Box::pin(async move {
             let now_ms = scripts::probe(&self.0.general).await?.now_ms;
-            let found = self.0.general.send(OPERATION, redis::cmd("HVALS").arg(keys::WORKERS)).await?;
+            let found = self.0.general.send(OPERATION, redis::cmd("HVALS").arg(&self.keyspace().workers)).await?;
             let mut found = Reply::new(OPERATION, found)?;
             let age_max_ms = millis(WORKER_ROW_AGE_MAX);
             let mut rows = Vec::with_capacity(found.len());
@@ -112,7 +112,7 @@ impl Ledger for RedisStore {
         Box::pin(async move {
             check_batch("forget", queues.len())?;
             let mut command = redis::cmd("HDEL");
-            command.arg(keys::WORKERS).arg(&instance.as_bytes()[..]);
+            command.arg(&self.keyspace().workers).arg(&instance.as_bytes()[..]);
             self.0.general.send("forget", &command).await?;
             for queue in queues {
                 scripts::forget(&self.0.general, &self.keys(queue), instance).await?;

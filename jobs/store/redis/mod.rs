@@ -9,6 +9,7 @@ mod hints;
 mod keys;
 mod ledger;
 mod options;
+mod prefix;
 mod reply;
 mod rights;
 mod scan;
@@ -17,7 +18,8 @@ mod scripts;
 mod store;
 mod tls;
 mod transitions;
+mod url;
 
-pub use keys::QUEUES_KEY;
 pub use options::RedisOptions;
+pub use prefix::KeyPrefix;
 pub use store::RedisStore;

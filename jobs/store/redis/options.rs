@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::KeyPrefix;
 use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 
-/// Timeouts of a [`RedisStore`](super::RedisStore), and which servers it accepts.
+/// Timeouts of a [`RedisStore`](super::RedisStore), what its keys are called, and which servers it accepts.
 ///
 /// ```
 /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
@@ -12,7 +13,7 @@ use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 /// let patient = RedisOptions::default().call_timeout(Duration::from_secs(20));
 /// assert!(RedisStore::open("redis://127.0.0.1:6379", patient).is_ok(), "connects when it is first used");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisOptions {
     /// Longest wait for a connection, the handshake included. Default 2 s. After this time a call fails with
@@ -24,6 +25,8 @@ pub struct RedisOptions {
     /// Whether to accept a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it loses
     /// jobs silently.
     pub allow_eviction: bool,
+    /// What the names of all keys and channels begin with. Default `retraced`. Stores with two prefixes share nothing.
+    pub prefix: KeyPrefix,
 }
 
 impl RedisOptions {
@@ -44,10 +47,21 @@ impl RedisOptions {
     pub fn allow_eviction(self) -> Self {
         Self { allow_eviction: true, ..self }
     }
+
+    /// Sets what the names of all keys and channels begin with, so that several applications can share a server.
+    #[must_use]
+    pub fn prefix(self, prefix: KeyPrefix) -> Self {
+        Self { prefix, ..self }
+    }
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { connect_timeout: CONNECT_TIMEOUT, call_timeout: CALL_TIMEOUT, allow_eviction: false }
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            allow_eviction: false,
+            prefix: KeyPrefix::default(),
+        }
     }
 }

@@ -18,7 +18,8 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn new(operation: &'static str, value: Value) -> Result<Self, StoreError> {
         match value {
-            Value::Array(items) => Ok(Self { operation, items: items.into_iter() }),
+            // RESP3 has sets.
+            Value::Array(items) | Value::Set(items) => Ok(Self { operation, items: items.into_iter() }),
             other => Err(corrupt(operation, format!("the reply has {other:?} instead of a list"))),
         }
     }

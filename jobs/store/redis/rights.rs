@@ -3,7 +3,7 @@
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
-use super::keys;
+use super::keys::Keyspace;
 use super::reply::Reply;
 use crate::store::StoreError;
 
@@ -25,9 +25,12 @@ pub(super) struct Rights {
 
 impl Rights {
     /// Asks the server. The outer error: the connection broke, or the server answered with an error. The inner error: the answer cannot be read.
-    pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Result<Rights, StoreError>, RedisError> {
+    pub(super) async fn read(
+        connection: &mut MultiplexedConnection,
+        keyspace: &Keyspace,
+    ) -> Result<Result<Rights, StoreError>, RedisError> {
         let mut command = redis::cmd("EVAL");
-        command.arg(SOURCE).arg(1).arg(keys::RIGHTS).arg(keys::RIGHTS_CHANNEL);
+        command.arg(SOURCE).arg(1).arg(&keyspace.rights).arg(&keyspace.rights_channel);
         let answer = connection.send_packed_command(&command).await?.extract_error()?;
         Ok(Self::of(answer))
     }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
 use super::connection::{Endpoint, Link};
-use super::keys::QueueKeys;
+use super::keys::{Keyspace, QueueKeys};
 use super::options::RedisOptions;
-use super::{facts, hints, keys, scripts};
+use super::{facts, hints, scripts};
 use crate::job::QueueName;
 use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
 use crate::store::{Block, BlockedStore, Hint, Store, StoreError, StoreFacts, StoreFuture};
@@ -39,8 +39,6 @@ pub(super) struct Inner {
     pub(super) general: Link,
     /// Renewals, and the recorded starts of handlers.
     pub(super) renewals: Link,
-    /// Key names, one entry per queue that was used through this store.
-    pub(super) queues: Mutex<HashMap<QueueName, Arc<QueueKeys>>>,
 }
 
 impl fmt::Debug for RedisStore {
@@ -51,7 +49,7 @@ impl fmt::Debug for RedisStore {
 
 impl RedisStore {
     /// Connects to the server at this URL, with default options, and checks that it can be used for jobs. The URL is `redis://[user:password@]host[:port][/database]`, the same with
-    /// `rediss://` for TLS, or `redis+unix:///path`. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file that the
+    /// `rediss://` for TLS, or `redis+unix:///path[?db=5&user=U&pass=P]`; `?protocol=3` asks for RESP3. Any other parameter is refused. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file that the
     /// environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
@@ -79,12 +77,11 @@ impl RedisStore {
     /// assert!(!refused.to_string().contains("secret"));
     /// ```
     pub fn open(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let endpoint = Arc::new(Endpoint::new(url, options)?);
+        let endpoint = Arc::new(Endpoint::new(url, options.clone())?);
         Ok(Self(Arc::new(Inner {
             work: Link::new(endpoint.clone()),
             general: Link::new(endpoint.clone()),
             renewals: Link::new(endpoint.clone()),
-            queues: Mutex::default(),
             endpoint,
             options,
         })))
@@ -99,7 +96,7 @@ impl RedisStore {
         facts.blocked = match probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said)) {
             Some(blocked) => Some(blocked),
             // Before version 7 Redis does not apply min-replicas-to-write to scripts, but to commands outside of them.
-            None => match link.send("probe", redis::cmd("HDEL").arg(keys::PROBE).arg("")).await {
+            None => match link.send("probe", redis::cmd("HDEL").arg(&self.keyspace().probe).arg("")).await {
                 Err(StoreError::Blocked { by, said, .. }) if by != Block::Rights => Some(BlockedStore::new(by, said)),
                 _ => link.rights("probe").await?.refusal(scripts::needed_by_workers()).map(|missing| {
                     BlockedStore::new(Block::Rights, format!("{}: {missing}", self.0.endpoint.address()))
@@ -109,14 +106,12 @@ impl RedisStore {
         Ok(facts)
     }
 
+    pub(super) fn keyspace(&self) -> &Keyspace {
+        self.0.endpoint.keyspace()
+    }
+
     pub(super) fn keys(&self, queue: &QueueName) -> Arc<QueueKeys> {
-        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = queues.get(queue) {
-            return keys.clone();
-        }
-        let keys = Arc::new(QueueKeys::new(queue));
-        queues.insert(queue.clone(), keys.clone());
-        keys
+        self.keyspace().of(queue)
     }
 }
 
@@ -126,7 +121,7 @@ impl Store for RedisStore {
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {
-        let channels: Vec<String> = queues.iter().map(keys::hint_channel).collect();
+        let channels: Vec<String> = queues.iter().map(|queue| self.keyspace().hint_channel(queue)).collect();
         let queue_of: HashMap<String, QueueName> = channels.iter().cloned().zip(queues.iter().cloned()).collect();
         Box::pin(async move {
             if channels.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
-use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{
     Admin, CallId, ClaimRequest, Claims, Enqueued, Leases, Reclaim, ReplaySlot, ReplaySlots, Retention, RetentionRule,
     Settled, Settlement, StoreError, Transitions, TrimPolicy, Verdict,
@@ -40,6 +40,8 @@ pub struct Harness {
     pub store: RedisStore,
     pub replay_slot: ReplaySlot,
     pub queue: QueueName,
+    /// The prefix of the store.
+    pub prefix: String,
 }
 
 impl Harness {
@@ -50,7 +52,14 @@ impl Harness {
     pub async fn on(server: RedisServer) -> Self {
         let store = RedisStore::connect(&server.url()).await.unwrap();
         let replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
-        Self { server, store, replay_slot, queue: QueueName::new("q").unwrap() }
+        Self { server, store, replay_slot, queue: QueueName::new("q").unwrap(), prefix: "retraced".into() }
+    }
+
+    /// From now on calls go to a store with this prefix.
+    pub fn change_prefix(&mut self, prefix: &str) {
+        let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
+        self.store = RedisStore::open(&self.server.url(), options).unwrap();
+        self.prefix = prefix.to_owned();
     }
 
     pub fn call(&mut self) -> CallId {
@@ -58,7 +67,7 @@ impl Harness {
     }
 
     pub fn key(&self, name: &str) -> String {
-        format!("retraced:{{q}}:{name}")
+        format!("{}:{{q}}:{name}", self.prefix)
     }
 
     pub async fn enqueue(&mut self, ids: &[&str]) {
@@ -175,6 +184,11 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
 /// Fills the queue: eight leased jobs, of which one lease has expired, one pending job, one delayed job that is due, one dead and one completed.
 pub async fn busy(harness: &mut Harness) -> Claims {
     let _: () = redis::cmd("FLUSHALL").query(&mut harness.server.connection()).unwrap();
+    fill(harness).await
+}
+
+/// Fills an empty queue as [`busy`] does.
+pub async fn fill(harness: &mut Harness) -> Claims {
     harness.enqueue(&["dead", "gone"]).await;
     let claims = harness.claim(2).await;
     harness

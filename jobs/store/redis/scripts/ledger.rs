@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{FORGET, HEARTBEAT, PROBE, RECORD, millis, on_key, on_queue};
 use crate::job::InstanceId;
 use crate::store::redis::connection::Link;
-use crate::store::redis::keys::{self, QueueKeys};
+use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::Reply;
 use crate::store::{BATCH_MAX, StoreError};
 
@@ -36,7 +36,7 @@ pub(in crate::store::redis) async fn heartbeat(
     row: &[u8],
     age_max: Duration,
 ) -> Result<(), StoreError> {
-    let mut reply = on_key("heartbeat", link, keys::WORKERS, &HEARTBEAT, |command| {
+    let mut reply = on_key("heartbeat", link, &link.keyspace().workers, &HEARTBEAT, |command| {
         command.arg(&instance.as_bytes()[..]).arg(row).arg(millis(age_max));
     })
     .await?;
@@ -50,7 +50,7 @@ pub(in crate::store::redis) async fn record(
     bytes_max: usize,
     events: &[Vec<u8>],
 ) -> Result<(), StoreError> {
-    let mut reply = on_key("record", link, keys::LEDGER, &RECORD, |command| {
+    let mut reply = on_key("record", link, &link.keyspace().ledger, &RECORD, |command| {
         command.arg(events_max).arg(bytes_max).arg(events);
     })
     .await?;
@@ -69,7 +69,7 @@ pub(in crate::store::redis) struct Probed {
 pub(in crate::store::redis) async fn probe(link: &Link) -> Result<Probed, StoreError> {
     let value = link
         .run("probe", &PROBE, |command| {
-            command.arg(1).arg(keys::PROBE);
+            command.arg(1).arg(&link.keyspace().probe);
         })
         .await?;
     let mut reply = Reply::new("probe", value)?;
