@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use retraced::store::{RedisOptions, StoreError, StoreFacts};
-use retraced::{Operator, RedisStore, Store};
+use retraced::{Operator, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, one_line};
@@ -34,6 +34,13 @@ impl CommandContext {
             }
             Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         }
+    }
+
+    /// An operator, after a check that this queue exists.
+    pub(crate) async fn operator_of(&self, queue: &QueueName) -> Result<Operator, CliError> {
+        let operator = self.operator().await?;
+        operator.require_queue(queue).await?;
+        Ok(operator)
     }
 
     pub(crate) async fn operator(&self) -> Result<Operator, CliError> {

@@ -67,7 +67,11 @@ pub(crate) struct Selection {
 
 impl Dead {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let queue = match &self {
+            Dead::List(list) => &list.queue,
+            Dead::Show(selection) | Dead::Redrive(selection) | Dead::Discard(selection) => &selection.queue,
+        };
+        let operator = context.operator_of(queue).await?;
         match self {
             Dead::List(List { queue, filter, paging }) => {
                 let filter = filter.of(JobFilter::failed());

@@ -60,7 +60,7 @@ pub(crate) struct OneJob {
 
 impl Jobs {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let operator = context.operator_of(&self.queue).await?;
         let filter = self.filter.of(JobFilter::in_state(self.state));
         let listing = Listing { queue: &self.queue, filter: &filter, what: self.state.as_str() };
         listing.run(context, &operator, self.paging).await
@@ -164,7 +164,8 @@ fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
 
 impl Job {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let (Job::Show(job) | Job::Cancel(job) | Job::Retry(job)) = &self;
+        let operator = context.operator_of(&job.queue).await?;
         match self {
             Job::Show(job) => show(&context.out, &job.find(&operator).await?),
             Job::Cancel(OneJob { queue, id }) => {

@@ -23,6 +23,7 @@ mod start;
 mod trace;
 mod webhook;
 mod work;
+mod workers;
 
 fn main() -> std::process::ExitCode {
     start::run()

@@ -31,7 +31,7 @@ struct Measure {
 #[derive(Subcommand)]
 pub(crate) enum Queue {
     /// Stop claiming jobs of this queue. Jobs that workers have claimed already still run, and enqueueing is not affected.
-    Pause(OneQueue),
+    Pause(Pause),
     /// Resume claiming jobs of this queue.
     Resume(OneQueue),
     /// Show how many jobs of this queue are in each state, and its counters.
@@ -45,6 +45,15 @@ pub(crate) enum Queue {
 pub(crate) struct OneQueue {
     /// The queue.
     queue: QueueName,
+}
+
+#[derive(Args)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    queue: OneQueue,
+    /// Pause a queue that does not exist yet, so that none of its jobs runs before it is resumed.
+    #[arg(long)]
+    create: bool,
 }
 
 #[derive(Args)]
@@ -125,10 +134,10 @@ impl Queues {
 impl Queue {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match self {
-            Queue::Pause(queue) => queue.pause(context).await,
+            Queue::Pause(pause) => pause.run(context).await,
             Queue::Resume(queue) => queue.resume(context).await,
             Queue::Stats(Stats { queue, measure }) => {
-                let operator = context.operator().await?;
+                let operator = context.operator_of(&queue).await?;
                 let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
                 rows.iter().try_for_each(|row| context.out.sheet(row, &title(row), &values(row)))?;
                 Ok(())
@@ -138,16 +147,27 @@ impl Queue {
     }
 }
 
-impl OneQueue {
-    async fn pause(self, context: &CommandContext) -> Result<(), CliError> {
-        let was_paused = context.operator().await?.pause(&self.queue).await?;
-        let row = PauseResult { queue: self.queue, paused: true, changed: !was_paused };
+impl Pause {
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let queue = self.queue.queue;
+        let operator = match self.create {
+            true => context.operator().await?,
+            false => context.operator_of(&queue).await?,
+        };
+        // Paused first, so that no worker claims from the new queue in between.
+        let was_paused = operator.pause(&queue).await?;
+        if self.create {
+            operator.create_queue(&queue).await?;
+        }
+        let row = PauseResult { queue, paused: true, changed: !was_paused };
         context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
         Ok(())
     }
+}
 
+impl OneQueue {
     async fn resume(self, context: &CommandContext) -> Result<(), CliError> {
-        let was_paused = context.operator().await?.resume(&self.queue).await?;
+        let was_paused = context.operator_of(&self.queue).await?.resume(&self.queue).await?;
         let row = PauseResult { queue: self.queue, paused: false, changed: was_paused };
         context.out.result(&row, || format!("queue {} is running{}", row.queue, row.already()))?;
         Ok(())
@@ -162,7 +182,7 @@ impl PauseResult {
 
 impl AuditQueue {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let operator = context.operator_of(&self.queue).await?;
         let row = match self.repair {
             true => AuditRow::repaired(&self.queue, operator.repair(&self.queue).await?),
             false => AuditRow::found(&self.queue, operator.audit(&self.queue).await?),

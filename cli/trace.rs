@@ -18,7 +18,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let operator = context.operator_of(&self.job.queue).await?;
         let view = self.job.find(&operator).await?;
         let trace = retraced::Trace::from(view);
         context.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;

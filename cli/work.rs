@@ -84,7 +84,11 @@ impl Work {
         }
         let runtime = builder.start().await?;
         let mut events = runtime.supervision();
-        note(format_args!("working {} · jobs go to {to} · Ctrl-C drains", labels.join(", ")));
+        note(format_args!(
+            "working {} · jobs go to {to} · worker {} · Ctrl-C drains",
+            labels.join(", "),
+            runtime.instance()
+        ));
         let signalled = loop {
             tokio::select! {
                 event = events.recv() => match event {

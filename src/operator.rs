@@ -1,6 +1,7 @@
-//! What operators see: queues, jobs, workers, events. What they do is in `act`.
+//! What operators see: queues, jobs, workers, events. What they do is in `act`; whether a queue exists, in `known`.
 
 mod act;
+mod known;
 
 use std::fmt;
 use std::sync::Arc;
@@ -205,6 +206,13 @@ pub enum OperatorError {
         /// How long the caller waited.
         timeout: Duration,
     },
+    /// No producer and no worker has used this queue, and nothing is kept for it; only from [`Operator::require_queue`].
+    UnknownQueue {
+        /// The name.
+        queue: QueueName,
+        /// The known queue whose name is most similar, if one is similar.
+        nearest: Option<QueueName>,
+    },
     /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
     RuntimeEnded,
 }
@@ -228,7 +236,7 @@ impl OperatorError {
         match self {
             OperatorError::Store(error) => error.is_retryable(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
-            OperatorError::RuntimeEnded => false,
+            OperatorError::RuntimeEnded | OperatorError::UnknownQueue { .. } => false,
         }
     }
 }
@@ -243,6 +251,12 @@ impl fmt::Display for OperatorError {
                     f,
                     "too many calls to the store were under way for {timeout:?}; nothing was sent, try again later"
                 )
+            }
+            OperatorError::UnknownQueue { queue, nearest: Some(nearest) } => {
+                write!(f, "there is no queue {queue}; the most similar name is {nearest}")
+            }
+            OperatorError::UnknownQueue { queue, nearest: None } => {
+                write!(f, "there is no queue {queue}: no producer and no worker has used it")
             }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",

@@ -136,6 +136,7 @@ const LAYERS: &[Layer] = &[
                 "trace",
                 "webhook",
                 "work",
+                "workers",
                 "demo",
                 "bench",
             ],
