@@ -10,7 +10,7 @@ use std::time::Duration;
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::events::Finding;
-use retraced_jobs::job::{JobId, JobState, QueueName};
+use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
     CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
 };
@@ -213,6 +213,24 @@ pub enum OperatorError {
         /// The known queue whose name is most similar, if one is similar.
         nearest: Option<QueueName>,
     },
+    /// The queue cannot be deleted while workers process it.
+    QueueHasWorkers {
+        /// The queue.
+        queue: QueueName,
+        /// The process instances of these workers.
+        workers: Vec<InstanceId>,
+    },
+    /// The queue has live jobs and was not to be deleted with them.
+    QueueHasJobs {
+        /// The queue.
+        queue: QueueName,
+        /// Its pending jobs.
+        pending: u64,
+        /// The jobs that workers hold.
+        processing: u64,
+        /// Its delayed jobs.
+        delayed: u64,
+    },
     /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
     RuntimeEnded,
 }
@@ -236,7 +254,10 @@ impl OperatorError {
         match self {
             OperatorError::Store(error) => error.is_retryable(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
-            OperatorError::RuntimeEnded | OperatorError::UnknownQueue { .. } => false,
+            OperatorError::QueueHasWorkers { .. } => true,
+            OperatorError::RuntimeEnded | OperatorError::UnknownQueue { .. } | OperatorError::QueueHasJobs { .. } => {
+                false
+            }
         }
     }
 }
@@ -257,6 +278,17 @@ impl fmt::Display for OperatorError {
             }
             OperatorError::UnknownQueue { queue, nearest: None } => {
                 write!(f, "there is no queue {queue}: no producer and no worker has used it")
+            }
+            OperatorError::QueueHasWorkers { queue, workers } => {
+                let names: Vec<String> = workers.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "queue {queue} is processed by live workers, which would make it again: stop {}",
+                    names.join(", ")
+                )
+            }
+            OperatorError::QueueHasJobs { queue, pending, processing, delayed } => {
+                write!(f, "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed")
             }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",

@@ -1,7 +1,7 @@
 //! Whether a queue exists. The store takes an unknown queue for an empty one, so a mistyped name would look like a queue without jobs.
 
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::QueueStats;
+use retraced_jobs::store::{QueueStats, StoreError};
 
 use super::{Operator, OperatorError};
 use crate::limits::SIMILARITY_MIN;
@@ -30,10 +30,14 @@ impl Operator {
             return Ok(());
         }
         // A producer whose Redis user may not write the list of names enqueues all the same.
-        if self.stats(queue).await? != QueueStats::default() {
-            return Ok(());
+        match self.stats(queue).await {
+            Ok(stats) if stats == QueueStats::default() => {
+                Err(OperatorError::UnknownQueue { queue: queue.clone(), nearest: nearest(queue, names) })
+            }
+            // What is damaged exists.
+            Ok(_) | Err(OperatorError::Store(StoreError::Corrupt { .. })) => Ok(()),
+            Err(error) => Err(error),
         }
-        Err(OperatorError::UnknownQueue { queue: queue.clone(), nearest: nearest(queue, names) })
     }
 
     /// Makes a queue known before a producer or a worker uses it, for example to pause it before its first job. Changes nothing if it exists.

@@ -127,11 +127,13 @@ const LAYERS: &[Layer] = &[
             &["settings"],
             &["context"],
             &[
+                "bulk",
                 "completions",
                 "config",
                 "dead",
                 "enqueue",
                 "jobs",
+                "listing",
                 "queues",
                 "trace",
                 "webhook",
