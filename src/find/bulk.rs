@@ -178,7 +178,9 @@ mod tests {
 
     use retraced_jobs::job::{InstanceId, JobState, NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFuture, Transitions};
+    use retraced_jobs::store::{
+        Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFuture, Transitions,
+    };
     use uuid::Uuid;
 
     use super::*;
