@@ -26,6 +26,8 @@ pub const CRASHES_MAX: u32 = 1_000;
 pub const CRASHES_DEFAULT: u32 = 3;
 /// Longest build label, in bytes. It is written with every heartbeat.
 pub const BUILD_LABEL_BYTES_MAX: usize = 200;
+/// Longest name of a host that is taken from `HOSTNAME`, in bytes; a longer one is ignored. It is written with every heartbeat.
+pub const HOST_LABEL_BYTES_MAX: usize = 255;
 
 // Supervision
 

@@ -10,8 +10,8 @@ use retraced_jobs::job::QueueName;
 use retraced_jobs::store::Retention;
 
 use crate::limits::{
-    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, LEASE_DEFAULT,
-    LEASE_MAX, LEASE_MIN, SHUTDOWN_GRACE_DEFAULT, SHUTDOWN_GRACE_MAX,
+    BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, HOST_LABEL_BYTES_MAX,
+    LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, SHUTDOWN_GRACE_DEFAULT, SHUTDOWN_GRACE_MAX,
 };
 use crate::observer::Observer;
 use crate::supervision::restart::{Reopening, RestartPolicy};
@@ -35,7 +35,7 @@ pub struct TreeOptions {
     pub root_policy: RestartPolicy,
     /// Seed for the jitter of polls, restarts and retries. Default: random.
     pub seed: u64,
-    /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or `unknown`.
+    /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or the system's name of this host if that is not set, is empty or has more than 255 bytes.
     pub host: String,
     /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program, or `unknown` if it is
     /// longer or cannot be read.
@@ -55,12 +55,18 @@ impl Default for TreeOptions {
             zombies_max: None,
             root_policy: RestartPolicy::ROOT,
             seed: rand::random(),
-            host: std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into()),
+            host: host_name(std::env::var("HOSTNAME").ok()),
             build: program_name(),
             wall_clock: Arc::new(SystemClock),
             observer: None,
         }
     }
+}
+
+/// The name that the environment gives this host, or else its own.
+fn host_name(given: Option<String>) -> String {
+    let given = given.filter(|name| !name.is_empty() && name.len() <= HOST_LABEL_BYTES_MAX);
+    given.unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
 }
 
 fn program_name() -> String {
@@ -169,4 +175,18 @@ pub fn invalid_options<'a>(
         refuse("no queue was given; add one with .queue(Queue::new(\"name\")?)".into());
     }
     invalid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_not_unknown_when_the_environment_does_not_name_it() {
+        assert_eq!(host_name(Some("worker-7".into())), "worker-7");
+        for given in [None, Some(String::new()), Some("h".repeat(HOST_LABEL_BYTES_MAX + 1))] {
+            let host = host_name(given);
+            assert!(!host.is_empty() && host.len() <= HOST_LABEL_BYTES_MAX && host != "unknown", "{host}");
+        }
+    }
 }

@@ -82,17 +82,17 @@ pub(crate) fn instant(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
-/// The value of `--since`, in ms since the Unix epoch: older jobs do not match.
+/// The value of `--since` or `--until`, in ms since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Since(pub(crate) u64);
+pub(crate) struct When(pub(crate) u64);
 
 /// Parses a duration before now, or an instant.
-pub(crate) fn since(text: &str) -> Result<Since, String> {
+pub(crate) fn when(text: &str) -> Result<When, String> {
     if let Ok(ago) = duration(text) {
-        return Ok(Since(now_ms().saturating_sub(millis(ago))));
+        return Ok(When(now_ms().saturating_sub(millis(ago))));
     }
     let how = "write how long ago, as in 30m or 2d, or an instant in RFC 3339, as in 2030-01-31T08:00:00Z";
-    instant(text).map(Since).map_err(|_| how.to_owned())
+    instant(text).map(When).map_err(|_| how.to_owned())
 }
 
 /// Parses a failure code. Help and completions list all of them.
@@ -103,6 +103,12 @@ pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
 /// Parses a job state. Help and completions list all of them.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
+}
+
+/// Parses the state of a job that has not ended.
+pub(crate) fn unfinished_state() -> impl TypedValueParser<Value = JobState> {
+    let states = JobState::ALL.into_iter().filter(|state| !state.is_final());
+    PossibleValuesParser::new(states.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
 }
 
 pub(crate) fn json(text: &str) -> Result<serde_json::Value, String> {
@@ -147,11 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn since_is_a_duration_before_now_or_an_instant() {
-        assert_eq!(since("1970-01-01T00:00:01Z"), Ok(Since(1_000)));
-        let Since(ms) = since("1h").unwrap();
+    fn a_time_is_a_duration_before_now_or_an_instant() {
+        assert_eq!(when("1970-01-01T00:00:01Z"), Ok(When(1_000)));
+        let When(ms) = when("1h").unwrap();
         assert!(now_ms() - ms >= 3_600_000 && now_ms() - ms < 3_700_000);
-        assert!(since("yesterday").unwrap_err().starts_with("write how long ago"));
+        assert!(when("yesterday").unwrap_err().starts_with("write how long ago"));
     }
 
     #[test]

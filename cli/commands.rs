@@ -8,7 +8,7 @@ use retraced::store::KeyPrefix;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::settings::Settings;
-use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace, work};
+use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace, work, workers};
 
 const AFTER_HELP: &str = "\
 Durations are a whole number and a unit: 250ms, 30s, 5m, 1h, 2d.
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, and whether the queue is paused.
     Queues(queues::Queues),
+    /// Show which workers run: their host and process, build, queues and kinds, how many jobs each runs, and when each was last seen.
+    Workers(workers::Workers),
     /// Pause, resume or audit one queue, or show its statistics.
     #[command(subcommand)]
     Queue(queues::Queue),
@@ -105,6 +107,7 @@ impl Command {
             Command::Work(work) => work.run(context).await,
             Command::Enqueue(enqueue) => enqueue.run(context).await,
             Command::Queues(queues) => queues.run(context).await,
+            Command::Workers(workers) => workers.run(context).await,
             Command::Queue(queue) => queue.run(context).await,
             Command::Jobs(jobs) => jobs.run(context).await,
             Command::Job(job) => job.run(context).await,

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use retraced::store::{KeyPrefix, RedisOptions, StoreError, StoreFacts};
-use retraced::{Operator, RedisStore, Store};
+use retraced::{Operator, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
-use crate::output::{Output, one_line};
+use crate::output::{Output, note, one_line};
 
 /// What a command is given: the server, the prefix of its keys, and where results go.
 pub(crate) struct CommandContext {
     /// The URL of the server, as it was given.
     pub(crate) redis: String,
+    /// Whether it comes from the environment variable `RETRACED_REDIS_URL`.
+    pub(crate) redis_from_environment: bool,
     /// What the names of all keys and channels begin with.
     pub(crate) prefix: KeyPrefix,
     pub(crate) out: Output,
@@ -22,7 +24,11 @@ impl CommandContext {
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let store = match RedisStore::open(&self.redis, RedisOptions::default().prefix(self.prefix.clone())) {
             Ok(store) => store,
-            Err(StoreError::Refused { reason, .. }) => return Err(CliError::Usage(reason)),
+            Err(StoreError::Refused { reason, .. }) => {
+                let source =
+                    if self.redis_from_environment { " (the value comes from RETRACED_REDIS_URL)" } else { "" };
+                return Err(CliError::Usage(reason + source));
+            }
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         };
         match store.probe().await.and_then(StoreFacts::usable) {
@@ -36,6 +42,21 @@ impl CommandContext {
             }
             Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         }
+    }
+
+    /// An operator, after a check that this queue exists.
+    pub(crate) async fn operator_of(&self, queue: &QueueName) -> Result<Operator, CliError> {
+        let operator = self.operator().await?;
+        operator.require_queue(queue).await?;
+        Ok(operator)
+    }
+
+    /// Says that the queue is paused, if it is: then its waiting jobs do not run.
+    pub(crate) async fn note_if_paused(&self, operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
+        if operator.stats(queue).await?.paused {
+            note(format_args!("queue {queue} is paused: its jobs wait until `retraced queue resume {queue}`"));
+        }
+        Ok(())
     }
 
     pub(crate) async fn operator(&self) -> Result<Operator, CliError> {

@@ -1,42 +1,33 @@
 //! `retraced jobs` and `retraced job …`: list jobs, show one, act on one.
 
-use clap::{Args, Subcommand};
-use retraced::find::{JobCursor, JobFilter};
+use clap::{ArgGroup, Args, Subcommand};
+use retraced::find::JobFilter;
 use retraced::job::JobView;
-use retraced::store::{BATCH_MAX, Moved};
-use retraced::view::{ActionResult, ActionRow, JobDetail, JobRow, Timestamp};
+use retraced::view::JobDetail;
 use retraced::{JobId, JobState, Operator, QueueName};
 
 use crate::args;
+use crate::bulk::{Bulk, BulkOptions, Verb, distinct, print_results};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
-use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX, SHOWN_CHARS_MAX};
-use crate::output::{Cell, Column, NOTHING, Output, Style, counted, job_count, note, printable, short, short_duration};
+use crate::limits::SHOWN_CHARS_MAX;
+use crate::listing::{Listing, Paging};
+use crate::output::{Cell, Output, Style, counted, printable, short, short_duration};
 
 /// `retraced jobs`
 #[derive(Args)]
+#[command(override_usage = "retraced jobs [OPTIONS] --state <STATE> <QUEUE>")]
 pub(crate) struct Jobs {
     /// The queue.
     queue: QueueName,
-    /// The state. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by the end of their lease, and ended ones latest first.
+    /// The state, which must be given. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by the end of their lease, and ended ones latest first.
     #[arg(long, value_parser = args::state())]
-    state: JobState,
+    state: Option<JobState>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     paging: Paging,
-}
-
-/// Which part of a list is printed.
-#[derive(Args)]
-pub(crate) struct Paging {
-    /// Maximum jobs to list. If there are more, or if 100000 jobs were searched before that many matched, a message on stderr ends with the cursor to continue from.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Continue where an earlier list ended.
-    #[arg(long, value_name = "CURSOR")]
-    cursor: Option<JobCursor>,
 }
 
 /// `retraced job …`
@@ -44,10 +35,35 @@ pub(crate) struct Paging {
 pub(crate) enum Job {
     /// Show everything that is known about a job.
     Show(OneJob),
-    /// Cancel a job. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if the handler succeeds anyway, the job is completed.
-    Cancel(OneJob),
+    /// Cancel jobs. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if the handler succeeds anyway, the job is completed.
+    #[command(
+        after_help = "Jobs of a filter are cancelled 100 at a time. Jobs that are enqueued after the command began are not cancelled, and a job that a worker claims first runs. Cancelled jobs are kept for a while: `retraced job retry` runs one again.",
+        override_usage = "retraced job cancel [OPTIONS] <QUEUE> <ID...|--all|--state <STATE>|--code <CODE>|--kind <KIND>|--since <WHEN>|--until <WHEN>>"
+    )]
+    Cancel(Cancel),
     /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures and crashes reset to zero; a delayed job becomes pending now.
     Retry(OneJob),
+}
+
+/// Selects jobs to cancel: by id, all that wait, or those that match a filter.
+#[derive(Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "all", "state", "code", "kind", "since", "until"]))]
+pub(crate) struct Cancel {
+    /// The queue.
+    queue: QueueName,
+    /// The ids of the jobs.
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "state", "code", "kind", "since", "until"])]
+    ids: Vec<JobId>,
+    /// All pending and delayed jobs of the queue.
+    #[arg(long, conflicts_with_all = ["state", "code", "kind", "since", "until"])]
+    all: bool,
+    /// Only jobs in this state. Default: pending and delayed.
+    #[arg(long, value_parser = args::unfinished_state())]
+    state: Option<JobState>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    options: BulkOptions,
 }
 
 #[derive(Args)]
@@ -60,131 +76,67 @@ pub(crate) struct OneJob {
 
 impl Jobs {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
-        let filter = self.filter.of(JobFilter::in_state(self.state));
-        let listing = Listing { queue: &self.queue, filter: &filter, what: self.state.as_str() };
-        listing.run(context, &operator, self.paging).await
-    }
-}
-
-/// A list of jobs to print.
-pub(crate) struct Listing<'a> {
-    pub(crate) queue: &'a QueueName,
-    pub(crate) filter: &'a JobFilter,
-    /// What messages call the jobs: a state, or `dead or poisoned`.
-    pub(crate) what: &'a str,
-}
-
-impl Listing<'_> {
-    pub(crate) async fn run(
-        &self,
-        context: &CommandContext,
-        operator: &Operator,
-        paging: Paging,
-    ) -> Result<(), CliError> {
-        let Paging { limit, cursor } = paging;
-        let resumed = cursor.is_some();
-        let mut left = limit as usize;
-        let mut search = operator.search(self.queue, self.filter, cursor)?;
-        let mut table = context.out.table(&self.columns());
-        let mut listed = 0;
-        while left > 0 && !context.out.is_closed() {
-            let may_examine = LIST_EXAMINED_MAX.saturating_sub(search.examined());
-            let jobs = search.take(left.min(BATCH_MAX), may_examine).await?;
-            if jobs.is_empty() {
-                break;
-            }
-            let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
-            left -= rows.len();
-            listed += rows.len();
-            context.out.rows(&mut table, &rows, |job| row(&context.out, job))?;
-        }
-        if context.out.is_closed() {
-            return Ok(());
-        }
-        context.out.note_left_out(&table);
-        let next = search.cursor().await?;
-        if listed == 0 {
-            self.note_none(resumed, next.is_some());
-        }
-        if let Some(next) = next {
-            match left {
-                0 if self.filter.is_unconditional() => note(format_args!("there are more: --cursor {next}")),
-                0 => note(format_args!("there may be more: --cursor {next}")),
-                _ => note(format_args!(
-                    "{} were searched, and there are more to search: --cursor {next}",
-                    job_count(search.examined())
-                )),
-            }
+        let Some(state) = self.state else {
+            let states = JobState::ALL.map(JobState::as_str).join(", ");
+            return Err(CliError::Usage(format!("a state is needed: --state with one of {states}")));
+        };
+        self.filter.check()?;
+        let operator = context.operator_of(&self.queue).await?;
+        let filter = self.filter.of(JobFilter::in_state(state));
+        let listing = Listing { queue: &self.queue, filter: &filter, what: state.as_str() };
+        listing.run(context, &operator, self.paging).await?;
+        if !state.is_final() {
+            context.note_if_paused(&operator, &self.queue).await?;
         }
         Ok(())
     }
-
-    fn note_none(&self, resumed: bool, unfinished: bool) {
-        let which = if self.filter.is_unconditional() { "" } else { " that match" };
-        let more = if resumed { "more " } else { "" };
-        let so_far = if unfinished { " so far" } else { "" };
-        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
-    }
-
-    fn columns(&self) -> [Column; 7] {
-        let when = match self.filter.states() {
-            [JobState::Delayed] => "DUE",
-            [JobState::Processing] => "LEASE ENDS",
-            [state] if !state.is_final() => "WHEN",
-            _ => "ENDED",
-        };
-        // In a list of one state the column STATE is the same in every row, so it is left out early.
-        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 4 } else { 1 });
-        [
-            Column::new("ID"),
-            Column::new("KIND").cut(8),
-            state,
-            Column::new("FAILURES").spare(2),
-            Column::new("ENQUEUED").spare(3),
-            Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
-            Column::new("LAST ERROR").cut(20),
-        ]
-    }
-}
-
-fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
-    let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
-    let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
-    vec![
-        job.id.to_string().into(),
-        job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
-        Cell::new(job.state.as_str(), Style::of(job.state)),
-        job.failures.to_string().into(),
-        when(job.enqueued_at),
-        when(job.at()),
-        error.unwrap_or_else(|| NOTHING.to_owned()).into(),
-    ]
 }
 
 impl Job {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
         match self {
-            Job::Show(job) => show(&context.out, &job.find(&operator).await?),
-            Job::Cancel(OneJob { queue, id }) => {
-                let moved = operator.cancel(&queue, [&id]).await?;
-                require_change(print_results(&context.out, &queue, std::iter::once(id).zip(moved))?)
+            Job::Show(job) => {
+                let operator = context.operator_of(&job.queue).await?;
+                let view = job.find(&operator).await?;
+                show(&context.out, &view)?;
+                if !view.state.is_final() {
+                    context.note_if_paused(&operator, &job.queue).await?;
+                }
+                Ok(())
             }
+            Job::Cancel(cancel) => cancel.run(context).await,
             Job::Retry(OneJob { queue, id }) => {
+                let operator = context.operator_of(&queue).await?;
                 let moved = operator.redrive(&queue, [&id]).await?;
-                require_change(print_results(&context.out, &queue, std::iter::once(id).zip(moved))?)
+                match print_results(&context.out, &queue, std::iter::once(id).zip(moved))? {
+                    0 => context.note_if_paused(&operator, &queue).await,
+                    _ => Err(CliError::Failed("nothing was changed".into())),
+                }
             }
         }
     }
 }
 
-/// Fails if the job was not changed.
-fn require_change(unchanged: usize) -> Result<(), CliError> {
-    if unchanged > 0 {
-        return Err(CliError::Failed("nothing was changed".into()));
+impl Cancel {
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        self.filter.check()?;
+        let operator = context.operator_of(&self.queue).await?;
+        let bulk = Bulk { verb: Verb::Cancel, queue: &self.queue, options: &self.options };
+        if !self.ids.is_empty() {
+            return bulk.on_ids(context, &operator, &distinct(self.ids)).await;
+        }
+        let filter = self.filter.of(self.state.map_or_else(JobFilter::waiting, JobFilter::in_state));
+        let what = self.state.map_or("pending or delayed", JobState::as_str);
+        let stats = operator.stats(&self.queue).await?;
+        let total = match self.state {
+            Some(JobState::Pending) => stats.pending,
+            Some(JobState::Delayed) => stats.delayed,
+            Some(_) => stats.processing,
+            None => stats.pending + stats.delayed,
+        };
+        let listing = Listing { queue: &self.queue, filter: &filter, what };
+        bulk.on_matching(context, &operator, &listing, total).await
     }
-    Ok(())
 }
 
 impl OneJob {
@@ -195,34 +147,6 @@ impl OneJob {
                 self.id, self.queue
             ))
         })
-    }
-}
-
-/// Prints the result for each job, and returns how many jobs were not changed.
-pub(crate) fn print_results(
-    out: &Output,
-    queue: &QueueName,
-    results: impl IntoIterator<Item = (JobId, Moved)>,
-) -> Result<usize, CliError> {
-    let mut unchanged = 0;
-    for (id, moved) in results {
-        let row = ActionRow::new(queue, &id, moved);
-        unchanged += usize::from(!row.is_changed());
-        out.result(&row, || sentence(out, &row))?;
-    }
-    Ok(unchanged)
-}
-
-fn sentence(out: &Output, row: &ActionRow) -> String {
-    let id = &row.id;
-    let state =
-        |state: Option<JobState>| state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state));
-    match row.result {
-        ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
-        ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
-        ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(row.state)),
-        ActionResult::Removed => format!("{id}  {} → removed", state(row.from)),
-        _ => format!("{id}  {} → {}", state(row.from), state(row.state)),
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 
+/// Time between two readings of `queues --watch`, unless another is given.
+pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two drawings of a progress bar while nothing advances.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -28,7 +30,7 @@ pub(crate) const REQUEST_TIMEOUT_BOUNDS: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_secs(60 * 60));
 /// Default timeout of a webhook request, the response included.
 pub(crate) const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
-/// Least and most time between the two readings that a rate is computed from; another value is a usage error.
+/// Least and most time between the two readings that a rate is computed from, or of `queues --watch`; another value is a usage error.
 pub(crate) const RATES_OVER_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 
 // --- `enqueue`

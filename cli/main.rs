@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod bulk;
 mod commands;
 mod completions;
 mod config;
@@ -16,6 +17,7 @@ mod error;
 mod filter;
 mod jobs;
 mod limits;
+mod listing;
 mod output;
 mod queues;
 mod settings;
@@ -23,6 +25,7 @@ mod start;
 mod trace;
 mod webhook;
 mod work;
+mod workers;
 
 fn main() -> std::process::ExitCode {
     start::run()

@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use retraced::store::LiveJobs;
 use retraced::view::{AuditRow, QueueRow, Rates};
-use retraced::{JobState, Operator, QueueName};
+use retraced::{JobState, Operator, OperatorError, QueueName};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, NOTHING, Style, job_count, short_duration};
+use crate::limits::WATCH_INTERVAL;
+use crate::output::{Cell, Column, NOTHING, Style, job_count, note, short_duration};
 
 /// `retraced queues`
 #[derive(Args)]
 pub(crate) struct Queues {
+    /// Show the queues again and again, this far apart (100ms to 1h), until Ctrl-C. Without a duration: every 2 s.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = args::shown(WATCH_INTERVAL), require_equals = true, value_parser = args::rates_over)]
+    watch: Option<Duration>,
     #[command(flatten)]
     measure: Measure,
 }
@@ -31,7 +37,7 @@ struct Measure {
 #[derive(Subcommand)]
 pub(crate) enum Queue {
     /// Stop claiming jobs of this queue. Jobs that workers have claimed already still run, and enqueueing is not affected.
-    Pause(OneQueue),
+    Pause(Pause),
     /// Resume claiming jobs of this queue.
     Resume(OneQueue),
     /// Show how many jobs of this queue are in each state, and its counters.
@@ -39,12 +45,24 @@ pub(crate) enum Queue {
     /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no state or in two, records of a lease without the lease,
     /// and records that belong to no job. Workers continue during the check.
     Audit(AuditQueue),
+    /// Delete a queue: its jobs, counters and name. A queue with live jobs (pending, processing, delayed) is refused unless --force is given; one that a live worker
+    /// processes, always.
+    Delete(DeleteQueue),
 }
 
 #[derive(Args)]
 pub(crate) struct OneQueue {
     /// The queue.
     queue: QueueName,
+}
+
+#[derive(Args)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    queue: OneQueue,
+    /// Pause a queue that does not exist yet, so that none of its jobs runs before it is resumed.
+    #[arg(long)]
+    create: bool,
 }
 
 #[derive(Args)]
@@ -64,6 +82,24 @@ pub(crate) struct AuditQueue {
     repair: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct DeleteQueue {
+    /// The queue.
+    queue: QueueName,
+    /// Delete live jobs as well, and a queue whose keys have a wrong type. They cannot be restored.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What `queue delete` prints.
+#[derive(Serialize)]
+struct Deleted {
+    queue: QueueName,
+    deleted: bool,
+    /// How many jobs were kept in it.
+    jobs: u64,
+}
+
 /// What `queue pause` and `queue resume` print.
 #[derive(Serialize)]
 struct PauseResult {
@@ -76,12 +112,45 @@ struct PauseResult {
 impl Queues {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let operator = context.operator().await?;
-        let names = operator.queues().await?;
-        let rows = read_rows(&operator, &names, self.measure.rates_over).await?;
-        if rows.is_empty() && !context.out.is_json() {
-            return Ok(context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+        let Some(every) = self.watch else {
+            let unread = self.print(context, &operator).await?;
+            return if unread.is_empty() { Ok(()) } else { Err(CliError::Failed(unread.join("; "))) };
+        };
+        // From here on, Ctrl-C ends the loop.
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        while !context.out.is_closed() {
+            self.print(context, &operator).await?.iter().for_each(note);
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                _ = interrupts.recv() => break,
+            }
         }
-        let mut headers = vec![
+        Ok(())
+    }
+
+    /// Prints all queues. One that cannot be read does not hide the others: what is wrong with it is returned.
+    async fn print(&self, context: &CommandContext, operator: &Operator) -> Result<Vec<String>, CliError> {
+        let names = operator.queues().await?;
+        let (mut rows, mut unread) = (Vec::new(), Vec::new());
+        for (name, row) in read_rows(operator, &names, self.measure.rates_over).await {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                Err(error) => unread.push(format!("queue {name} cannot be shown: {error}")),
+            }
+        }
+        if self.watch.is_some() && context.out.is_text_on_terminal() {
+            context.out.clear()?;
+        }
+        match names.is_empty() && !context.out.is_json() {
+            true => context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?,
+            false => context.out.results(&rows, &self.columns(), |row| self.cells(row))?,
+        }
+        Ok(unread)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![
             Column::new("QUEUE").cut(12),
             Column::new("PENDING"),
             Column::new("PROCESSING").spare(3),
@@ -93,61 +162,82 @@ impl Queues {
             Column::new("OLDEST").spare(2),
         ];
         if self.measure.rates_over.is_some() {
-            headers.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
+            columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
-        headers.push(Column::new(""));
-        context.out.results(&rows, &headers, |row| {
-            let mut cells = vec![Cell::from(row.queue.to_string())];
-            cells.extend(
-                [
-                    (row.pending, JobState::Pending),
-                    (row.processing, JobState::Processing),
-                    (row.delayed, JobState::Delayed),
-                    (row.completed, JobState::Completed),
-                    (row.dead, JobState::Dead),
-                    (row.poisoned, JobState::Poisoned),
-                    (row.cancelled, JobState::Cancelled),
-                ]
-                .map(|(count, state)| count_of(count, state)),
-            );
-            cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
-            if let Some(rates) = row.rates {
+        columns.push(Column::new(""));
+        columns
+    }
+
+    fn cells(&self, row: &QueueRow) -> Vec<Cell> {
+        let mut cells = vec![Cell::from(row.queue.to_string())];
+        cells.extend(
+            [
+                (row.pending, JobState::Pending),
+                (row.processing, JobState::Processing),
+                (row.delayed, JobState::Delayed),
+                (row.completed, JobState::Completed),
+                (row.dead, JobState::Dead),
+                (row.poisoned, JobState::Poisoned),
+                (row.cancelled, JobState::Cancelled),
+            ]
+            .map(|(count, state)| count_of(count, state)),
+        );
+        cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
+        match row.rates {
+            Some(rates) => {
                 let rates = [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s];
                 cells.extend(rates.map(|rate| Cell::from(format!("{rate:.1}"))));
             }
-            cells.push(Cell::new(if row.paused { "paused" } else { "" }, Style::Warn));
-            cells
-        })?;
-        Ok(())
+            None if self.measure.rates_over.is_some() => {
+                cells.extend([NOTHING; 3].map(|none| Cell::from(none.to_owned())))
+            }
+            None => {}
+        }
+        cells.push(Cell::new(if row.paused { "paused" } else { "" }, Style::Warn));
+        cells
     }
 }
 
 impl Queue {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match self {
-            Queue::Pause(queue) => queue.pause(context).await,
+            Queue::Pause(pause) => pause.run(context).await,
             Queue::Resume(queue) => queue.resume(context).await,
             Queue::Stats(Stats { queue, measure }) => {
-                let operator = context.operator().await?;
-                let rows = read_rows(&operator, &[queue], measure.rates_over).await?;
-                rows.iter().try_for_each(|row| context.out.sheet(row, &title(row), &values(row)))?;
+                let operator = context.operator_of(&queue).await?;
+                for (_, row) in read_rows(&operator, &[queue], measure.rates_over).await {
+                    let row = row?;
+                    context.out.sheet(&row, &title(&row), &values(&row))?;
+                }
                 Ok(())
             }
             Queue::Audit(audit) => audit.run(context).await,
+            Queue::Delete(delete) => delete.run(context).await,
         }
     }
 }
 
-impl OneQueue {
-    async fn pause(self, context: &CommandContext) -> Result<(), CliError> {
-        let was_paused = context.operator().await?.pause(&self.queue).await?;
-        let row = PauseResult { queue: self.queue, paused: true, changed: !was_paused };
+impl Pause {
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let queue = self.queue.queue;
+        let operator = match self.create {
+            true => context.operator().await?,
+            false => context.operator_of(&queue).await?,
+        };
+        // Paused first, so that no worker claims from the new queue in between.
+        let was_paused = operator.pause(&queue).await?;
+        if self.create {
+            operator.create_queue(&queue).await?;
+        }
+        let row = PauseResult { queue, paused: true, changed: !was_paused };
         context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
         Ok(())
     }
+}
 
+impl OneQueue {
     async fn resume(self, context: &CommandContext) -> Result<(), CliError> {
-        let was_paused = context.operator().await?.resume(&self.queue).await?;
+        let was_paused = context.operator_of(&self.queue).await?.resume(&self.queue).await?;
         let row = PauseResult { queue: self.queue, paused: false, changed: was_paused };
         context.out.result(&row, || format!("queue {} is running{}", row.queue, row.already()))?;
         Ok(())
@@ -162,7 +252,7 @@ impl PauseResult {
 
 impl AuditQueue {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let operator = context.operator_of(&self.queue).await?;
         let row = match self.repair {
             true => AuditRow::repaired(&self.queue, operator.repair(&self.queue).await?),
             false => AuditRow::found(&self.queue, operator.audit(&self.queue).await?),
@@ -178,6 +268,23 @@ impl AuditQueue {
     }
 }
 
+impl DeleteQueue {
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let Self { queue, force } = self;
+        let operator = context.operator_of(&queue).await?;
+        let live = if force { LiveJobs::Delete } else { LiveJobs::Refuse };
+        let jobs = operator.delete_queue(&queue, live).await.map_err(|error| match &error {
+            OperatorError::QueueHasJobs { .. } => {
+                CliError::Failed(format!("{error}; cancel them with `retraced job cancel`, or give --force"))
+            }
+            _ => CliError::from(error),
+        })?;
+        let row = Deleted { queue, deleted: true, jobs };
+        context.out.result(&row, || format!("queue {} is deleted, with {}", row.queue, job_count(row.jobs)))?;
+        Ok(())
+    }
+}
+
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     let (sound, style) = match row.adds_up {
         true => ("each in exactly one container", Style::Good),
@@ -186,35 +293,37 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     let mut values = vec![("stored", Cell::new(format!("{}, {sound}", job_count(row.jobs)), style))];
     values.extend(row.findings.iter().map(|finding| {
         let example = finding.examples.first().map(|job| format!(", for example {job}")).unwrap_or_default();
-        let found = format!("{} {}{example}", finding.count, finding.kind);
+        let found = format!("{finding}{example}");
         (if row.repaired { "repaired" } else { "found" }, Cell::new(found, Style::Warn))
     }));
     values
 }
 
-/// Reads the statistics of these queues, with rates if `rates_over` is given.
-async fn read_rows(
+/// Reads the statistics of these queues, each with its own result, with rates if `rates_over` is given.
+async fn read_rows<'a>(
     operator: &Operator,
-    names: &[QueueName],
+    names: &'a [QueueName],
     rates_over: Option<Duration>,
-) -> Result<Vec<QueueRow>, CliError> {
+) -> Vec<(&'a QueueName, Result<QueueRow, OperatorError>)> {
     let mut before = Vec::new();
     if let Some(wait) = rates_over {
         for name in names {
-            before.push((operator.stats(name).await?, Instant::now()));
+            before.push((operator.stats(name).await, Instant::now()));
         }
         tokio::time::sleep(wait).await;
     }
     let mut rows = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        let stats = operator.stats(name).await?;
-        let row = QueueRow::new(name, &stats);
-        rows.push(match before.get(at) {
-            Some((before, since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
-            None => row,
+        let row = operator.stats(name).await.map(|stats| {
+            let row = QueueRow::new(name, &stats);
+            match before.get(at) {
+                Some((Ok(before), since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
+                _ => row,
+            }
         });
+        rows.push((name, row));
     }
-    Ok(rows)
+    rows
 }
 
 /// The number of jobs in a state, in the colour of the state; zero is dimmed.

@@ -6,7 +6,7 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -90,6 +90,9 @@ struct FileValue {
 impl Settings {
     /// Reads arguments, environment and file.
     pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, SettingsError> {
+        let command = &without_variables(command.clone(), |variable| {
+            std::env::var_os(variable).is_some_and(|value| value.is_empty())
+        });
         // The command line names the file, and the file may supply required flags that the command line lacks.
         let first = match relaxed(command).try_get_matches_from(arguments) {
             Ok(matches) => matches,
@@ -180,6 +183,16 @@ pub(crate) fn variable_behind(error: &clap::Error, command: &Command) -> Option<
 /// The same command line, except that `retraced work` requires no arguments.
 fn relaxed(command: &Command) -> Command {
     command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
+}
+
+/// The same command line, except that arguments do not read the environment variables that match: an empty variable counts as one that is not set.
+fn without_variables(command: Command, matches: impl Fn(&OsStr) -> bool) -> Command {
+    let matches = &matches;
+    let unset = move |arg: Arg| match arg.get_env().is_some_and(matches) {
+        true => arg.env(None::<&'static str>),
+        false => arg,
+    };
+    command.mut_args(unset).mut_subcommand(WORK, |work| work.mut_args(unset))
 }
 
 /// The long name of a flag, or the id of a positional argument.
@@ -315,7 +328,8 @@ impl Setting {
         } else {
             line.extend(words.iter().map(|word| format!("--{}={word}", name(&self.arg))));
         }
-        match relaxed(command).try_get_matches_from(line) {
+        // Without the environment, whose errors are not about this value.
+        match without_variables(relaxed(command), |_| true).try_get_matches_from(line) {
             Err(error) if error.kind() == Misuse::ValueValidation => {
                 Err(error.source().map_or_else(|| "invalid value".to_owned(), ToString::to_string))
             }

@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::commands::Cli;
@@ -19,19 +22,21 @@ pub(crate) fn run() -> ExitCode {
     let command = readable(Cli::command());
     let settings = match Settings::read(&command, &arguments) {
         Ok(settings) => settings,
-        Err(SettingsError::Arguments(error)) => return explain(&error, &command),
+        Err(SettingsError::Arguments(error)) => return explain(*error, &command, &arguments),
         Err(SettingsError::File(why)) => return fail(&CliError::Usage(why)),
     };
     let Cli { global, command: asked } = match Cli::from_arg_matches(settings.matches()) {
         Ok(cli) => cli,
-        Err(error) => return explain(&error, &command),
+        Err(error) => return explain(error, &command, &arguments),
     };
     choose_colour(global.color);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::Failed(format!("this process cannot start its threads: {error}"))),
     };
-    let context = CommandContext { redis: global.redis, prefix: global.prefix, out: Output::new(global.json) };
+    let redis_from_environment = settings.matches().value_source("redis") == Some(ValueSource::EnvVariable);
+    let out = Output::new(global.json);
+    let context = CommandContext { redis: global.redis, redis_from_environment, prefix: global.prefix, out };
     let ended = runtime.block_on(asked.run(&context, &settings));
     // A thread that a handler blocks must not keep the process alive.
     runtime.shutdown_background();
@@ -51,15 +56,31 @@ fn fail(error: &CliError) -> ExitCode {
     error.status()
 }
 
+/// The usage of the command that these arguments name. In an error, the parser would show every option that has a value, also one from the environment or a default,
+/// as if it were required.
+fn usage(command: &clap::Command, arguments: &[OsString]) -> StyledStr {
+    let mut named = command.clone();
+    named.build();
+    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(found) = named.find_subcommand(word).cloned() {
+            named = found;
+        }
+    }
+    named.render_usage()
+}
+
 /// Prints what the argument parser has to say: help, the version, or an error.
-fn explain(error: &clap::Error, command: &clap::Command) -> ExitCode {
+fn explain(mut error: clap::Error, command: &clap::Command, arguments: &[OsString]) -> ExitCode {
+    if error.get(ContextKind::Usage).is_some() {
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(command, arguments)));
+    }
     match error.print() {
         Err(unwritten) if unwritten.kind() != ErrorKind::BrokenPipe => {
             return fail(&CliError::Failed(format!("the output cannot be written: {unwritten}")));
         }
         _ => {}
     }
-    if let Some(variable) = settings::variable_behind(error, command) {
+    if let Some(variable) = settings::variable_behind(&error, command) {
         note(format_args!("The value comes from the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -18,10 +18,16 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let operator = context.operator().await?;
+        let operator = context.operator_of(&self.job.queue).await?;
         let view = self.job.find(&operator).await?;
         let trace = retraced::Trace::from(view);
-        context.out.result(&trace, || if self.backtrace { format!("{trace:#}") } else { trace.to_string() })?;
+        let waits = !trace.view().state.is_final();
+        context.out.result(&trace, || {
+            context.out.wrapped(&if self.backtrace { format!("{trace:#}") } else { trace.to_string() })
+        })?;
+        if waits {
+            context.note_if_paused(&operator, &self.job.queue).await?;
+        }
         Ok(())
     }
 }

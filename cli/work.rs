@@ -1,5 +1,6 @@
 //! `retraced work`: a worker that sends jobs to a webhook. SIGINT or SIGTERM makes it *drain*: claim no more jobs, let those that run finish, and end.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Work {
         }
         let runtime = builder.start().await?;
         let mut events = runtime.supervision();
-        note(format_args!("working {} · jobs go to {to} · Ctrl-C drains", labels.join(", ")));
+        note(working_message(&labels, &to, runtime.instance()));
         let signalled = loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -137,6 +138,10 @@ impl Work {
     fn addresses(&self) -> Addresses {
         if self.allow_private { Addresses::Any } else { Addresses::Public }
     }
+}
+
+fn working_message(queues: &[String], to: &str, worker: impl Display) -> String {
+    format!("working {} · jobs go to {to} · worker {worker} · Ctrl-C drains", queues.join(", "))
 }
 
 fn draining_message(running: usize, grace: Duration) -> String {

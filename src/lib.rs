@@ -129,8 +129,10 @@ pub mod store {
     pub use retraced_jobs::store::Leases;
     pub use retraced_jobs::store::Ledger;
     pub use retraced_jobs::store::LedgerPage;
+    pub use retraced_jobs::store::LiveJobs;
     pub use retraced_jobs::store::Moved;
     pub use retraced_jobs::store::Promoted;
+    pub use retraced_jobs::store::QueueDeletion;
     pub use retraced_jobs::store::QueueEmpty;
     pub use retraced_jobs::store::QueueStats;
     pub use retraced_jobs::store::Reclaim;

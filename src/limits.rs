@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use retraced_actors::limits::HEARTBEAT_INTERVAL;
+
 // Options of a runtime. One with an option outside of these bounds does not start.
 pub use retraced_actors::limits::{
     BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, LEASE_DEFAULT,
@@ -64,6 +66,12 @@ pub(crate) const OUTCOME_REGISTERED_WAIT: Duration = Duration::from_secs(12);
 pub(crate) const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one poll of a job may take: 5 s. Past it the poll is repeated.
 pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is listed as stale: it was killed, or cannot reach the store.
+pub const WORKER_STALE_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
+
+/// The least similarity, from 0 to 1, of a queue's name to an unknown one for which it is suggested: 0.6, which two wrong letters of five reach. Below it no name is.
+pub(crate) const SIMILARITY_MIN: f64 = 0.6;
 
 /// Threads of the tokio runtime of a supervision tree. One would be enough; with two the store's connections can read while an actor works.
 pub(crate) const TREE_THREADS: usize = 2;

@@ -1,6 +1,7 @@
-//! What operators see: queues, jobs, workers, events. What they do is in `act`.
+//! What operators see: queues, jobs, workers, events. What they do is in `act`; whether a queue exists, in `known`.
 
 mod act;
+mod known;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::events::Finding;
-use retraced_jobs::job::{JobId, JobState, QueueName};
+use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
     CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
 };
@@ -205,6 +206,31 @@ pub enum OperatorError {
         /// How long the caller waited.
         timeout: Duration,
     },
+    /// No producer and no worker has used this queue, and nothing is kept for it; only from [`Operator::require_queue`].
+    UnknownQueue {
+        /// The name.
+        queue: QueueName,
+        /// The known queue whose name is most similar, if one is similar.
+        nearest: Option<QueueName>,
+    },
+    /// The queue cannot be deleted while workers process it.
+    QueueHasWorkers {
+        /// The queue.
+        queue: QueueName,
+        /// The process instances of these workers.
+        workers: Vec<InstanceId>,
+    },
+    /// The queue has live jobs and was not to be deleted with them.
+    QueueHasJobs {
+        /// The queue.
+        queue: QueueName,
+        /// Its pending jobs.
+        pending: u64,
+        /// The jobs that workers hold.
+        processing: u64,
+        /// Its delayed jobs.
+        delayed: u64,
+    },
     /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
     RuntimeEnded,
 }
@@ -228,7 +254,10 @@ impl OperatorError {
         match self {
             OperatorError::Store(error) => error.is_retryable(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
-            OperatorError::RuntimeEnded => false,
+            OperatorError::QueueHasWorkers { .. } => true,
+            OperatorError::RuntimeEnded | OperatorError::UnknownQueue { .. } | OperatorError::QueueHasJobs { .. } => {
+                false
+            }
         }
     }
 }
@@ -243,6 +272,23 @@ impl fmt::Display for OperatorError {
                     f,
                     "too many calls to the store were under way for {timeout:?}; nothing was sent, try again later"
                 )
+            }
+            OperatorError::UnknownQueue { queue, nearest: Some(nearest) } => {
+                write!(f, "there is no queue {queue}; the most similar name is {nearest}")
+            }
+            OperatorError::UnknownQueue { queue, nearest: None } => {
+                write!(f, "there is no queue {queue}: no producer and no worker has used it")
+            }
+            OperatorError::QueueHasWorkers { queue, workers } => {
+                let names: Vec<String> = workers.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "queue {queue} is processed by live workers, which would make it again: stop {}",
+                    names.join(", ")
+                )
+            }
+            OperatorError::QueueHasJobs { queue, pending, processing, delayed } => {
+                write!(f, "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed")
             }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 pub use self::steps::{TraceEvent, TraceStep};
 
 use crate::operator::{Operator, OperatorError};
-use crate::view::{AttemptDetail, JobDetail, duration_text, printable};
+use crate::view::{AttemptDetail, JobDetail, counted, duration_text, printable};
 
 /// Width of an instant in columns. Steps without an instant, and details of a step, are indented by as much.
 const INSTANT_COLUMNS: usize = 24;
@@ -197,7 +197,8 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: Option<&Att
         write_detail(f, &format!("+{} {}", duration_text(line.after_ms), line.text))?;
     }
     if let Some(dropped) = attempt.log_dropped {
-        write_detail(f, &format!("… {dropped} more log lines were not kept"))?;
+        let verb = if dropped == 1 { "was" } else { "were" };
+        write_detail(f, &format!("… {} {verb} not kept", counted(dropped, "more log line")))?;
     }
     Ok(())
 }

@@ -178,7 +178,7 @@ fn log_job_event(event: &SupervisionEvent) {
             say!(error, event, "queue audit failed", %queue, difference)
         }
         EventKind::QueueRepaired { queue, findings } => {
-            let found: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.count, finding.kind)).collect();
+            let found: Vec<_> = findings.iter().map(ToString::to_string).collect();
             say!(warn, event, "queue repaired", %queue, found = %found.join(", "))
         }
         kind => say!(info, event, "event", event = ?kind),

@@ -132,6 +132,20 @@ impl Output {
         }
     }
 
+    /// Clears the terminal, so that the next text begins at its top.
+    pub(super) fn clear(&self) -> std::io::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(b"\x1b[H\x1b[2J").and_then(|()| stdout.flush())
+    }
+
+    /// Text whose lines may begin with an instant. On a terminal, lines that are too long are wrapped between words, below the text they continue.
+    pub(super) fn wrapped(&self, text: &str) -> String {
+        match self.width {
+            Some(width) => text.lines().map(|line| text::flowed(line, width) + "\n").collect(),
+            None => text.to_owned(),
+        }
+    }
+
     /// Prints text on stdout, and ends it with one line break.
     pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
         if self.closed.get() {

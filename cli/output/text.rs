@@ -68,6 +68,18 @@ pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
+/// A line wrapped between words. Further lines begin below the text after an instant, or a little to the right of where the line begins; in a narrow terminal further left.
+pub(super) fn flowed(line: &str, width: usize) -> String {
+    const INSTANT: &str = "2030-01-31T08:00:00.000Z  ";
+    let words = line.trim_start();
+    let indent = line.len() - words.len();
+    let has_instant = indent == 0 && words.starts_with(|c: char| c.is_ascii_digit());
+    let hang = if has_instant { INSTANT.len() } else { indent + 2 };
+    let (first, rest) = (" ".repeat(indent.min(width / 3)), " ".repeat(hang.min(width / 3)));
+    let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
+    textwrap::fill(words, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+}
+
 /// Subtracts the columns of a character from those that are left; returns whether there were enough.
 fn take(left: &mut usize, c: char) -> bool {
     match left.checked_sub(c.width().unwrap_or(0)) {
@@ -127,6 +139,19 @@ mod tests {
         assert_eq!(wrapped("日本語ab", 5), ["日本", "語ab"]);
         assert_eq!(wrapped("", 5), [""]);
         assert_eq!(wrapped("日本", 1), ["日", "本"]);
+    }
+
+    #[test]
+    fn a_line_is_wrapped_between_words_below_the_text_it_continues() {
+        let line = "2030-01-31T08:00:00.000Z  attempt 1 failed after 12ms";
+        let indent = " ".repeat(26);
+        assert_eq!(flowed(line, 80), line);
+        assert_eq!(flowed(line, 78 / 2 + 2), line.replace("1 failed", "1\n             failed"));
+        let detail = format!("{indent}  caused by: no route to mail.example.com");
+        assert_eq!(flowed(&detail, 90), detail);
+        for width in [20, 40, 50, 60] {
+            assert!(flowed(&detail, width).lines().all(|line| columns(line) <= width), "{width}");
+        }
     }
 
     #[test]

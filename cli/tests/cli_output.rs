@@ -75,6 +75,7 @@ fn json_keeps_its_fields() {
     tell(&["dead", "show", "q", "bad"]);
     tell(&["dead", "redrive", "q", "--code", "PANIC"]);
     tell(&["dead", "discard", "q", "bad", "nope"]);
+    tell(&["queue", "delete", "q", "--force"]);
     insta::assert_snapshot!(printed);
 }
 
@@ -90,6 +91,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
             &["jobs", "q", "--state", "dead"],
             &["queue", "stats", "q"],
             &["config"],
+            &["trace", "q", id],
         ] {
             let (status, printed) = on_terminal(harness.command(arguments), columns, COMMAND_MAX);
             assert_eq!(status, Some(0), "{printed}");

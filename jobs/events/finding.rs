@@ -10,7 +10,7 @@ use crate::limits::FINDING_EXAMPLES_MAX;
 /// ```
 /// use retraced_jobs::events::{Finding, FindingKind};
 /// let finding = Finding::new(FindingKind::Orphaned, 1, vec!["welcome-42".parse()?]);
-/// println!("{} {}, such as {}", finding.count, finding.kind.as_str(), finding.examples[0]);
+/// assert_eq!(format!("{finding}, such as {}", finding.examples[0]), "1 job in no container, such as welcome-42");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -30,6 +30,16 @@ impl Finding {
     pub fn new(kind: FindingKind, count: u64, mut examples: Vec<JobId>) -> Self {
         examples.truncate(FINDING_EXAMPLES_MAX);
         Self { kind, count, examples }
+    }
+}
+
+/// How often, and what: `1 job in no container`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => write!(f, "1 {}", self.kind.of_one()),
+            count => write!(f, "{count} {}", self.kind),
+        }
     }
 }
 
@@ -66,6 +76,19 @@ impl FindingKind {
             FindingKind::Orphaned => "jobs in no container",
             FindingKind::Damaged => "records that cannot be read",
             FindingKind::StaleCount => "stale entries miscounted",
+        }
+    }
+
+    /// [`as_str`](Self::as_str) of a single one.
+    fn of_one(self) -> &'static str {
+        match self {
+            FindingKind::EntryWithoutJob => "entry of a job that is not kept",
+            FindingKind::GrantWithoutLease => "grant without a lease",
+            FindingKind::LeaseWithoutGrant => "lease without a grant",
+            FindingKind::TwoContainers => "job in two containers",
+            FindingKind::Orphaned => "job in no container",
+            FindingKind::Damaged => "record that cannot be read",
+            FindingKind::StaleCount => "stale entry miscounted",
         }
     }
 }

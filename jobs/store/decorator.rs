@@ -6,8 +6,8 @@ use futures_util::stream::BoxStream;
 
 use super::{
     Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store, StoreFacts,
-    StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    LiveJobs, Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement,
+    Store, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
@@ -99,6 +99,7 @@ decorator! {
         fn watch_outcome<'a>(&'a self, queue: &'a QueueName, id: &'a JobId, wait: Duration) -> StoreFuture<'a, Option<JobView>>;
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
+        fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
         fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
         fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>>;

@@ -5,7 +5,7 @@
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
-//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, trim, check_counts, scan, repair |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
@@ -40,9 +40,9 @@ pub use decorator::Decorator;
 pub use error::StoreError;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
-    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved, Promoted,
-    QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed, Seen, Settled, Settlement,
-    StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
+    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
@@ -363,6 +363,16 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
+    /// Deletes a queue: its jobs, counters, replay slots and its name. Costs the same for a queue of any length. Sending the call twice does no harm. A worker or producer that
+    /// goes on using the queue makes a new one; a producer does not announce it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+        let _ = live;
+        Box::pin(async move { Err(unsupported("delete_queue", queue)) })
+    }
+
     /// Deletes up to `policy.limit` jobs that retention no longer keeps, in the order completed, dead, poisoned, cancelled, and in each state the oldest first.
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
@@ -432,6 +442,6 @@ pub trait Ledger: Send + Sync + 'static {
 
 fn unsupported(operation: &'static str, queue: &QueueName) -> StoreError {
     let reason =
-        format!("this store cannot {operation} the queue {queue}; look at it with the tools of the store's server");
+        format!("this store does not support it; look at the queue {queue} with the tools of the store's server");
     StoreError::Refused { operation, reason }
 }

@@ -24,8 +24,9 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, JobView, Moved, QueueStats, Reclaim, Reclaimed, Reconciled, Renewal,
-    Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, JobView, LiveJobs, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed,
+    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed,
+    Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId};
 use support::redis_server::RedisServer;
@@ -133,6 +134,8 @@ enum Step {
     Cancel(Vec<Aim>),
     Discard(Vec<Aim>),
     Pause(bool),
+    /// The queue is deleted, with its live jobs or only if it has none.
+    DeleteQueue(bool),
     /// A client waits for the outcome of a job.
     Watch(usize),
     Trim {
@@ -260,6 +263,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => aimed().prop_map(Step::Cancel),
         1 => aimed().prop_map(Step::Discard),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
+        1 => prop::bool::weighted(0.3).prop_map(Step::DeleteQueue),
         1 => (0..IDS).prop_map(Step::Watch),
         1 => (0..4_u64, prop::bool::weighted(0.2), any::<bool>(), 0..4_usize)
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
@@ -313,6 +317,7 @@ enum Reply {
     Trimmed(Trimmed),
     Renewed(Vec<Renewal>),
     Paused(bool),
+    QueueDeletion(QueueDeletion),
     Watched(Option<(JobState, Option<bytes::Bytes>, usize)>),
     Superseded,
     Refused,
@@ -558,6 +563,12 @@ impl<'a> Pair<'a> {
                 };
                 (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
             }
+            Step::DeleteQueue(live_too) => {
+                let live = if *live_too { LiveJobs::Delete } else { LiveJobs::Refuse };
+                let ours = self.memory_store().delete_queue(&self.queue, live).await.unwrap();
+                let theirs = self.other.store.delete_queue(&self.queue, live).await.unwrap();
+                (Reply::QueueDeletion(ours), Reply::QueueDeletion(theirs))
+            }
             Step::Watch(n) => {
                 let recorded = |view: Option<JobView>| {
                     Reply::Watched(view.map(|view| (view.state, view.output(), view.history.len())))
@@ -651,6 +662,7 @@ impl<'a> Pair<'a> {
             }
             Step::Renew { .. }
             | Step::Pause(_)
+            | Step::DeleteQueue(_)
             | Step::Watch(_)
             | Step::Again
             | Step::Older

@@ -10,8 +10,9 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, JobPage, JobView, Leases, Ledger,
-    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement,
-    Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    LedgerPage, LiveJobs, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled,
+    Settlement, Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict,
+    WorkerRow,
 };
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ async fn settlements_that_were_applied_are_returned_even_if_the_claim_behind_the
 }
 
 #[tokio::test]
-async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_repairs() {
+async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_repairs_and_deletion() {
     let (store, queue) = (Minimal(MemoryStore::new()), queue());
     let mut replay_slot = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await;
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
@@ -139,4 +140,10 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     for refused in [store.scan(&queue).await, store.repair(&queue).await] {
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }
+    let refused = store.delete_queue(&queue, LiveJobs::Delete).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("the store refused delete_queue: this store does not support it"),
+        "{refused}"
+    );
+    assert_eq!(store.stats(&queue).await.unwrap().pending, 1);
 }

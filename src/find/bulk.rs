@@ -1,4 +1,4 @@
-//! Redrives or discards all jobs that match a filter, step by step.
+//! Redrives, discards or cancels all jobs that match a filter, step by step.
 
 use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::{JobSummary, Moved, Target};
@@ -7,7 +7,8 @@ use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
 
-/// A redrive or a discard of all jobs that match a filter. Each step acts on at most 100 jobs, in the order in which they are found. To stop, drop the `BulkAction`.
+/// A redrive, a discard or a cancellation of all jobs that match a filter. Each step acts on at most 100 jobs, in the order in which they are found. To stop, drop the
+/// `BulkAction`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -23,11 +24,11 @@ use crate::operator::{Operator, OperatorError};
 /// # for _ in 0..3 { let id = client.enqueue(Welcome).await?.id.clone(); operator.cancel(&queue, [id]).await?; }
 /// use retraced::find::{BulkAction, BulkStep};
 /// use retraced::{JobState, find::JobFilter};
-/// let mut redrive: BulkAction = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Cancelled));
+/// let mut redrive: BulkAction = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Cancelled)).limit(2);
 /// while let Some(BulkStep { results, .. }) = redrive.step().await? {
 ///     println!("{} jobs", results.len());
 /// }
-/// assert_eq!((redrive.changed(), redrive.unchanged()), (3, 0));
+/// assert_eq!((redrive.changed(), redrive.unchanged()), (2, 0));
 /// # Ok(())
 /// # }
 /// ```
@@ -35,7 +36,16 @@ pub struct BulkAction {
     operator: Operator,
     queue: QueueName,
     action: Action,
+    filter: JobFilter,
     search: JobSearch,
+    /// Whether the search was prepared, which takes a call to the store.
+    begun: bool,
+    /// Whether the search begins again after its end, until it changes nothing.
+    repeats: bool,
+    /// How many jobs were moved since the search last began.
+    moved: u64,
+    /// At most this many jobs are changed.
+    limit: u64,
     /// Jobs that were found and not yet acted on.
     unsent: Vec<JobSummary>,
     /// How many jobs the steps so far have examined.
@@ -54,17 +64,37 @@ pub struct BulkStep {
     pub examined: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Redrive,
     Discard,
+    Cancel,
 }
 
 impl BulkAction {
     pub(super) fn new(operator: &Operator, queue: &QueueName, filter: &JobFilter, action: Action) -> Self {
         let search = JobSearch::from_the_beginning(operator, queue, filter);
-        let (operator, queue) = (operator.clone(), queue.clone());
-        Self { operator, queue, action, search, unsent: Vec::new(), examined: 0, changed: 0, unchanged: 0 }
+        Self {
+            operator: operator.clone(),
+            queue: queue.clone(),
+            action,
+            filter: filter.clone(),
+            search,
+            begun: false,
+            repeats: false,
+            moved: 0,
+            limit: u64::MAX,
+            unsent: Vec::new(),
+            examined: 0,
+            changed: 0,
+            unchanged: 0,
+        }
+    }
+
+    /// Changes at most this many jobs, those that are found first. Default: no limit.
+    #[must_use]
+    pub fn limit(self, jobs_max: u64) -> Self {
+        Self { limit: jobs_max, ..self }
     }
 
     /// Acts on the next jobs; `None` when there are no more.
@@ -73,8 +103,16 @@ impl BulkAction {
     /// [`OperatorError`] when the store refused or did not answer. The next step then acts on the same jobs again. Jobs that were changed although no answer came are
     /// counted as unchanged.
     pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
+        self.begin().await?;
+        let left = usize::try_from(self.limit.saturating_sub(self.changed)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(None);
+        }
+        if self.unsent.is_empty() && self.search.is_over() && self.repeats && self.moved > 0 {
+            self.search_again();
+        }
         if self.unsent.is_empty() {
-            self.unsent = self.search.take(BULK_STEP_JOBS, BULK_STEP_EXAMINED_MAX).await?;
+            self.unsent = self.search.take(BULK_STEP_JOBS.min(left), BULK_STEP_EXAMINED_MAX).await?;
         }
         if self.unsent.is_empty() && self.search.is_over() {
             return Ok(None);
@@ -84,11 +122,31 @@ impl BulkAction {
             (_, true) => Vec::new(),
             (Action::Redrive, false) => self.operator.redrive(&self.queue, targets).await?,
             (Action::Discard, false) => self.operator.discard(&self.queue, targets).await?,
+            (Action::Cancel, false) => self.operator.cancel(&self.queue, targets).await?,
         };
         self.count(&moved);
         let examined = self.search.examined() - std::mem::replace(&mut self.examined, self.search.examined());
         let results = self.unsent.drain(..).map(|job| job.id).zip(moved).collect();
         Ok(Some(BulkStep { results, examined }))
+    }
+
+    /// Prepares a cancellation. Pending jobs are listed by their position, and while those in front leave, a search can pass over others. So it begins again after its
+    /// end, and acts only on jobs that exist now: it would not end while a producer goes on.
+    async fn begin(&mut self) -> Result<(), OperatorError> {
+        if !self.begun && self.action == Action::Cancel {
+            if let Some(now_ms) = self.operator.probe().await?.now_ms {
+                self.filter = self.filter.clone().no_later_than(now_ms);
+                self.repeats = true;
+            }
+            self.search_again();
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    fn search_again(&mut self) {
+        self.search = JobSearch::from_the_beginning(&self.operator, &self.queue, &self.filter);
+        (self.examined, self.moved) = (0, 0);
     }
 
     /// How many jobs were changed so far.
@@ -107,5 +165,100 @@ impl BulkAction {
         let unchanged = moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
         self.unchanged += unchanged as u64;
         self.changed += (moved.len() - unchanged) as u64;
+        self.moved += moved.iter().filter(|moved| matches!(moved, Moved::Moved { .. })).count() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::time::Duration;
+
+    use retraced_jobs::job::{InstanceId, JobState, NewJob, RunAt};
+    use retraced_jobs::store::memory::MemoryStore;
+    use retraced_jobs::store::{
+        Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFuture, Transitions,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A store whose first pages of pending jobs lack one job each, as when jobs in front are claimed meanwhile, and to which a producer adds a job at each cancellation.
+    struct Busy {
+        inner: MemoryStore,
+        slots: ReplaySlots,
+        gaps_left: AtomicU32,
+        produced: AtomicU32,
+    }
+
+    impl Busy {
+        async fn enqueue(&self, queue: &QueueName, name: String) {
+            let job = NewJob { id: name.parse().unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+            self.inner.enqueue(self.slots.take().await.next_call(), queue, &[job]).await.unwrap();
+        }
+    }
+
+    impl Decorator for Busy {
+        fn inner(&self) -> &dyn Store {
+            &self.inner
+        }
+
+        fn jobs<'a>(
+            &'a self,
+            queue: &'a QueueName,
+            state: JobState,
+            from: Option<Cursor>,
+            limit: usize,
+        ) -> StoreFuture<'a, JobPage> {
+            Box::pin(async move {
+                let mut page = self.inner.jobs(queue, state, from, limit).await?;
+                let has_gap = self.gaps_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+                if has_gap && !page.jobs.is_empty() {
+                    page.jobs.remove(0);
+                }
+                Ok(page)
+            })
+        }
+
+        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                let produced = self.produced.fetch_add(1, SeqCst);
+                self.enqueue(queue, format!("new-{produced}")).await;
+                self.inner.cancel(call, queue, jobs).await
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bulk_cancellation_misses_no_job_and_ends_although_a_producer_goes_on() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (inner, queue) = (MemoryStore::new(), QueueName::new("q").unwrap());
+        let store = Arc::new(Busy { inner, slots, gaps_left: AtomicU32::new(4), produced: AtomicU32::new(0) });
+        for n in 0..300 {
+            store.enqueue(&queue, format!("old-{n}")).await;
+        }
+        let operator = Operator::shared(store.clone());
+        let mut cancel = operator.cancel_matching(&queue, &JobFilter::waiting());
+        while cancel.step().await.unwrap().is_some() {}
+        let produced = u64::from(store.produced.load(SeqCst));
+        let stats = operator.stats(&queue).await.unwrap();
+        assert_eq!((cancel.changed(), stats.cancelled, stats.pending), (300, 300, produced));
+    }
+
+    #[tokio::test]
+    async fn a_bulk_action_changes_no_more_jobs_than_its_limit() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (inner, queue) = (MemoryStore::new(), QueueName::new("q").unwrap());
+        let store = Arc::new(Busy { inner, slots, gaps_left: AtomicU32::new(0), produced: AtomicU32::new(0) });
+        for n in 0..250 {
+            store.enqueue(&queue, format!("old-{n}")).await;
+        }
+        let operator = Operator::shared(store);
+        let mut cancel = operator.cancel_matching(&queue, &JobFilter::in_state(JobState::Pending)).limit(130);
+        while cancel.step().await.unwrap().is_some() {}
+        assert_eq!((cancel.changed(), operator.stats(&queue).await.unwrap().cancelled), (130, 130));
     }
 }

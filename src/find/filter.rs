@@ -35,6 +35,7 @@ pub struct JobFilter {
     code: Option<Code>,
     kind: Option<Kind>,
     since_ms: Option<u64>,
+    until_ms: Option<u64>,
 }
 
 impl JobFilter {
@@ -42,13 +43,23 @@ impl JobFilter {
     /// lease, ended ones latest first.
     #[must_use]
     pub fn in_state(state: JobState) -> Self {
-        Self { states: vec![state], code: None, kind: None, since_ms: None }
+        Self::of(vec![state])
     }
 
     /// Dead and poisoned jobs, which wait for an operator's decision. They are found latest first.
     #[must_use]
     pub fn failed() -> Self {
-        Self { states: vec![JobState::Dead, JobState::Poisoned], code: None, kind: None, since_ms: None }
+        Self::of(vec![JobState::Dead, JobState::Poisoned])
+    }
+
+    /// Pending and delayed jobs, which no worker holds.
+    #[must_use]
+    pub fn waiting() -> Self {
+        Self::of(vec![JobState::Pending, JobState::Delayed])
+    }
+
+    fn of(states: Vec<JobState>) -> Self {
+        Self { states, code: None, kind: None, since_ms: None, until_ms: None }
     }
 
     /// Only jobs whose latest failure or crash has this code.
@@ -70,10 +81,23 @@ impl JobFilter {
         Self { since_ms: Some(since_ms), ..self }
     }
 
+    /// Only jobs that ended at this instant or earlier; jobs that have not ended match if they were enqueued at this instant or earlier. In ms since the Unix epoch, on
+    /// the store's clock.
+    #[must_use]
+    pub fn until_ms(self, until_ms: u64) -> Self {
+        Self { until_ms: Some(until_ms), ..self }
+    }
+
+    /// Only jobs that existed at this instant, besides all other conditions.
+    pub(super) fn no_later_than(self, at_ms: u64) -> Self {
+        let until_ms = self.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms));
+        self.until_ms(until_ms)
+    }
+
     /// Whether there are no conditions besides the states.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {
-        self.code.is_none() && self.kind.is_none() && self.since_ms.is_none()
+        self.code.is_none() && self.kind.is_none() && self.since_ms.is_none() && self.until_ms.is_none()
     }
 
     /// The states of the jobs to find.
@@ -87,12 +111,21 @@ impl JobFilter {
     pub fn matches(&self, job: &JobSummary) -> bool {
         let code = self.code.is_none_or(|code| job.last_error.as_ref().is_some_and(|error| error.code == code));
         code && !self.is_too_old(job)
+            && !self.is_too_new(job)
             && self.kind.as_ref().is_none_or(|kind| codec::open(&job.envelope).is_ok_and(|e| e.kind == *kind))
     }
 
     /// Whether the job is older than [`since_ms`](Self::since_ms) allows. Where jobs are found latest first, all jobs after this one are too old as well.
     pub(super) fn is_too_old(&self, job: &JobSummary) -> bool {
-        let at_ms = if job.state.is_final() { job.at_ms } else { job.enqueued_ms };
-        self.since_ms.is_some_and(|since_ms| at_ms.is_none_or(|at_ms| at_ms < since_ms))
+        self.since_ms.is_some_and(|since_ms| time_of(job).is_none_or(|at_ms| at_ms < since_ms))
     }
+
+    fn is_too_new(&self, job: &JobSummary) -> bool {
+        self.until_ms.is_some_and(|until_ms| time_of(job).is_none_or(|at_ms| at_ms > until_ms))
+    }
+}
+
+/// The instant that conditions about time compare: when the job ended, or was enqueued if it has not ended.
+fn time_of(job: &JobSummary) -> Option<u64> {
+    if job.state.is_final() { job.at_ms } else { job.enqueued_ms }
 }

@@ -1,8 +1,8 @@
 //! Finds jobs by a filter, page by page, and acts on them in bulk.
 //!
 //! A [`JobFilter`] says which jobs. [`Operator::find`](crate::Operator::find) returns one page of them and a [`JobCursor`] for the next page. A cursor can be printed and
-//! parsed, so that it fits into a link or a command-line option. [`Operator::redrive_matching`](crate::Operator::redrive_matching) and
-//! [`Operator::discard_matching`](crate::Operator::discard_matching) act on all of them, step by step.
+//! parsed, so that it fits into a link or a command-line option. [`Operator::redrive_matching`](crate::Operator::redrive_matching),
+//! [`Operator::discard_matching`](crate::Operator::discard_matching) and [`Operator::cancel_matching`](crate::Operator::cancel_matching) act on all of them, step by step.
 
 mod bulk;
 mod cursor;

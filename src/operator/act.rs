@@ -1,13 +1,14 @@
-//! What operators do: redrive, cancel and discard jobs, pause and resume a queue, audit and repair it.
+//! What operators do: redrive, cancel and discard jobs; pause, resume, audit, repair and delete a queue.
 
 use std::sync::Arc;
 
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{CallId, Moved, Store, StoreFuture, Target};
+use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target};
+use retraced_jobs::units::millis;
 
 use super::{Audit, Operator, OperatorError};
-use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT};
+use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT, WORKER_STALE_AFTER};
 
 /// A method of the store that acts on jobs.
 type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
@@ -119,6 +120,56 @@ impl Operator {
     /// ```
     pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
         self.audit_with(queue, |store, queue| store.repair(queue)).await
+    }
+
+    /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.
+    ///
+    /// A queue that a live worker processes is never deleted, because the worker would make a new one: stop it first. A worker that was killed counts as live until it is
+    /// [stale](WORKER_STALE_AFTER). Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
+    ///
+    /// # Errors
+    /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`]; the
+    /// others if the store does not support it, refuses or does not answer.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use retraced::{Client, Job, MemoryStore, Operator, OperatorError, QueueName};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Welcome;
+    /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+    /// # let store = MemoryStore::new();
+    /// # let (admin, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
+    /// # Client::new(store).queue("email")?.enqueue(Welcome).await?;
+    /// use retraced::store::LiveJobs;
+    /// let refused = admin.delete_queue(&queue, LiveJobs::Refuse).await;
+    /// assert!(matches!(refused, Err(OperatorError::QueueHasJobs { pending: 1, .. })));
+    /// assert_eq!(admin.delete_queue(&queue, LiveJobs::Delete).await?, 1);
+    /// assert!(admin.queues().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_queue(&self, queue: &QueueName, live: LiveJobs) -> Result<u64, OperatorError> {
+        let rows = self.workers().await?;
+        let now_ms = self.probe().await?.now_ms.unwrap_or_default();
+        let is_live = |seen_ms: u64| now_ms.saturating_sub(seen_ms) <= millis(WORKER_STALE_AFTER);
+        let on_queue = rows.iter().filter(|row| row.queues.contains(queue) && is_live(row.seen_ms));
+        let workers: Vec<_> = on_queue.map(|row| row.instance).collect();
+        if !workers.is_empty() {
+            return Err(OperatorError::QueueHasWorkers { queue: queue.clone(), workers });
+        }
+        let wanted = queue.clone();
+        let deletion = self.read(move |store| {
+            let queue = wanted.clone();
+            async move { store.delete_queue(&queue, live).await }
+        });
+        match deletion.await? {
+            QueueDeletion::Refused { pending, processing, delayed } => {
+                Err(OperatorError::QueueHasJobs { queue: queue.clone(), pending, processing, delayed })
+            }
+            QueueDeletion::Deleted { jobs } => Ok(jobs),
+            _ => Ok(0),
+        }
     }
 
     async fn act<T: Into<Target>>(

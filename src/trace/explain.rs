@@ -28,9 +28,7 @@ fn without_class(decision: &Decision) -> String {
         }
         (RetryOutcome::Retry, Why::ImmediateTry) => {
             let tries = decision.immediate_tries.unwrap_or_default();
-            format!(
-                "→ queued again at once: {strategy}, the first {tries} attempts do not wait (failure {n} of {max_attempts})"
-            )
+            format!("→ queued again at once: {strategy}, {} (failure {n} of {max_attempts})", not_waiting(tries))
         }
         (RetryOutcome::Retry, _) => format!(
             "→ due again in {}: {strategy}, base {}{}, jitter {jitter_percent} % drawn {} %, at most {} (failure {n} of {max_attempts})",
@@ -56,10 +54,17 @@ fn growth(decision: &Decision) -> String {
         Strategy::Exponential => format!(", factor {factor}, n {n}"),
         Strategy::ThreeTier => {
             let tries = decision.immediate_tries.unwrap_or_default();
-            format!(", factor {factor}, n {n}, the first {tries} attempts do not wait")
+            format!(", factor {factor}, n {n}, {}", not_waiting(tries))
         }
         // `Fixed`; a new strategy should say here what it adds.
         _ => String::new(),
+    }
+}
+
+fn not_waiting(tries: u32) -> String {
+    match tries {
+        1 => "the first attempt does not wait".into(),
+        tries => format!("the first {tries} attempts do not wait"),
     }
 }
 
@@ -141,6 +146,12 @@ mod tests {
             explain(&decision),
             "→ dead: failure 5 of 5 was the last; the class of the failure is unknown, and the queue retries those"
         );
+    }
+
+    #[test]
+    fn a_single_immediate_try_is_no_plural() {
+        let explained = explained(Retry::three_tier().immediate_tries(1), 1, Class::Temporary, None);
+        assert!(explained.contains(", n 1, the first attempt does not wait, jitter"), "{explained}");
     }
 
     #[test]

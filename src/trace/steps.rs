@@ -169,9 +169,9 @@ fn present_state(view: &JobView) -> TraceStep {
         (JobState::Processing, Some(holder)) => {
             let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
             let worker = holder.instance.short();
-            format!("held by worker {worker} as attempt {}, leased until {at}{asked}", holder.attempt)
+            format!("held by worker {worker} as attempt {}, {}{asked}", holder.attempt, lease(view))
         }
-        (JobState::Processing, None) => format!("leased until {at}"),
+        (JobState::Processing, None) => lease(view),
         (JobState::Delayed, _) => {
             let due = view.at_ms.unwrap_or(0);
             match due.checked_sub(view.now_ms) {
@@ -187,6 +187,18 @@ fn present_state(view: &JobView) -> TraceStep {
     };
     let attempt = view.held_by.as_ref().map(|holder| holder.attempt);
     TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
+}
+
+/// Until when the job is leased, or since when its lease has been over.
+fn lease(view: &JobView) -> String {
+    let expires_ms = view.at_ms.unwrap_or(0);
+    let at = Timestamp::from_ms(expires_ms);
+    match view.now_ms.checked_sub(expires_ms) {
+        Some(past_ms) if past_ms > 0 => {
+            format!("its lease expired at {at}, {} ago; no worker has reclaimed it yet", duration_text(past_ms))
+        }
+        _ => format!("leased until {at}"),
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +220,18 @@ mod tests {
         assert_eq!(text_of_delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
         let overdue = "due since 1970-01-01T00:00:01.000Z, for 1 min 50 s; no worker has promoted it yet";
         assert_eq!(text_of_delayed(1_000, 111_000), overdue);
+    }
+
+    #[test]
+    fn a_lease_is_not_said_to_last_until_an_instant_that_has_passed() {
+        let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+        let mut view = JobView::new(queue, id, JobState::Processing);
+        let mut text = |expires_ms, now_ms| {
+            (view.at_ms, view.now_ms) = (Some(expires_ms), now_ms);
+            present_state(&view).text
+        };
+        assert_eq!(text(2_000, 1_000), "leased until 1970-01-01T00:00:02.000Z");
+        let over = "its lease expired at 1970-01-01T00:00:02.000Z, 1 min 0 s ago; no worker has reclaimed it yet";
+        assert_eq!(text(2_000, 62_000), over);
     }
 }

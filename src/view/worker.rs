@@ -2,9 +2,11 @@
 
 use retraced_jobs::job::{Kind, QueueName};
 use retraced_jobs::store::WorkerRow;
+use retraced_jobs::units::millis;
 use serde::Serialize;
 
 use super::Timestamp;
+use crate::limits::WORKER_STALE_AFTER;
 
 /// A worker process, as its last heartbeat described it.
 ///
@@ -15,7 +17,8 @@ use super::Timestamp;
 /// # use retraced::{MemoryStore, Operator};
 /// # let operator = Operator::new(MemoryStore::new());
 /// use retraced::view::WorkerDetail;
-/// for worker in operator.workers().await?.iter().map(WorkerDetail::from) {
+/// let now_ms = operator.probe().await?.now_ms.unwrap_or_default();
+/// for worker in operator.workers().await?.iter().map(|row| WorkerDetail::new(row, now_ms)) {
 ///     println!("{} on {}: {} of {} executors are busy", worker.worker, worker.host, worker.running, worker.concurrency);
 /// }
 /// # Ok(())
@@ -46,14 +49,21 @@ pub struct WorkerDetail {
     pub started_at: Timestamp,
     /// When the store received its last heartbeat.
     pub seen_at: Timestamp,
+    /// How long ago that was, in ms, by the store's clock.
+    pub seen_ago_ms: u64,
+    /// Whether that is longer ago than [`WORKER_STALE_AFTER`]: the worker was killed, or cannot reach the store.
+    pub stale: bool,
     /// The number of its executors.
     pub concurrency: u32,
     /// How many jobs ran in it at that heartbeat.
     pub running: u32,
 }
 
-impl From<&WorkerRow> for WorkerDetail {
-    fn from(row: &WorkerRow) -> Self {
+impl WorkerDetail {
+    /// The worker as it is at this instant of the store's clock ([`StoreFacts::now_ms`](crate::store::StoreFacts::now_ms)), in ms since the Unix epoch.
+    #[must_use]
+    pub fn new(row: &WorkerRow, now_ms: u64) -> Self {
+        let seen_ago_ms = now_ms.saturating_sub(row.seen_ms);
         Self {
             worker: row.instance.to_string(),
             host: row.host.clone(),
@@ -66,8 +76,28 @@ impl From<&WorkerRow> for WorkerDetail {
             every_kind: row.every_kind,
             started_at: Timestamp::from_ms(row.started_ms),
             seen_at: Timestamp::from_ms(row.seen_ms),
+            seen_ago_ms,
+            stale: seen_ago_ms > millis(WORKER_STALE_AFTER),
             concurrency: row.concurrency,
             running: row.running,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use retraced_jobs::job::InstanceId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_stale_after_three_heartbeats_and_never_before() {
+        let mut row = WorkerRow::new(InstanceId::from(Uuid::from_u128(1)), 1_000);
+        row.seen_ms = 50_000;
+        for (now_ms, stale) in [(49_000, false), (80_000, false), (80_001, true)] {
+            let worker = WorkerDetail::new(&row, now_ms);
+            assert_eq!((worker.stale, worker.seen_ago_ms), (stale, now_ms.saturating_sub(50_000)), "{now_ms}");
         }
     }
 }

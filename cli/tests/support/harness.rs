@@ -96,13 +96,23 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::spawn_saying(command).0
+    }
+
+    /// The worker, and the line that says that it works.
+    pub(crate) fn spawn_saying(command: &mut Command) -> (Self, String) {
         let mut child = command.spawn().unwrap();
         let (sender, receiver): (Sender<String>, _) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let worker = Self { child, stderr: receiver };
-        worker.wait_for("working ");
-        worker
+        let said = worker.wait_for("working ");
+        (worker, said)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for a line on stderr that contains this.

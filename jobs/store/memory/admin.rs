@@ -15,8 +15,8 @@ use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats,
-    RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
+    QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
 };
 use crate::trace::StoredAttempt;
 use crate::units::millis;
@@ -96,6 +96,25 @@ impl Admin for MemoryStore {
 
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
         async { Ok(self.write(queue, |queue, _| queue.resume())) }.boxed()
+    }
+
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+        async move {
+            let mut contents = self.contents();
+            let now = self.now();
+            let mut jobs = 0;
+            if let Some(kept) = contents.queues.get(queue) {
+                let QueueStats { pending, processing, delayed, .. } = kept.stats(now);
+                if live == LiveJobs::Refuse && pending + processing + delayed > 0 {
+                    return Ok(QueueDeletion::Refused { pending, processing, delayed });
+                }
+                jobs = kept.check_counts().jobs;
+            }
+            contents.queues.remove(queue);
+            contents.global.announced.remove(queue);
+            Ok(QueueDeletion::Deleted { jobs })
+        }
+        .boxed()
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {

@@ -129,7 +129,7 @@ impl fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        async { Ok(StoreFacts { name: "memory".into(), ..StoreFacts::default() }) }.boxed()
+        async { Ok(StoreFacts { name: "memory".into(), now_ms: Some(self.now()), ..StoreFacts::default() }) }.boxed()
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {

@@ -95,6 +95,36 @@ pub enum Moved {
     NotFound,
 }
 
+/// What the deletion of a queue does with live jobs: pending, processing and delayed ones.
+/// Exhaustive, so that a store has to decide about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveJobs {
+    /// The queue is left alone.
+    Refuse,
+    /// They are deleted as well. A worker that holds one runs it to its end, which is not recorded.
+    Delete,
+}
+
+/// The result of [`Admin::delete_queue`](crate::store::Admin::delete_queue).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueDeletion {
+    /// Nothing is left of the queue.
+    Deleted {
+        /// How many jobs were kept in it; 0 if the call was sent again.
+        jobs: u64,
+    },
+    /// The queue has live jobs. Nothing was changed.
+    Refused {
+        /// Pending jobs.
+        pending: u64,
+        /// Jobs that workers hold.
+        processing: u64,
+        /// Delayed jobs.
+        delayed: u64,
+    },
+}
+
 /// A page of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]

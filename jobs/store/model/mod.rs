@@ -8,7 +8,7 @@ mod ledger;
 mod store;
 mod transitions;
 
-pub use admin::{CountCheck, JobPage, Moved, QueueStats, Seen, Target, TrimPolicy, Trimmed};
+pub use admin::{CountCheck, JobPage, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, Target, TrimPolicy, Trimmed};
 pub use call::CallId;
 pub use cursor::Cursor;
 pub use leases::{Renewal, Renewed};

@@ -37,6 +37,8 @@ pub struct StoreFacts {
     pub unusable: Option<String>,
     /// Set if the store answers, but takes no new jobs or no writes at all now.
     pub blocked: Option<BlockedStore>,
+    /// The store's clock, in ms since the Unix epoch: what the age of a heartbeat is measured by. `None` if the store does not say.
+    pub now_ms: Option<u64>,
 }
 
 impl StoreFacts {

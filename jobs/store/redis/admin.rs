@@ -11,8 +11,8 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, Moved, QueueStats, StoreFuture, Target, TrimPolicy,
-    Trimmed,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, LiveJobs, Moved, QueueDeletion, QueueStats,
+    StoreFuture, Target, TrimPolicy, Trimmed,
 };
 
 impl Admin for RedisStore {
@@ -87,6 +87,18 @@ impl Admin for RedisStore {
 
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
         Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue)).await })
+    }
+
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+        Box::pin(async move {
+            let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), live).await?;
+            if matches!(deletion, QueueDeletion::Deleted { .. }) {
+                let mut command = redis::cmd("SREM");
+                command.arg(&self.keyspace().queues).arg(queue.as_str());
+                self.0.general.send("delete_queue", &command).await?;
+            }
+            Ok(deletion)
+        })
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {

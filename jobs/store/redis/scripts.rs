@@ -22,7 +22,7 @@ use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{CallId, StoreError};
 use crate::units;
 
-pub(super) use admin::{Action, act, job, jobs, pause, resume, stats, trim, watch_outcome};
+pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, trim, watch_outcome};
 pub(super) use audit::{
     LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_pending, scan_stale,
 };
@@ -235,6 +235,7 @@ lua!(
     "lib/view.lua",
     "watch_outcome.lua"
 );
+lua!(DELETE_QUEUE, "lib/queue.lua", "delete_queue.lua");
 lua!(FORGET, "lib/queue.lua", "lib/write.lua", "forget.lua");
 lua!(HEARTBEAT, "heartbeat.lua");
 lua!(RECORD, "record.lua");

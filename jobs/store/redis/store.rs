@@ -93,6 +93,7 @@ impl RedisStore {
             Err(StoreError::Refused { reason, .. }) => StoreFacts { unusable: Some(reason), ..StoreFacts::default() },
             facts => facts?,
         };
+        facts.now_ms = Some(probed.now_ms);
         facts.blocked = match probed.writes_refused.and_then(|said| self.0.endpoint.blocked(&said)) {
             Some(blocked) => Some(blocked),
             // Before version 7 Redis does not apply min-replicas-to-write to scripts, but to commands outside of them.

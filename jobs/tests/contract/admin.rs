@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use retraced_jobs::job::{Counters, JobState, RunAt};
-use retraced_jobs::store::{BATCH_MAX, Cursor, Moved, QueueStats, Seen, StoreError, Target, Verdict};
+use retraced_jobs::job::{Counters, JobState, QueueName, RunAt};
+use retraced_jobs::store::{
+    BATCH_MAX, Cursor, Enqueued, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, StoreError, Target, Verdict,
+};
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, targets};
 
@@ -376,4 +378,47 @@ pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(harnes
 
 pub(crate) async fn the_store_answers_a_health_check(_: &dyn Harness, worker: Worker) {
     assert!(!worker.store.probe().await.unwrap().name.is_empty());
+}
+
+/// A queue with a job in every state, beside another one.
+pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_deleted_only_on_demand(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let (gone, other) = (worker.in_queue("gone"), worker.in_queue("other"));
+    other.enqueue(&ids(1)).await;
+    let names = ids(JobState::ALL.len());
+    // The pending job comes last, because the others are claimed from the front.
+    for (name, state) in names.iter().zip(JobState::ALL.into_iter().rev()) {
+        drop(gone.bring(harness, name, state).await);
+    }
+    gone.store.announce(&[gone.queue.clone(), other.queue.clone()]).await.unwrap();
+    gone.store.pause(&gone.queue).await.unwrap();
+    let listed = async || -> Vec<QueueName> { gone.store.queues().await.unwrap() };
+    let delete = async |live| gone.store.delete_queue(&gone.queue, live).await.unwrap();
+
+    let before = gone.snapshot().await;
+    assert_eq!(
+        delete(LiveJobs::Refuse).await,
+        QueueDeletion::Refused { pending: 1, processing: 1, delayed: 1 },
+        "one live job of each kind"
+    );
+    assert_eq!(gone.snapshot().await, before);
+    assert!(listed().await.contains(&gone.queue));
+
+    assert_eq!(delete(LiveJobs::Delete).await, QueueDeletion::Deleted { jobs: names.len() as u64 });
+    assert_eq!(gone.stats().await, QueueStats::default());
+    for name in &names {
+        assert_eq!(gone.find(name).await, None);
+    }
+    let left = listed().await;
+    assert!(!left.contains(&gone.queue) && left.contains(&other.queue), "{left:?}");
+    assert_eq!(other.stats().await.pending, 1);
+    assert_eq!(delete(LiveJobs::Refuse).await, QueueDeletion::Deleted { jobs: 0 }, "sent again");
+
+    // The name and the ids can be used again.
+    assert_eq!(gone.enqueue(&names[..1]).await, [Enqueued::Created { state: JobState::Pending }]);
+    assert_eq!(gone.claim(9).await.len(), 1);
+    assert_eq!(delete(LiveJobs::Refuse).await, QueueDeletion::Refused { pending: 0, processing: 1, delayed: 0 });
+    delete(LiveJobs::Delete).await;
 }

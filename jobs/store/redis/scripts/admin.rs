@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    CANCEL, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor, letters, millis,
-    on_queue, replay_arguments, state,
+    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor,
+    letters, millis, on_queue, replay_arguments, state,
 };
 use crate::job::{InstanceId, JobId, JobState, QueueName};
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
 use crate::store::{
-    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueStats, StoreError, Target, TrimPolicy,
-    Trimmed,
+    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, StoreError,
+    Target, TrimPolicy, Trimmed,
 };
 
 /// An action on jobs that an operator names.
@@ -87,6 +87,29 @@ async fn pause_or_resume(operation: &'static str, link: &Link, keys: &QueueKeys)
     .await?;
     reply.status()?;
     Ok(reply.number()? == 1)
+}
+
+/// `delete_queue.lua`
+pub(in crate::store::redis) async fn delete_queue(
+    link: &Link,
+    keys: &QueueKeys,
+    live: LiveJobs,
+) -> Result<QueueDeletion, StoreError> {
+    let mut reply = on_queue("delete_queue", link, keys, &DELETE_QUEUE, |command| {
+        command.arg(match live {
+            LiveJobs::Refuse => "refuse",
+            LiveJobs::Delete => "delete",
+        });
+    })
+    .await?;
+    match reply.status()?.as_str() {
+        "live" => Ok(QueueDeletion::Refused {
+            pending: reply.number()?,
+            processing: reply.number()?,
+            delayed: reply.number()?,
+        }),
+        _ => Ok(QueueDeletion::Deleted { jobs: reply.number()? }),
+    }
 }
 
 /// `trim.lua`

@@ -1,0 +1,258 @@
+//! Acts on many jobs: those given by id, or those that a filter finds, step by step with progress on a terminal.
+
+use clap::Args;
+use retraced::find::{BulkAction, JobFilter};
+use retraced::store::{BATCH_MAX, Moved, Target};
+use retraced::view::{ActionResult, ActionRow, JobRow};
+use retraced::{JobId, JobState, Operator, QueueName};
+
+use crate::context::CommandContext;
+use crate::error::CliError;
+use crate::listing::Listing;
+use crate::output::{NOTHING, Output, Progress, Style, job_count, note};
+
+/// Whether, and on how many jobs, a command acts.
+#[derive(Args)]
+pub(crate) struct BulkOptions {
+    /// List the jobs that the command would act on, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Act on at most this many of the jobs that match. Default: on all.
+    #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+/// What is done to the jobs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Redrive,
+    Discard,
+    Cancel,
+}
+
+impl Verb {
+    fn doing(self) -> &'static str {
+        match self {
+            Verb::Redrive => "redriving",
+            Verb::Discard => "discarding",
+            Verb::Cancel => "cancelling",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Verb::Redrive => "redriven",
+            Verb::Discard => "discarded",
+            Verb::Cancel => "cancelled",
+        }
+    }
+
+    /// Whether jobs in this state may be acted on.
+    fn allows(self, state: JobState) -> bool {
+        match self {
+            Verb::Redrive | Verb::Discard => matches!(state, JobState::Dead | JobState::Poisoned),
+            Verb::Cancel => !state.is_final(),
+        }
+    }
+
+    fn bulk(self, operator: &Operator, queue: &QueueName, filter: &JobFilter) -> BulkAction {
+        match self {
+            Verb::Redrive => operator.redrive_matching(queue, filter),
+            Verb::Discard => operator.discard_matching(queue, filter),
+            Verb::Cancel => operator.cancel_matching(queue, filter),
+        }
+    }
+
+    async fn act(self, operator: &Operator, queue: &QueueName, jobs: Vec<Target>) -> Result<Vec<Moved>, CliError> {
+        Ok(match self {
+            Verb::Redrive => operator.redrive(queue, jobs).await?,
+            Verb::Discard => operator.discard(queue, jobs).await?,
+            Verb::Cancel => operator.cancel(queue, jobs).await?,
+        })
+    }
+}
+
+/// An action on many jobs of a queue.
+pub(crate) struct Bulk<'a> {
+    pub(crate) verb: Verb,
+    pub(crate) queue: &'a QueueName,
+    pub(crate) options: &'a BulkOptions,
+}
+
+impl Bulk<'_> {
+    /// Acts on these jobs. Fails if one of them was left alone.
+    pub(crate) async fn on_ids(
+        &self,
+        context: &CommandContext,
+        operator: &Operator,
+        ids: &[JobId],
+    ) -> Result<(), CliError> {
+        let mut unchanged = 0;
+        for slice in ids.chunks(BATCH_MAX) {
+            unchanged += match self.options.dry_run {
+                true => self.show(context, operator, slice).await?,
+                false => {
+                    let moved = self.act(operator, slice).await?;
+                    print_results(&context.out, self.queue, slice.iter().cloned().zip(moved))?
+                }
+            };
+        }
+        let (all, done) = (ids.len() as u64, self.verb.done());
+        if unchanged > 0 {
+            return Err(CliError::Failed(format!("{unchanged} of {} could not be {done}", job_count(all))));
+        }
+        self.note_done(all);
+        self.note_if_paused(context, operator).await
+    }
+
+    /// Redriven jobs of a paused queue do not run.
+    async fn note_if_paused(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
+        match self.verb {
+            Verb::Redrive => context.note_if_paused(operator, self.queue).await,
+            Verb::Discard | Verb::Cancel => Ok(()),
+        }
+    }
+
+    /// Prints the jobs that would be acted on, and returns how many would be left alone.
+    async fn show(&self, context: &CommandContext, operator: &Operator, ids: &[JobId]) -> Result<usize, CliError> {
+        let mut refused = 0;
+        for id in ids {
+            match operator.job(self.queue, id).await? {
+                Some(view) if self.verb.allows(view.state) => {
+                    let row = JobRow::from(&view);
+                    context.out.result(&row, || format!("{id}  is {}", state(&context.out, Some(row.state))))?;
+                }
+                view => {
+                    let moved = view.map_or(Moved::NotFound, |view| Moved::Refused { state: view.state });
+                    note(sentence(&context.out, &ActionRow::new(self.queue, id, moved)));
+                    refused += 1;
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// A redrive or a discard acts only on dead and poisoned jobs, as they are when they are read; a cancellation, on the job whatever it does meanwhile.
+    async fn act(&self, operator: &Operator, ids: &[JobId]) -> Result<Vec<Moved>, CliError> {
+        if self.verb == Verb::Cancel {
+            return self.verb.act(operator, self.queue, ids.iter().map(Target::from).collect()).await;
+        }
+        let mut results = Vec::with_capacity(ids.len());
+        let mut chosen = Vec::with_capacity(ids.len());
+        for id in ids {
+            results.push(match operator.job(self.queue, id).await? {
+                Some(view) if self.verb.allows(view.state) => {
+                    chosen.push((results.len(), Target::from(&view)));
+                    // A placeholder: the result of the action replaces it below.
+                    Moved::NotFound
+                }
+                Some(view) => Moved::Refused { state: view.state },
+                None => Moved::NotFound,
+            });
+        }
+        let targets = chosen.iter().map(|(_, target)| target.clone()).collect();
+        let moved = self.verb.act(operator, self.queue, targets).await?;
+        for ((at, _), moved) in chosen.into_iter().zip(moved) {
+            results[at] = moved;
+        }
+        Ok(results)
+    }
+
+    /// Acts on the jobs of the listing, of which there are about `total`.
+    pub(crate) async fn on_matching(
+        &self,
+        context: &CommandContext,
+        operator: &Operator,
+        listing: &Listing<'_>,
+        total: u64,
+    ) -> Result<(), CliError> {
+        let limit = self.options.limit.unwrap_or(u64::MAX);
+        if self.options.dry_run {
+            let mut search = operator.search(self.queue, listing.filter, None)?;
+            match listing.print(context, &mut search, limit, u64::MAX).await? {
+                0 => listing.note_none(false, false),
+                found => self.note_done(found),
+            }
+            return Ok(());
+        }
+        let progress = Progress::new(&context.out, self.verb.doing(), Some(total));
+        let mut action = self.verb.bulk(operator, self.queue, listing.filter).limit(limit);
+        let ended = self.run_steps(context, &progress, &mut action).await;
+        drop(progress);
+        if let Err(error) = ended {
+            let done = self.verb.done();
+            return Err(CliError::Failed(format!("{error}; before that: {} {done}", job_count(action.changed()))));
+        }
+        match (action.changed(), action.unchanged()) {
+            (0, 0) => listing.note_none(false, false),
+            (changed, 0) => self.note_done(changed),
+            (changed, unchanged) => note(format_args!(
+                "{} {}; {unchanged} left alone, because others moved them first",
+                job_count(changed),
+                self.verb.done()
+            )),
+        }
+        self.note_if_paused(context, operator).await
+    }
+
+    /// Runs all steps of the action, and prints their results.
+    async fn run_steps(
+        &self,
+        context: &CommandContext,
+        progress: &Progress,
+        action: &mut BulkAction,
+    ) -> Result<(), CliError> {
+        while let Some(step) = action.step().await? {
+            progress.advance(step.examined);
+            // On a terminal the total is enough; a program gets one line for each job.
+            if !context.out.is_text_on_terminal() {
+                print_results(&context.out, self.queue, step.results)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_done(&self, count: u64) {
+        let (jobs, done) = (job_count(count), self.verb.done());
+        match self.options.dry_run {
+            true => note(format_args!("{jobs} would be {done}; nothing was changed (--dry-run)")),
+            false => note(format_args!("{jobs} {done}")),
+        }
+    }
+}
+
+/// Each id once, in the order given: a job that was moved for its first mention would be refused at the second.
+pub(crate) fn distinct(ids: impl IntoIterator<Item = JobId>) -> Vec<JobId> {
+    let mut seen = std::collections::HashSet::new();
+    ids.into_iter().filter(|id| seen.insert(id.clone())).collect()
+}
+
+/// Prints the result for each job, and returns how many jobs were not changed.
+pub(crate) fn print_results(
+    out: &Output,
+    queue: &QueueName,
+    results: impl IntoIterator<Item = (JobId, Moved)>,
+) -> Result<usize, CliError> {
+    let mut unchanged = 0;
+    for (id, moved) in results {
+        let row = ActionRow::new(queue, &id, moved);
+        unchanged += usize::from(!row.is_changed());
+        out.result(&row, || sentence(out, &row))?;
+    }
+    Ok(unchanged)
+}
+
+fn sentence(out: &Output, row: &ActionRow) -> String {
+    let id = &row.id;
+    match row.result {
+        ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
+        ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
+        ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(out, row.state)),
+        ActionResult::Removed => format!("{id}  {} → removed", state(out, row.from)),
+        _ => format!("{id}  {} → {}", state(out, row.from), state(out, row.state)),
+    }
+}
+
+fn state(out: &Output, state: Option<JobState>) -> String {
+    state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state))
+}

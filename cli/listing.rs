@@ -1,0 +1,136 @@
+//! Lists of jobs, printed page by page.
+
+use clap::Args;
+use retraced::find::{JobCursor, JobFilter, JobSearch};
+use retraced::job::JobSummary;
+use retraced::store::BATCH_MAX;
+use retraced::view::{JobRow, Timestamp};
+use retraced::{JobState, Operator, QueueName};
+
+use crate::context::CommandContext;
+use crate::error::CliError;
+use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX};
+use crate::output::{Cell, Column, NOTHING, Output, Style, Table, job_count, note, short};
+
+/// Which part of a list is printed.
+#[derive(Args)]
+pub(crate) struct Paging {
+    /// Maximum jobs to list. If there are more, or if 100000 jobs were searched before that many matched, a message on stderr ends with the cursor to continue from.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Continue where an earlier list ended.
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<JobCursor>,
+}
+
+/// A list of jobs to print.
+pub(crate) struct Listing<'a> {
+    pub(crate) queue: &'a QueueName,
+    pub(crate) filter: &'a JobFilter,
+    /// What messages call the jobs: a state, or `dead or poisoned`.
+    pub(crate) what: &'a str,
+}
+
+impl Listing<'_> {
+    /// Prints one part of the list.
+    pub(crate) async fn run(
+        &self,
+        context: &CommandContext,
+        operator: &Operator,
+        paging: Paging,
+    ) -> Result<(), CliError> {
+        let Paging { limit, cursor } = paging;
+        let resumed = cursor.is_some();
+        let mut search = operator.search(self.queue, self.filter, cursor)?;
+        let listed = self.print(context, &mut search, limit.into(), LIST_EXAMINED_MAX).await?;
+        if context.out.is_closed() {
+            return Ok(());
+        }
+        let next = search.cursor().await?;
+        if listed == 0 {
+            self.note_none(resumed, next.is_some());
+        }
+        if let Some(next) = next {
+            match u64::from(limit) - listed {
+                0 if self.filter.is_unconditional() => note(format_args!("there are more: --cursor {next}")),
+                0 => note(format_args!("there may be more: --cursor {next}")),
+                _ => note(format_args!(
+                    "{} searched, and there are more to search: --cursor {next}",
+                    job_count(search.examined())
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints at most `limit` jobs of a search that examines at most `examined_max`, and returns how many were printed.
+    pub(crate) async fn print(
+        &self,
+        context: &CommandContext,
+        search: &mut JobSearch,
+        limit: u64,
+        examined_max: u64,
+    ) -> Result<u64, CliError> {
+        let mut table = context.out.table(&self.columns());
+        let mut listed = 0;
+        while listed < limit && !context.out.is_closed() {
+            let most = usize::try_from(limit - listed).unwrap_or(BATCH_MAX).min(BATCH_MAX);
+            let jobs = search.take(most, examined_max.saturating_sub(search.examined())).await?;
+            if jobs.is_empty() {
+                break;
+            }
+            listed += jobs.len() as u64;
+            self.print_rows(&context.out, &mut table, &jobs)?;
+        }
+        context.out.note_left_out(&table);
+        Ok(listed)
+    }
+
+    fn print_rows(&self, out: &Output, table: &mut Table, jobs: &[JobSummary]) -> Result<(), CliError> {
+        let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
+        Ok(out.rows(table, &rows, |job| row(out, job))?)
+    }
+
+    /// Reports that no job was found.
+    pub(crate) fn note_none(&self, resumed: bool, unfinished: bool) {
+        let which = if self.filter.is_unconditional() { "" } else { " that match" };
+        let more = if resumed { "more " } else { "" };
+        let so_far = if unfinished { " so far" } else { "" };
+        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
+    }
+
+    fn columns(&self) -> [Column; 7] {
+        let when = match self.filter.states() {
+            [JobState::Delayed] => "DUE",
+            [JobState::Processing] => "LEASE ENDS",
+            states if states.iter().any(|state| !state.is_final()) => "WHEN",
+            _ => "ENDED",
+        };
+        // In a list of one state the column STATE is the same in every row, so it is left out first; in one of several states it tells dead from poisoned.
+        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 6 } else { 0 });
+        [
+            Column::new("ID"),
+            Column::new("KIND").cut(8),
+            state,
+            Column::new("FAILURES").spare(2),
+            Column::new("ENQUEUED").spare(3),
+            Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
+            Column::new("LAST ERROR").cut(10),
+        ]
+    }
+}
+
+/// The cells of one job.
+fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
+    let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
+    let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
+    vec![
+        job.id.to_string().into(),
+        job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
+        Cell::new(job.state.as_str(), Style::of(job.state)),
+        job.failures.to_string().into(),
+        when(job.enqueued_at),
+        when(job.at()),
+        error.unwrap_or_else(|| NOTHING.to_owned()).into(),
+    ]
+}

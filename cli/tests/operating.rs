@@ -1,0 +1,421 @@
+//! What an operator does at the command line: mistyped names, workers, acts on many jobs, and the removal of queues.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/failures.rs"]
+mod failures;
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/hook.rs"]
+mod hook;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use failures::run_jobs;
+use harness::{COMMAND_MAX, Harness, Worker, objects, retraced};
+use hook::{Hook, response};
+use serde_json::{Value, json};
+use support::finish;
+use terminal::{on_terminal, plain};
+
+#[test]
+fn a_mistyped_queue_is_refused_with_the_nearest_name_and_nothing_is_created() {
+    let harness = Harness::new();
+    harness.enqueue("billing", "k", "a-1", &[]);
+    let keys = || -> u64 { redis::cmd("DBSIZE").query(&mut harness.redis.connection()).unwrap() };
+    let before = keys();
+    for arguments in [
+        ["queue", "pause", "biling"].as_slice(),
+        &["queue", "resume", "biling"],
+        &["queue", "stats", "biling"],
+        &["queue", "audit", "biling"],
+        &["queue", "audit", "biling", "--repair"],
+        &["queue", "delete", "biling"],
+        &["queue", "delete", "biling", "--force"],
+        &["job", "cancel", "biling", "--all"],
+        &["jobs", "biling", "--state", "pending"],
+        &["job", "show", "biling", "a-1"],
+        &["job", "cancel", "biling", "a-1"],
+        &["job", "retry", "biling", "a-1"],
+        &["trace", "biling", "a-1"],
+        &["dead", "list", "biling"],
+        &["dead", "show", "biling", "--all"],
+        &["dead", "redrive", "biling", "--all"],
+        &["dead", "discard", "biling", "a-1"],
+    ] {
+        let finished = harness.run(arguments);
+        assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""), "{arguments:?}: {finished:?}");
+        let said = "error: there is no queue biling; the most similar name is billing\n";
+        assert_eq!(finished.stderr, said, "{arguments:?}");
+    }
+    assert_eq!(keys(), before);
+    assert_eq!(harness.one(&["queues"])["queue"], "billing");
+}
+
+#[test]
+fn a_queue_is_created_paused_only_on_demand() {
+    let harness = Harness::new();
+    let refused = harness.run(&["queue", "pause", "later"]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
+    let created = harness.one(&["queue", "pause", "later", "--create"]);
+    assert_eq!(created, json!({"queue": "later", "paused": true, "changed": true}));
+    assert_eq!(harness.one(&["queues"])["paused"], json!(true));
+    assert_eq!(harness.one(&["queue", "resume", "later"])["changed"], json!(true));
+}
+
+#[test]
+fn a_worker_is_listed_with_its_host_and_process_while_it_lives_and_says_its_own_id() {
+    let harness = Harness::new();
+    assert_eq!(harness.json(&["workers"]), Vec::<Value>::new());
+    let hook = Hook::start(|_| response(200, "", "{}"));
+    let hook = hook.url();
+    let mut command = harness.command(&["work", "q=8", "mail", "--allow-private", "--webhook", &hook]);
+    command.env_remove("HOSTNAME").stdout(Stdio::null()).stderr(Stdio::piped());
+    let (worker, said) = Worker::spawn_saying(&mut command);
+    let rows = harness.json(&["workers"]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let row = &rows[0];
+    let id = row["worker"].as_str().unwrap();
+    assert!(said.contains(&format!("worker {id}")), "{said} does not name {id}");
+    assert_eq!((&row["pid"], &row["queues"]), (&json!(worker.pid()), &json!(["q", "mail"])), "{row}");
+    assert_eq!((&row["concurrency"], &row["every_kind"], &row["stale"]), (&json!(18), &json!(true), &json!(false)));
+    assert_eq!(row["build"], "retraced");
+    let host = row["host"].as_str().unwrap();
+    assert!(!host.is_empty() && host != "unknown", "{row}");
+    assert!(row["seen_ago_ms"].as_u64().unwrap() < 30_000, "{row}");
+
+    for columns in [20, 80, 160] {
+        let (status, printed) = on_terminal(harness.command(&["workers"]), columns, COMMAND_MAX);
+        assert_eq!(status, Some(0), "{printed}");
+        let shown = plain(&printed);
+        assert!(shown.replace("\r\n", "").contains(id), "{columns}:\n{shown}");
+        let lines = shown.lines().filter(|line| !line.starts_with("too narrow"));
+        assert!(lines.map(|line| line.chars().count()).all(|width| width <= columns.into()), "{columns}:\n{shown}");
+    }
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    assert_eq!(harness.json(&["workers"]), Vec::<Value>::new());
+}
+
+fn from_file(harness: &Harness, lines: impl Iterator<Item = String>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lines.collect::<String>()).unwrap();
+    harness.json(&["enqueue", "q", "--from", file.path().to_str().unwrap()]);
+}
+
+#[test]
+fn an_id_given_twice_is_acted_on_once_and_is_no_failure() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "bad.data"), ("c", "bad.data")]);
+    let redriven = harness.run(&["dead", "redrive", "q", "a", "b", "a", "--id", "b"]);
+    assert_eq!((redriven.status, redriven.stderr.as_str()), (Some(0), "2 jobs redriven\n"), "{redriven:?}");
+    assert_eq!(redriven.stdout, "a  poisoned → pending\nb  poisoned → pending\n");
+    let shown = harness.json(&["dead", "show", "q", "c", "c"]);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    let cancelled = harness.run(&["job", "cancel", "q", "a", "a", "b"]);
+    assert_eq!((cancelled.status, cancelled.stderr.as_str()), (Some(0), "2 jobs cancelled\n"), "{cancelled:?}");
+    let discarded = harness.run(&["dead", "discard", "q", "c", "c"]);
+    assert_eq!((discarded.status, discarded.stderr.as_str()), (Some(0), "1 job discarded\n"), "{discarded:?}");
+    // One that cannot be moved is still a failure.
+    assert_eq!(harness.run(&["dead", "redrive", "q", "a", "nope"]).status, Some(1));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_lists_what_the_act_would_change() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "bad.data")]);
+    harness.enqueue("q", "k", "waits", &[]);
+    let contents = || -> Vec<String> {
+        let listed =
+            ["dead", "poisoned", "pending", "cancelled"].map(|state| harness.json(&["jobs", "q", "--state", state]));
+        listed.iter().flatten().map(ToString::to_string).collect()
+    };
+    let before = contents();
+    for (act, listed, said) in [
+        (["dead", "redrive", "q", "--all"].as_slice(), 3, "3 jobs would be redriven"),
+        (&["dead", "discard", "q", "--kind", "bad.data", "--limit", "1"], 1, "1 job would be discarded"),
+        (&["dead", "discard", "q", "b"], 1, "1 job would be discarded"),
+        (&["job", "cancel", "q", "--all"], 1, "1 job would be cancelled"),
+        (&["job", "cancel", "q", "waits"], 1, "1 job would be cancelled"),
+    ] {
+        let finished = harness.run(&[act, &["--dry-run", "--json"]].concat());
+        assert_eq!(finished.status, Some(0), "{act:?}: {finished:?}");
+        assert_eq!(objects(&finished.stdout).len(), listed, "{act:?}: {finished:?}");
+        assert_eq!(finished.stderr, format!("{said}; nothing was changed (--dry-run)\n"), "{act:?}");
+    }
+    let refused = harness.run(&["dead", "redrive", "q", "a", "waits", "nope", "--dry-run"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), "a  is poisoned\n"), "{refused:?}");
+    assert!(refused.stderr.contains("waits  is pending, which does not allow this\nnope  is not kept"), "{refused:?}");
+    assert_eq!(contents(), before);
+}
+
+#[test]
+fn a_limit_and_an_end_of_time_select_no_more_than_they_say() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "bad.data"), ("d", "mail.down")]);
+    let dead = || harness.json(&["dead", "list", "q"]);
+    // The latest first.
+    let latest = dead()[0]["id"].clone();
+    let redriven = harness.json(&["dead", "redrive", "q", "--all", "--limit", "1"]);
+    assert_eq!((redriven.len(), &redriven[0]["id"]), (1, &latest), "{redriven:?}");
+    let rows = dead();
+    let (latest, earlier) = (rows[0]["ended_at"].as_str().unwrap(), rows[1]["ended_at"].as_str().unwrap());
+    assert!(latest >= earlier);
+    let until = harness.json(&["dead", "list", "q", "--until", earlier]);
+    let expected = rows.iter().filter(|row| row["ended_at"].as_str().unwrap() <= earlier).count();
+    assert_eq!(until.len(), expected, "{until:?}");
+    assert_eq!(harness.json(&["dead", "list", "q", "--until", "1h"]), Vec::<Value>::new());
+    harness.json(&["dead", "discard", "q", "--until", "2000-01-01T00:00:00Z"]);
+    assert_eq!(dead().len(), 3);
+    let impossible = harness.run(&["dead", "discard", "q", "--since", "1h", "--until", "2h"]);
+    assert_eq!((impossible.status, impossible.stdout.as_str()), (Some(2), ""), "{impossible:?}");
+    assert!(impossible.stderr.contains("--since is later than --until"), "{impossible:?}");
+    assert_eq!(harness.run(&["dead", "discard", "q", "--all", "--limit", "0"]).status, Some(2));
+    assert_eq!(harness.run(&["dead", "discard", "q", "a", "--limit", "1"]).status, Some(2));
+}
+
+#[test]
+fn many_waiting_jobs_are_cancelled_by_filter_and_none_is_missed() {
+    let harness = Harness::new();
+    let job =
+        |n: u32| format!("{{\"kind\":\"{}\",\"payload\":{n}}}\n", if n.is_multiple_of(3) { "keep" } else { "drop" });
+    from_file(&harness, (0..1_500).map(job));
+    harness.enqueue("q", "drop", "later", &["--delay", "1h"]);
+    let stats = |field: &str| harness.one(&["queue", "stats", "q"])[field].as_u64().unwrap();
+    let limited = harness.run(&["job", "cancel", "q", "--kind", "drop", "--state", "pending", "--limit", "150"]);
+    assert_eq!((limited.status, limited.stderr.as_str()), (Some(0), "150 jobs cancelled\n"), "{limited:?}");
+    let cancelled = harness.run(&["job", "cancel", "q", "--kind", "drop"]);
+    assert_eq!((cancelled.status, cancelled.stderr.as_str()), (Some(0), "851 jobs cancelled\n"), "{cancelled:?}");
+    assert_eq!((stats("pending"), stats("delayed"), stats("cancelled")), (500, 0, 1_001));
+    let none = harness.run(&["job", "cancel", "q", "--kind", "drop"]);
+    assert_eq!((none.status, none.stderr.as_str()), (Some(0), "no pending or delayed jobs that match in queue q\n"));
+    harness.json(&["job", "cancel", "q", "--all"]);
+    assert_eq!((stats("pending"), stats("cancelled")), (0, 1_501));
+    for misused in [
+        ["job", "cancel", "q"].as_slice(),
+        &["job", "cancel", "q", "--state", "dead"],
+        &["job", "cancel", "q", "a", "--all"],
+    ] {
+        assert_eq!(harness.run(misused).status, Some(2), "{misused:?}");
+    }
+}
+
+#[test]
+fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "fine")]);
+    harness.enqueue("q", "k", "waits", &[]);
+    harness.enqueue("q", "k", "later", &["--delay", "1h"]);
+    harness.enqueue("other", "k", "a", &[]);
+    harness.one(&["queue", "pause", "q"]);
+    let keys =
+        || -> Vec<String> { redis::cmd("KEYS").arg("retraced:{q}:*").query(&mut harness.redis.connection()).unwrap() };
+    let hook = Hook::start(|_| response(200, "", "{}"));
+    let worker = harness.worker(&hook.url(), &[]);
+    let id = harness.one(&["workers"])["worker"].as_str().unwrap().to_owned();
+    for more in [&[][..], &["--force"]] {
+        let used = harness.run(&[&["queue", "delete", "q"], more].concat());
+        assert_eq!((used.status, used.stdout.as_str()), (Some(1), ""), "{used:?}");
+        assert!(used.stderr.contains("live workers") && used.stderr.contains(&id), "{used:?}");
+    }
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    let live = harness.run(&["queue", "delete", "q"]);
+    assert_eq!(live.status, Some(1), "{live:?}");
+    assert!(live.stderr.contains("1 pending, 0 processing, 1 delayed; cancel them") && !keys().is_empty(), "{live:?}");
+    harness.json(&["job", "cancel", "q", "--all"]);
+    let deleted = harness.one(&["queue", "delete", "q"]);
+    assert_eq!((&deleted["queue"], &deleted["deleted"]), (&json!("q"), &json!(true)));
+    assert!(deleted["jobs"].as_u64().unwrap() >= 3, "{deleted}");
+    assert_eq!(keys(), Vec::<String>::new());
+    let listed: Vec<Value> = harness.json(&["queues"]).iter().map(|row| row["queue"].clone()).collect();
+    assert_eq!(listed, [json!("other")]);
+
+    // A queue with a key of a wrong type can be deleted too.
+    harness.enqueue("q", "k", "a", &[]);
+    let mut raw = harness.redis.connection();
+    let _: () = redis::cmd("SET").arg("retraced:{q}:dead").arg("not a set").query(&mut raw).unwrap();
+    let damaged = harness.run(&["queue", "delete", "q"]);
+    assert_eq!(damaged.status, Some(1), "live jobs: {damaged:?}");
+    assert_eq!(harness.one(&["queue", "delete", "q", "--force"])["jobs"], json!(1));
+    assert_eq!(keys(), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_queue_does_not_hide_the_others() {
+    let harness = Harness::new();
+    for queue in ["a", "damaged", "z"] {
+        harness.enqueue(queue, "k", "1", &[]);
+    }
+    let mut raw = harness.redis.connection();
+    let _: () = redis::cmd("SET").arg("retraced:{damaged}:dead").arg("not a set").query(&mut raw).unwrap();
+    for more in [&[][..], &["--rates-over", "100ms"]] {
+        let finished = harness.run(&[&["queues", "--json"], more].concat());
+        let names: Vec<Value> = objects(&finished.stdout).iter().map(|row| row["queue"].clone()).collect();
+        assert_eq!((finished.status, names), (Some(1), vec![json!("a"), json!("z")]), "{finished:?}");
+        assert!(
+            finished.stderr.contains("queue damaged cannot be shown")
+                && finished.stderr.contains("retraced:{damaged}:dead"),
+            "{finished:?}"
+        );
+    }
+}
+
+#[test]
+fn jobs_that_wait_in_a_paused_queue_are_shown_with_that_reason() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("dead", "mail.down")]);
+    harness.enqueue("q", "k", "waits", &[]);
+    let said = "queue q is paused: its jobs wait until `retraced queue resume q`\n";
+    let about_waiting =
+        [["trace", "q", "waits"].as_slice(), &["job", "show", "q", "waits"], &["jobs", "q", "--state", "pending"]];
+    for command in about_waiting {
+        assert_eq!(harness.run(command).stderr, "", "{command:?}");
+    }
+    harness.one(&["queue", "pause", "q"]);
+    for command in about_waiting {
+        assert_eq!(harness.run(command).stderr, said, "{command:?}");
+    }
+    for command in [["trace", "q", "dead"].as_slice(), &["job", "show", "q", "dead"], &["jobs", "q", "--state", "dead"]]
+    {
+        assert_eq!(harness.run(command).stderr, "", "{command:?}");
+    }
+    assert_eq!(harness.run(&["dead", "redrive", "q", "--all"]).stderr, format!("1 job redriven\n{said}"));
+}
+
+#[test]
+fn a_usage_shows_no_option_that_is_not_required() {
+    for (arguments, usage) in [
+        (["queue", "pause"].as_slice(), "Usage: retraced queue pause [OPTIONS] <QUEUE>"),
+        (&["job", "show", "q"], "Usage: retraced job show [OPTIONS] <QUEUE> <ID>"),
+        (&["jobs"], "Usage: retraced jobs [OPTIONS] --state <STATE> <QUEUE>"),
+        (&["queues", "--colour"], "Usage: retraced queues [OPTIONS]"),
+        (&["nope"], "Usage: retraced [OPTIONS] <COMMAND>"),
+    ] {
+        for url in [None, Some("redis://127.0.0.1:1")] {
+            let mut command = retraced();
+            command.args(arguments).envs(url.map(|url| ("RETRACED_REDIS_URL", url)));
+            let finished = finish(command, COMMAND_MAX);
+            assert_eq!(finished.status, Some(2), "{finished:?}");
+            assert!(finished.stderr.contains(&format!("{usage}\n")), "{arguments:?}: {}", finished.stderr);
+        }
+    }
+    let mut without_state = retraced();
+    without_state.args(["jobs", "q"]);
+    let finished = finish(without_state, COMMAND_MAX);
+    let said = "error: a state is needed: --state with one of pending, processing, delayed, completed, dead, poisoned, cancelled\n";
+    assert_eq!((finished.status, finished.stderr.as_str()), (Some(2), said));
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set_and_a_bad_one_is_named_and_never_blamed_on_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("retraced.toml"), "[work]\nwebhook = \"https://x.example/\"\n").unwrap();
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = retraced();
+        command.args(arguments).envs(variables.iter().copied()).current_dir(folder.path());
+        finish(command, COMMAND_MAX)
+    };
+    let names = [
+        "RETRACED_REDIS_URL",
+        "RETRACED_COLOR",
+        "RETRACED_CONFIG",
+        "RETRACED_QUEUE",
+        "RETRACED_WEBHOOK",
+        "RETRACED_LEASE",
+        "RETRACED_WEBHOOK_SECRET_FILE",
+        "RETRACED_ALLOW_PRIVATE",
+        "RETRACED_SHUTDOWN_GRACE",
+        "RETRACED_TIMEOUT",
+    ];
+    let expected = run(&["config"], &[]);
+    assert_eq!(expected.status, Some(0), "{expected:?}");
+    for name in names {
+        let finished = run(&["config"], &[(name, "")]);
+        assert_eq!((finished.status, &finished.stdout), (Some(0), &expected.stdout), "{name}: {finished:?}");
+    }
+    for (name, value) in [("RETRACED_LEASE", "soon"), ("RETRACED_COLOR", "pink"), ("RETRACED_TIMEOUT", " 5s")] {
+        for arguments in [["work", "q"].as_slice(), &["config"]] {
+            let finished = run(arguments, &[(name, value)]);
+            assert_eq!(finished.status, Some(2), "{finished:?}");
+            assert!(finished.stderr.contains(name), "{name} is not named: {finished:?}");
+            assert!(!finished.stderr.contains("retraced.toml"), "the file is blamed for {name}: {finished:?}");
+        }
+    }
+    let finished = run(&["queues"], &[("RETRACED_REDIS_URL", "\"redis://h\"")]);
+    assert_eq!(finished.status, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("RETRACED_REDIS_URL"), "{finished:?}");
+}
+
+#[test]
+fn a_trace_breaks_no_word_at_the_edge_of_a_terminal() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "mail.down")]);
+    let whole = harness.run(&["trace", "q", "a"]).stdout;
+    for columns in [40, 80, 100] {
+        let (status, printed) = on_terminal(harness.command(&["trace", "q", "a"]), columns, COMMAND_MAX);
+        assert_eq!(status, Some(0), "{printed}");
+        let shown = plain(&printed);
+        assert!(shown.lines().all(|line| line.chars().count() <= columns.into()), "{columns}:\n{shown}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&shown), words(&whole), "{columns}:\n{shown}");
+    }
+}
+
+#[test]
+fn dead_and_poisoned_jobs_are_told_apart_at_80_columns() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("01a213a3-1375-7026-9136-f54aa1ebe517", "bad.data"), ("b", "mail.down")]);
+    let (_, printed) = on_terminal(harness.command(&["dead", "list", "q"]), 80, COMMAND_MAX);
+    let shown = plain(&printed);
+    assert!(shown.contains("STATE") && shown.contains("poisoned") && shown.contains("dead "), "{shown}");
+}
+
+#[test]
+fn queues_are_watched_until_the_reader_leaves_or_ctrl_c() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    for by_signal in [true, false] {
+        let mut child = harness.command(&["queues", "--watch=100ms", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..3 {
+            assert_eq!(objects(&lines.next().unwrap().unwrap())[0]["pending"], json!(1));
+        }
+        if by_signal {
+            assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+            assert_eq!(status_of(child), Some(0));
+        } else {
+            drop(lines);
+            assert_eq!(status_of(child), Some(0));
+        }
+    }
+    assert_eq!(harness.run(&["queues", "--watch=1ms"]).status, Some(2));
+}
+
+#[test]
+fn one_finding_of_an_audit_is_no_plural() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    let _: () = redis::cmd("DEL").arg("retraced:{q}:pending").query(&mut harness.redis.connection()).unwrap();
+    let audited = harness.run(&["queue", "audit", "q"]);
+    assert!(audited.stdout.contains("1 job, not each in exactly one container"), "{audited:?}");
+    assert!(audited.stdout.contains("1 job in no container"), "{audited:?}");
+}
+
+/// The exit status of a process that ends by itself.
+fn status_of(mut child: Child) -> Option<i32> {
+    let deadline = Instant::now() + COMMAND_MAX;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it did not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

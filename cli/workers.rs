@@ -1,0 +1,73 @@
+//! `retraced workers`: which workers process which queues, where they run, and when each was last seen.
+
+use clap::Args;
+use retraced::limits::WORKER_STALE_AFTER;
+use retraced::view::WorkerDetail;
+
+use crate::args;
+use crate::context::CommandContext;
+use crate::error::CliError;
+use crate::output::{Cell, Column, Style, note, now_ms, printable, short_duration};
+
+/// `retraced workers`
+#[derive(Args)]
+pub(crate) struct Workers {}
+
+impl Workers {
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
+        let rows = operator.workers().await?;
+        let now_ms = operator.probe().await?.now_ms.unwrap_or_else(now_ms);
+        let mut workers: Vec<WorkerDetail> = rows.iter().map(|row| WorkerDetail::new(row, now_ms)).collect();
+        workers.sort_by_key(|worker| worker.seen_ago_ms);
+        if workers.is_empty() && !context.out.is_json() {
+            return Ok(context.out.line("no worker runs; start one with `retraced work`, or an application's own")?);
+        }
+        let columns = [
+            Column::new("WORKER"),
+            Column::new("HOST").cut(8),
+            Column::new("PID").spare(2),
+            Column::new("BUILD").cut(8).spare(5),
+            Column::new("QUEUES").cut(8),
+            Column::new("KINDS").cut(8).spare(4),
+            Column::new("RUNNING").spare(1),
+            Column::new("UP").spare(3),
+            Column::new("SEEN"),
+            Column::new(""),
+        ];
+        context.out.results(&workers, &columns, |worker| cells(worker, now_ms))?;
+        let stale = workers.iter().filter(|worker| worker.stale).count();
+        if stale > 0 && !context.out.is_json() {
+            let after = args::shown(WORKER_STALE_AFTER);
+            note(format_args!(
+                "stale: no heartbeat for more than {after}; the worker was killed, or cannot reach the server"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
+    let list = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>().join(", ");
+    let mut kinds = list(&mut worker.kinds.iter().map(ToString::to_string));
+    let listed = u32::try_from(worker.kinds.len()).unwrap_or(u32::MAX);
+    if worker.kinds_total > listed {
+        kinds += &format!(" and {} more", worker.kinds_total - listed);
+    }
+    if worker.every_kind {
+        kinds = if kinds.is_empty() { "every kind".to_owned() } else { format!("{kinds} and every other") };
+    }
+    let seen = format!("{} ago", short_duration(worker.seen_ago_ms));
+    vec![
+        worker.worker.clone().into(),
+        printable(&worker.host).into(),
+        worker.pid.to_string().into(),
+        printable(&worker.build).into(),
+        list(&mut worker.queues.iter().map(ToString::to_string)).into(),
+        kinds.into(),
+        format!("{} of {}", worker.running, worker.concurrency).into(),
+        short_duration(now_ms.saturating_sub(worker.started_at.as_ms())).into(),
+        Cell::new(seen, if worker.stale { Style::Warn } else { Style::Plain }),
+        Cell::new(if worker.stale { "stale" } else { "" }, Style::Warn),
+    ]
+}

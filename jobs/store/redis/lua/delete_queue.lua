@@ -1,0 +1,20 @@
+-- delete_queue.lua: delete everything that is kept of a queue.
+-- Guarantee: a queue with live jobs is left alone, unless they are to be deleted too. One write, which unlinks the keys: the server frees their
+-- memory in the background, so the call costs the same for a queue of any length.
+-- KEYS    see lib/queue.lua
+-- ARGV    1 'refuse' | 'delete': what to do if jobs are live
+-- Reply   {'ok', jobs deleted} | {'live', pending, processing, delayed}
+
+-- If live jobs are to be deleted too, a key of a wrong type counts as empty, so that a damaged queue can be deleted.
+local read = ARGV[1] == 'delete' and redis.pcall or call
+local function number(...)
+  local reply = read(...)
+  return type(reply) ~= 'table' and tonumber(reply) or 0
+end
+
+local pending = math.max(0, number('LLEN', PENDING) - math.max(0, number('HGET', STATS, 'stale')))
+local leases, delayed, jobs = number('ZCARD', LEASE), number('ZCARD', DELAYED), number('HLEN', JOB)
+if leases > 0 and read('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
+if ARGV[1] ~= 'delete' and pending + leases + delayed > 0 then return { 'live', pending, leases, delayed } end
+call('UNLINK', unpack(KEYS))
+return { 'ok', jobs }
