@@ -124,6 +124,11 @@ impl Inflight {
         self.change(|table| table.finish(id, grant, settlement, ran))
     }
 
+    /// An executor pauses for about this long, until it asks for its next job.
+    pub(crate) fn pause(&self, executor: ExecutorId, pause: Duration) {
+        self.change(|table| table.pause(executor, pause));
+    }
+
     pub(crate) fn any_finished(&self) -> bool {
         self.table().any_finished()
     }

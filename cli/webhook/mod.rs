@@ -1,13 +1,15 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `sign` signs requests, `answer` turns responses into outcomes.
+//! responses, `reuse` knows which connections were used before, `headers` reads headers of the operator's own, `sign` signs requests, `answer` turns responses into outcomes.
 
 mod address;
 mod answer;
 mod client;
 mod destination;
+mod headers;
 mod resolver;
+mod reuse;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::dns::{Name, Resolve};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use retraced::view::Timestamp;
-use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, codec};
+use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop, codec};
 use serde::Serialize;
 
 use self::client::{Client, Limits, Roots};
@@ -42,6 +44,8 @@ pub(super) struct Webhook {
     client: Client,
     resolver: Arc<dyn Resolve>,
     secrets: Option<Arc<SecretFile>>,
+    /// Headers of the operator's own.
+    headers: HeaderMap,
 }
 
 #[derive(Serialize)]
@@ -62,14 +66,17 @@ impl Webhook {
         url: &str,
         addresses: Addresses,
         secrets: Option<&Path>,
+        headers: &[String],
         timeout: Duration,
     ) -> Result<Self, CliError> {
         let usage = |why| CliError::Usage(format!("--webhook: {why}"));
+        let headers = headers::parse(headers).map_err(|why| CliError::Usage(format!("--header: {why}")))?;
         let to = Destination::parse(url, addresses).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
         let roots = if to.url().scheme() == "https" { Roots::System } else { Roots::None };
         let mut webhook = Self::with_resolver(Arc::new(System), to, limits, roots).map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
+        webhook.headers = headers;
         Ok(webhook)
     }
 
@@ -85,7 +92,7 @@ impl Webhook {
             Addresses::Any => resolver,
         };
         let client = Client::new(limits, resolver.clone(), roots)?;
-        Ok(Self { to, client, resolver, secrets: None })
+        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new() })
     }
 
     /// The URL without the parts that may be secret.
@@ -111,7 +118,7 @@ impl Webhook {
         }
     }
 
-    /// Sends one job; the response decides the outcome.
+    /// Sends one job; the response decides the outcome. If the job is cancelled meanwhile, its request is dropped, which closes the connection.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
         let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {
@@ -123,13 +130,18 @@ impl Webhook {
             enqueued_at: Timestamp::from_ms(ctx.enqueued_ms()),
             payload,
         };
-        self.deliver(&job.id.to_string(), serde_json::to_vec(&body)?).await
+        let (id, body) = (job.id.to_string(), serde_json::to_vec(&body)?);
+        tokio::select! {
+            biased;
+            delivered = self.deliver(&id, body) => delivered,
+            () = job_cancelled(ctx) => Err(Failure::new(Code::Interrupted, "the job was cancelled, so its request was ended")),
+        }
     }
 
     /// Sends exactly these bytes, signed if there are secrets.
     async fn deliver(&self, id: &str, body: Vec<u8>) -> Result<(), Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(WEBHOOK_ID, HeaderValue::from_str(id)?);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now));
@@ -139,5 +151,13 @@ impl Webhook {
         }
         let reply = self.client.post(self.to.url(), headers, body).await?;
         answer::judge(&reply, SystemTime::now())
+    }
+}
+
+/// Waits until the job is cancelled. At a shutdown the request goes on: the response may come within the grace.
+async fn job_cancelled(ctx: &Context) {
+    ctx.cancelled().await;
+    if ctx.why_stopped() != Some(Stop::Cancelled) {
+        std::future::pending().await
     }
 }

@@ -1,5 +1,6 @@
 //! Runs a blocking handler on a thread of its own. Its layers run on the executor's thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::layer::Enabled;
 use super::panic::{Watched, catch, watched};
 
 use crate::context::{AttemptControl, Context, Stop};
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Resource};
 use crate::handler::{BlockingCall, HandlerFuture, Output, RawJob};
 use crate::trace::Released;
 
@@ -172,17 +173,25 @@ impl Blocking<'_> {
         let call = Arc::clone(call);
         let pending_call = Arc::new(PendingCall::new((raw, ctx)));
         guard.pending_call = Some(pending_call.clone());
-        let mut thread = spawn_blocking(move || {
-            pending_call.take().map(|(raw, ctx)| {
-                // The handler may have been asked to stop while the call waited for its thread or its layers.
-                if ctx.why_stopped().is_some() {
-                    let why = "the handler was not started: it had already been asked to stop";
-                    return Ok(Err(Failure::temporary(Code::Interrupted, why)));
-                }
-                let _entered = span.enter();
-                catch(|| call(raw, ctx))
+        let start = || {
+            spawn_blocking(move || {
+                pending_call.take().map(|(raw, ctx)| {
+                    // The handler may have been asked to stop while the call waited for its thread or its layers.
+                    if ctx.why_stopped().is_some() {
+                        let why = "the handler was not started: it had already been asked to stop";
+                        return Ok(Err(Failure::temporary(Code::Interrupted, why)));
+                    }
+                    let _entered = span.enter();
+                    catch(|| call(raw, ctx))
+                })
             })
-        });
+        };
+        // Tokio panics if the system has no thread left and none of its own is free soon.
+        let Ok(mut thread) = catch_unwind(AssertUnwindSafe(start)) else {
+            guard.ended = true;
+            let why = "the system has no thread for a blocking handler";
+            return HandlerEnd::Returned(Err(Failure::out_of(Resource::Threads, why)));
+        };
         let in_time = tokio::select! {
             biased;
             joined = &mut thread => Some(joined),
