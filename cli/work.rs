@@ -52,6 +52,10 @@ pub(crate) struct Work {
     /// RETRACED_HEADER, one header per line, or into the settings file.
     #[arg(long, value_name = "NAME=VALUE", env = "RETRACED_HEADER", hide_env_values = true, value_delimiter = '\n')]
     header: Vec<String>,
+    /// A proxy for all requests: http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if it needs them. The proxy resolves the names of hosts, so it
+    /// decides which addresses a name may lead to. Without this flag no proxy is used.
+    #[arg(long, value_name = "URL", env = "RETRACED_PROXY", hide_env_values = true)]
+    proxy: Option<String>,
     /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
     /// addresses, and only to port 80, to port 443 or to a port above 1023.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
@@ -76,7 +80,8 @@ impl Work {
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
-        let webhook = Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.timeout)?;
+        let webhook =
+            Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.proxy.as_deref(), self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
         webhook.check_host_name().await?;

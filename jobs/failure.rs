@@ -1,11 +1,13 @@
 //! Why an attempt failed: a code and a class, which decide what happens next. The errors of the runtime itself have other types.
 
+mod causes;
 mod resource;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use self::causes::causes;
 pub use self::resource::Resource;
 pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
@@ -376,12 +378,6 @@ impl fmt::Display for FailureError {
 }
 
 impl StdError for FailureError {}
-
-/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`], because an error may name itself as its cause.
-pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
-        .take(CHAIN_LENGTH_MAX)
-}
 
 /// The text in at most `bytes_max` bytes. A longer one is cut at a character boundary and ends with `…` (3 bytes); below 3 bytes nothing of it is left.
 #[must_use]

@@ -197,12 +197,6 @@ impl<X: ExecutorPort> Table<X> {
         true
     }
 
-    /// An executor takes no job for about this long, until it asks for the next one: no job is claimed for it, and none in advance.
-    pub(super) fn pause(&mut self, executor: ExecutorId, pause: Duration) {
-        self.executors.set(executor, Activity::Paused);
-        self.credits.observe_wait(pause);
-    }
-
     /// Releases a job whose executor has ended or is killed, unless its outcome is known.
     fn interrupt(&mut self, grant: GrantId, now: Instant) {
         let Some(held) = self.held.get_mut(&grant) else { return };

@@ -486,3 +486,32 @@ fn headers_of_ones_own_are_sent_and_their_values_are_not_shown() {
     assert!(finished.stderr.contains("--header: webhook-id is set by the worker itself"), "{finished:?}");
     assert!(!finished.stderr.contains("a-secret"), "{finished:?}");
 }
+
+#[test]
+fn a_proxy_is_not_bypassed_and_its_password_is_not_shown() {
+    let harness = Harness::new();
+    let proxy = Hook::start(|_| response(200, "", ""));
+    let address = proxy.url().trim_start_matches("http://").trim_end_matches("/jobs").to_owned();
+    let via = format!("http://me:a-secret@{address}");
+    // Only the proxy could resolve this name.
+    let worker = harness.worker("http://receiver.invalid/jobs", &["--proxy", &via]);
+    harness.enqueue("q", "k", "a-1", &[]);
+    harness.wait_for_state("q", "a-1", "completed");
+    let request = proxy.requests().remove(0);
+    assert_eq!(
+        (request.path.as_str(), request.headers["host"].as_str()),
+        ("http://receiver.invalid/jobs", "receiver.invalid")
+    );
+    assert_eq!(request.headers["proxy-authorization"], format!("Basic {}", BASE64.encode("me:a-secret")));
+    worker.signal("-TERM");
+    let (_, printed) = worker.rest();
+    assert!(!printed.iter().any(|line| line.contains("a-secret")), "{printed:?}");
+
+    let mut command = retraced();
+    command.arg("config").env("RETRACED_PROXY", &via);
+    let finished = finish(command, COMMAND_MAX);
+    assert!(
+        finished.stdout.contains(&format!("me:***@{address}")) && !finished.stdout.contains("a-secret"),
+        "{finished:?}"
+    );
+}

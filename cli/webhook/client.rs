@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
-use reqwest::{ClientBuilder, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, Proxy, Response, StatusCode, Url};
 use retraced::{Code, Failure, Resource};
 
 use super::resolver::Refused;
@@ -60,7 +60,12 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that uses this resolver.
-    pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots) -> Result<Self, String> {
+    pub(super) fn new(
+        limits: Limits,
+        resolver: Arc<dyn Resolve>,
+        roots: Roots,
+        proxy: Option<Proxy>,
+    ) -> Result<Self, String> {
         // If a provider is installed already, this fails and that provider is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let build = |builder: ClientBuilder| {
@@ -71,8 +76,8 @@ impl Client {
                 )
             })
         };
-        let http = build(builder(limits, resolver.clone(), roots).connector_layer(NoteOpened))?;
-        let unpooled = build(builder(limits, resolver, roots).pool_max_idle_per_host(0))?;
+        let http = build(builder(limits, resolver.clone(), roots, proxy.clone()).connector_layer(NoteOpened))?;
+        let unpooled = build(builder(limits, resolver, roots, proxy).pool_max_idle_per_host(0))?;
         Ok(Self { http, unpooled, limits })
     }
 
@@ -141,7 +146,7 @@ impl Client {
     }
 }
 
-fn builder(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots) -> ClientBuilder {
+fn builder(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots, proxy: Option<Proxy>) -> ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -153,6 +158,10 @@ fn builder(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots) -> ClientBu
         .connect_timeout(limits.connect)
         .pool_idle_timeout(CONNECTION_IDLE_MAX)
         .tcp_nodelay(true);
+    let builder = match proxy {
+        Some(proxy) => builder.proxy(proxy),
+        None => builder,
+    };
     if roots == Roots::None { builder.tls_certs_only([]) } else { builder }
 }
 

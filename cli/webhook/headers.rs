@@ -1,10 +1,13 @@
-//! Headers of the operator's own, given as `NAME=VALUE`.
+//! The headers of requests: the names of those that Standard Webhooks defines, and headers of the operator's own, given as `NAME=VALUE`.
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER};
 use reqwest::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 
-use super::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::limits::{OWN_HEADER_BYTES_MAX, OWN_HEADERS_MAX};
+
+pub(super) const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+pub(super) const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+pub(super) const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// Headers that the worker or HTTP itself sets.
 const RESERVED: [HeaderName; 14] = [

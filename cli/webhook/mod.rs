@@ -1,13 +1,14 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `reuse` knows which connections were used before, `headers` reads headers of the operator's own, `sign` signs requests, `answer` turns responses into outcomes.
+//! responses, `reuse` knows which connections were used before, `headers` reads headers of the operator's own, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns responses into outcomes.
 
 mod address;
 mod answer;
 mod client;
 mod destination;
 mod headers;
+mod proxy;
 mod resolver;
 mod reuse;
 mod sign;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::dns::{Name, Resolve};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Proxy, Url};
 use retraced::view::Timestamp;
 use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop, codec};
 use serde::Serialize;
@@ -27,15 +29,12 @@ use serde::Serialize;
 use self::client::{Client, Limits, Roots};
 pub(super) use self::destination::Addresses;
 use self::destination::Destination;
+use self::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
 use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::output::{note, one_line};
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// Where jobs are sent, and how.
 #[derive(Clone)]
@@ -46,6 +45,8 @@ pub(super) struct Webhook {
     secrets: Option<Arc<SecretFile>>,
     /// Headers of the operator's own.
     headers: HeaderMap,
+    /// Requests go through a proxy, which resolves the names of hosts.
+    proxied: bool,
 }
 
 #[derive(Serialize)]
@@ -67,14 +68,22 @@ impl Webhook {
         addresses: Addresses,
         secrets: Option<&Path>,
         headers: &[String],
+        proxy: Option<&str>,
         timeout: Duration,
     ) -> Result<Self, CliError> {
         let usage = |why| CliError::Usage(format!("--webhook: {why}"));
         let headers = headers::parse(headers).map_err(|why| CliError::Usage(format!("--header: {why}")))?;
+        let proxy = proxy.map(proxy::parse).transpose();
+        let proxy = proxy.map_err(|why| CliError::Usage(format!("--proxy: {why}")))?;
         let to = Destination::parse(url, addresses).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
-        let roots = if to.url().scheme() == "https" { Roots::System } else { Roots::None };
-        let mut webhook = Self::with_resolver(Arc::new(System), to, limits, roots).map_err(CliError::Failed)?;
+        let encrypted = std::iter::once(to.url()).chain(&proxy).any(|url| url.scheme() == "https");
+        let roots = if encrypted { Roots::System } else { Roots::None };
+        let mut webhook = match proxy {
+            Some(proxy) => Self::through(proxy, to, limits, roots),
+            None => Self::with_resolver(Arc::new(System), to, limits, roots),
+        }
+        .map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
         webhook.headers = headers;
         Ok(webhook)
@@ -91,8 +100,16 @@ impl Webhook {
             Addresses::Public => Arc::new(PublicOnly(resolver)),
             Addresses::Any => resolver,
         };
-        let client = Client::new(limits, resolver.clone(), roots)?;
-        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new() })
+        let client = Client::new(limits, resolver.clone(), roots, None)?;
+        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: false })
+    }
+
+    /// A webhook that is reached through a proxy. The only name that is resolved here is that of the proxy, which may be a private one.
+    fn through(proxy: Url, to: Destination, limits: Limits, roots: Roots) -> Result<Self, String> {
+        let resolver: Arc<dyn Resolve> = Arc::new(System);
+        let proxy = Proxy::all(proxy).map_err(|_| "--proxy: the URL cannot be used")?;
+        let client = Client::new(limits, resolver.clone(), roots, Some(proxy))?;
+        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: true })
     }
 
     /// The URL without the parts that may be secret.
@@ -102,7 +119,7 @@ impl Webhook {
 
     /// Resolves the name once, so that a mistyped name is reported at the start and not by failing jobs. Each connection resolves and checks the name again.
     pub(super) async fn check_host_name(&self) -> Result<(), CliError> {
-        let Some(name) = self.to.name() else { return Ok(()) };
+        let Some(name) = self.to.name().filter(|_| !self.proxied) else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
         match tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(asked)).await {
             Ok(Err(error)) if error.is::<Refused>() => Err(CliError::Failed(format!("--webhook: {error}"))),

@@ -374,8 +374,7 @@ impl Runner {
         if !put_off || finished.job.counters.releases >= UNDECODABLE_RELEASES_MAX {
             return self.failed(finished, failure, PanicDetails::default());
         }
-        let finished = noted(finished, failure);
-        let outcome = self.released(finished, Released::Undecodable, UNDECODABLE_DELAY);
+        let outcome = self.released(noted(finished, failure), Released::Undecodable, UNDECODABLE_DELAY);
         AttemptOutcome { undecodable: Some(bounded(failure.message(), LOG_LINE_BYTES_MAX)), ..outcome }
     }
 
@@ -384,9 +383,8 @@ impl Runner {
         if finished.job.counters.releases >= OUT_OF_RESOURCES_RELEASES_MAX {
             return self.failed(finished, failure, PanicDetails::default());
         }
-        let finished = noted(finished, failure);
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
-        let outcome = self.released(finished, Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
+        let outcome = self.released(noted(finished, failure), Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
         AttemptOutcome { why, exhausted: failure.exhausted(), ..outcome }
     }
 

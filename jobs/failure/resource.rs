@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use super::causes;
+use super::causes::causes;
 
 /// What this process has run out of. An attempt that fails for this reason counts no failure: its job is released, and the executor pauses before its next job.
 ///
