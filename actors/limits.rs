@@ -207,6 +207,12 @@ pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long past its timeout a handler may run before its attempt is settled without it.
 pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
+/// How long an executor pauses before its next job after its process had run out of open files, ports, memory or threads: this long after the first such attempt.
+pub const EXHAUSTED_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The pause doubles with each such attempt in a row, up to this long.
+pub const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// That a resource is exhausted is reported again only after this long without an attempt that lacked it.
+pub const EXHAUSTED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a handler may run without yielding before it is reported as stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(1);
 

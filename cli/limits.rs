@@ -52,6 +52,12 @@ pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
 // --- `work`
 
+/// Time from the first signal to stop until another one stops at once. One that comes earlier has no effect: senders often repeat the first.
+pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
+/// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis, a file of secrets, name lookups.
+pub(crate) const OTHER_FILES_MAX: u64 = 32;
+/// How long a worker that has ended waits until its last supervision events are read; those that nobody reads by then are not shown.
+pub(crate) const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer the timeout of the handler is than that of its request, so that the request times out first and says why. Past it the handler is dropped.
 pub(crate) const JOB_MARGIN: Duration = Duration::from_secs(5);
 /// Maximum bytes of a response body that are read. If there are more, the connection is closed.
@@ -66,6 +72,10 @@ pub(crate) const QUOTED_CHARS_MAX: usize = 300;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a response may pause between two pieces of its body. Past it the attempt fails with `TIMEOUT`, or as a failure status decides if the response had one.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Maximum headers of one's own that a request carries; more are a usage error.
+pub(crate) const OWN_HEADERS_MAX: usize = 32;
+/// Longest header of one's own, name and value together, in bytes; a longer one is a usage error. Most servers accept 8 KiB.
+pub(crate) const OWN_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Maximum secrets in a file; each one adds a signature to every request. A file with more is refused.
 pub(crate) const SECRETS_MAX: usize = 8;
 /// Shortest secret, in bytes, as the standard demands; a shorter one could be guessed, and is refused.

@@ -25,6 +25,10 @@ use crate::output::printable;
 const FILE_DEFAULT: &str = "retraced.toml";
 /// The command whose arguments are settings, and the table of the file that holds them.
 const WORK: &str = "work";
+/// The argument of `work` whose values are headers.
+const HEADER: &str = "header";
+/// Stands for a secret.
+const MASK: &str = "***";
 /// Arguments that are not settings.
 const NOT_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
@@ -139,7 +143,7 @@ impl Settings {
             Some(_) => in_file().map_or(Source::BuiltIn, |(path, line)| Source::File { path, line }),
             None => Source::Unset,
         };
-        let words = matches.get_raw(id).into_iter().flatten().map(|word| masked(&word.to_string_lossy()));
+        let words = matches.get_raw(id).into_iter().flatten().map(|word| setting.masked(&word.to_string_lossy()));
         let value = words.collect::<Vec<_>>().join(" ");
         SettingValue { key: setting.key.clone(), value: Some(value).filter(|value| !value.is_empty()), source }
     }
@@ -304,6 +308,15 @@ impl Setting {
         }
     }
 
+    /// The value without its secrets. The value of a header may be one as a whole.
+    fn masked(&self, text: &str) -> String {
+        match text.split_once('=') {
+            Some((header, _)) if name(&self.arg) == HEADER => format!("{}={MASK}", printable(header)),
+            _ if name(&self.arg) == HEADER => MASK.to_owned(),
+            _ => masked(text),
+        }
+    }
+
     fn is_switch(&self) -> bool {
         matches!(self.arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse)
     }
@@ -363,7 +376,6 @@ fn masked(text: &str) -> String {
     if !text.contains("//") && !text.contains('@') {
         return printable(text);
     }
-    const MASK: &str = "***";
     let Ok(mut url) = Url::parse(text) else { return "(not shown: it is not a URL)".into() };
     if url.password().is_some() {
         let _ = url.set_password(Some(MASK));
@@ -429,6 +441,14 @@ mod tests {
         let work = matches.subcommand_matches(WORK).unwrap();
         let queues: Vec<_> = work.get_raw("queue").unwrap().map(|q| q.to_string_lossy().into_owned()).collect();
         assert_eq!(queues, ["a=2", "b"]);
+    }
+
+    #[test]
+    fn secrets_in_headers_are_masked() {
+        let all = settings(&Cli::command());
+        let header = all.iter().find(|setting| setting.key == "work.header").unwrap();
+        assert_eq!(header.masked("authorization=Bearer a-secret=="), "authorization=***");
+        assert_eq!(header.masked("a-secret"), "***");
     }
 
     #[test]

@@ -1,22 +1,26 @@
-//! `retraced work`: a worker that sends jobs to a webhook. SIGINT or SIGTERM makes it *drain*: claim no more jobs, let those that run finish, and end.
+//! `retraced work`: a worker that sends jobs to a webhook. A signal to stop makes it *drain*: claim no more jobs, let those that run finish, and end.
+
+mod events;
+mod limits;
+mod signals;
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process;
 use std::time::Duration;
 
 use clap::Args;
-use retraced::limits::{LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
-use retraced::view::Event;
-use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, ShutdownReport};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::broadcast::error::RecvError;
+use retraced::limits::{CONCURRENCY_DEFAULT, LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
+use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, ShutdownReport};
 use tracing_subscriber::EnvFilter;
 
+use self::events::EventPrinter;
+use self::signals::{Asked, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT};
+use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
 use crate::output::{job_count, millis, note, short_duration};
 use crate::webhook::{Addresses, Webhook};
 
@@ -45,6 +49,14 @@ pub(crate) struct Work {
     /// signature. The worker sees a change of the file within about a second. To rotate, add the new secret, and remove the old one once the receiver knows the new one.
     #[arg(long, value_name = "FILE", env = "RETRACED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     webhook_secret_file: Option<PathBuf>,
+    /// A header that each request carries, as in authorization="Bearer …"; may be given up to 32 times. Others can see the arguments of a process: put secrets into
+    /// RETRACED_HEADER, one header per line, or into the settings file.
+    #[arg(long, value_name = "NAME=VALUE", env = "RETRACED_HEADER", hide_env_values = true, value_delimiter = '\n')]
+    header: Vec<String>,
+    /// A proxy for all requests: http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if it needs them. The proxy resolves the names of hosts, so it
+    /// decides which addresses a name may lead to. Without this flag no proxy is used.
+    #[arg(long, value_name = "URL", env = "RETRACED_PROXY", hide_env_values = true)]
+    proxy: Option<String>,
     /// Also send to private, loopback, link-local and other special addresses, over http:// and to any port. Without this flag jobs are sent only over https:// to public
     /// addresses, and only to port 80, to port 443 or to a port above 1023.
     #[arg(long, env = "RETRACED_ALLOW_PRIVATE", hide_env_values = true)]
@@ -69,7 +81,8 @@ impl Work {
             }
         }
         let secrets = self.webhook_secret_file.as_deref();
-        let webhook = Webhook::new(&self.webhook, self.addresses(), secrets, self.timeout)?;
+        let webhook =
+            Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.proxy.as_deref(), self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
         webhook.check_host_name().await?;
@@ -83,33 +96,43 @@ impl Work {
             builder = builder.queue(self.queue(worked, &webhook)?);
             labels.push(worked.concurrency.map_or_else(|| worked.name.to_string(), |n| format!("{}={n}", worked.name)));
         }
+        limits::warn_if_files_are_few(
+            self.queues.iter().map(|queue| queue.concurrency.unwrap_or(CONCURRENCY_DEFAULT)).sum(),
+        );
         let runtime = builder.start().await?;
-        let mut events = runtime.supervision();
+        let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
         note(working_message(&labels, &to, runtime.instance()));
-        let signalled = loop {
-            tokio::select! {
-                event = events.recv() => match event {
-                    Ok(event) if context.out.is_json() => context.out.result(&Event::from(&event), String::new)?,
-                    // Without --json they are in the log.
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(missed)) if context.out.is_json() => note(format_args!("{missed} supervision events are not shown")),
-                    Err(RecvError::Lagged(_)) => {}
-                    // The tree has ended. `shutdown` below says why.
-                    Err(RecvError::Closed) => break None,
-                },
-                ended = runtime.wait() => return Ok(ended?),
-                number = signals.next() => break Some(number),
-            }
-        };
-        let running = runtime.running();
-        if signalled.is_some() {
-            note(draining_message(running, self.shutdown_grace));
+        let ended = self.until_ended(&runtime, &mut signals).await;
+        drop(runtime);
+        if let Some(printer) = printer {
+            printer.finish().await;
         }
-        let mut report = tokio::select! {
-            report = runtime.shutdown() => report?,
-            number = signals.next() => {
-                note("stopped at once; running jobs run again when their leases expire");
-                process::exit(128 + number);
+        Ok(ended?)
+    }
+
+    /// Works until the tree ends by itself, or a signal has ended it.
+    async fn until_ended(&self, runtime: &Runtime, signals: &mut Signals) -> Result<(), RuntimeError> {
+        loop {
+            tokio::select! {
+                ended = runtime.wait() => return ended,
+                asked = signals.next() => match asked {
+                    Asked::ShowRunning => note(running_message(runtime)),
+                    Asked::Drain => break,
+                    Asked::StopAtOnce(number) => stop_at_once(number),
+                },
+            }
+        }
+        let running = runtime.running();
+        note(draining_message(running, self.shutdown_grace));
+        let mut shutdown = pin!(runtime.shutdown());
+        let mut report = loop {
+            tokio::select! {
+                report = &mut shutdown => break report?,
+                asked = signals.next() => match asked {
+                    Asked::ShowRunning => note(running_message(runtime)),
+                    Asked::Drain => {}
+                    Asked::StopAtOnce(number) => stop_at_once(number),
+                },
             }
         };
         // `running` and `report.running` are counted one after the other, and a job may end in between. The larger number is shown.
@@ -149,7 +172,28 @@ fn draining_message(running: usize, grace: Duration) -> String {
         return "draining: no job is running".into();
     }
     let grace = short_duration(millis(grace));
-    format!("draining: {} running, with {grace} to finish; a second signal stops at once", job_count(running as u64))
+    let pause = short_duration(millis(SECOND_STOP_AFTER));
+    format!(
+        "draining: {} running, with {grace} to finish; another signal after {pause} stops at once",
+        job_count(running as u64)
+    )
+}
+
+/// One line for each job that runs, and one with their number.
+fn running_message(runtime: &Runtime) -> String {
+    let tree = runtime.tree();
+    let nodes = tree.all();
+    let running: Vec<_> = nodes.iter().filter_map(|node| Some((&node.path, node.running.as_ref()?))).collect();
+    let mut text = format!("running: {}", job_count(running.len() as u64));
+    for (path, job) in running {
+        text += &format!("\n  {path}: {job}");
+    }
+    text
+}
+
+fn stop_at_once(number: i32) -> ! {
+    note("stopped at once; running jobs run again when their leases expire");
+    process::exit(128 + number)
 }
 
 fn drained_message(report: ShutdownReport) -> String {
@@ -167,26 +211,6 @@ fn drained_message(report: ShutdownReport) -> String {
         );
     }
     text
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The number of the next signal.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-        }
-    }
 }
 
 fn log_to_stderr() {

@@ -1,9 +1,14 @@
 //! Why an attempt failed: a code and a class, which decide what happens next. The errors of the runtime itself have other types.
 
+mod causes;
+mod resource;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use self::causes::causes;
+pub use self::resource::Resource;
 pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
 /// What went wrong in an attempt, from a fixed list; operators filter jobs by it.
@@ -45,7 +50,8 @@ pub enum Code {
     LeaseLost,
     /// No handler of this worker knows the job's kind. The job is released with a delay; after too many releases it is dead.
     UnknownKind,
-    /// The envelope or payload cannot be read. Permanent.
+    /// The envelope or payload cannot be read. Permanent, but a payload that only does not fit its handler is put off first
+    /// ([`OnUndecodable`](crate::retry::OnUndecodable)).
     DecodeFailed,
     /// The handler stopped because it was asked to. Temporary; during a shutdown an error counts no failure, whatever its code.
     Interrupted,
@@ -206,6 +212,8 @@ pub struct Failure {
     chain: Vec<String>,
     retry_after: Option<Duration>,
     snooze: Option<Duration>,
+    exhausted: Option<Resource>,
+    undecodable: bool,
 }
 
 impl Failure {
@@ -236,6 +244,19 @@ impl Failure {
         failure
     }
 
+    /// Not a failure of the job: this process has run out of something, so no failure is counted. The job is released, and the executor pauses before its next
+    /// job. Errors of the operating system that say so are recognised without this.
+    #[must_use]
+    pub fn out_of(resource: Resource, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let failure = Self::temporary(Code::ServiceUnavailable, cause);
+        Self { exhausted: Some(resource), ..failure }
+    }
+
+    /// The payload does not fit the type of the handler. A worker of another version may be able to read it.
+    pub(crate) fn undecodable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { undecodable: true, ..Self::permanent(Code::DecodeFailed, cause) }
+    }
+
     fn with_class(code: Code, class: Class, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let cause: Box<dyn StdError + Send + Sync> = cause.into();
         Self::caused_by(code, class, &*cause)
@@ -244,7 +265,17 @@ impl Failure {
     pub(crate) fn caused_by(code: Code, class: Class, cause: &(dyn StdError + 'static)) -> Self {
         let chain = causes(cause).map(|cause| bounded(&cause.to_string(), CAUSE_BYTES_MAX));
         let message = bounded(&cause.to_string(), MESSAGE_BYTES_MAX);
-        Self { code, class, message, chain: chain.collect(), retry_after: None, snooze: None }
+        let exhausted = Resource::missing_in(cause);
+        Self {
+            code,
+            class,
+            message,
+            chain: chain.collect(),
+            retry_after: None,
+            snooze: None,
+            exhausted,
+            undecodable: false,
+        }
     }
 
     /// This failure with the text and the causes of another error.
@@ -296,6 +327,17 @@ impl Failure {
         self.retry_after
     }
 
+    /// What this process had run out of, if that was the reason, whatever the code and the class are.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<Resource> {
+        self.exhausted
+    }
+
+    /// Whether the payload did not fit the type of the handler.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        self.undecodable
+    }
+
     /// The delay, if this is a snooze.
     #[must_use]
     pub fn snoozed_for(&self) -> Option<Duration> {
@@ -336,12 +378,6 @@ impl fmt::Display for FailureError {
 }
 
 impl StdError for FailureError {}
-
-/// The causes of an error, nearest first, at most [`CHAIN_LENGTH_MAX`], because an error may name itself as its cause.
-pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
-        .take(CHAIN_LENGTH_MAX)
-}
 
 /// The text in at most `bytes_max` bytes. A longer one is cut at a character boundary and ends with `…` (3 bytes); below 3 bytes nothing of it is left.
 #[must_use]

@@ -52,6 +52,19 @@ pub const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 /// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count too.
 pub const UNKNOWN_KIND_RELEASES_MAX: u32 = 20;
 
+/// How long a job is delayed whose payload this worker cannot decode: 30 s. A rolling deploy may bring a worker that can.
+pub const UNDECODABLE_DELAY: Duration = Duration::from_secs(30);
+
+/// After how many releases a job whose payload this worker cannot decode is poisoned: 20, which takes about 10 min. Releases for other reasons count too.
+pub const UNDECODABLE_RELEASES_MAX: u32 = 20;
+
+/// How long a job is delayed whose attempt failed because this process had run out of open files, ports, memory or threads: 1 s. Other workers may take it then.
+pub const OUT_OF_RESOURCES_DELAY: Duration = Duration::from_secs(1);
+
+/// After how many releases such a failure is counted like any other: 1,000, so that a job that itself uses up the process does not come back for ever. Releases for
+/// other reasons count too.
+pub const OUT_OF_RESOURCES_RELEASES_MAX: u32 = 1_000;
+
 /// How long an attempt that panicked waits until its backtrace is turned into text: 1 s. Past it the attempt is settled without a backtrace. The first backtrace of
 /// a process takes up to several hundred ms, because symbols are loaded.
 pub const BACKTRACE_RENDER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -82,10 +82,10 @@ pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
-pub use retraced_jobs::failure::{Class, Code, Failure, FailureError};
+pub use retraced_jobs::failure::{Class, Code, Failure, FailureError, Resource};
 pub use retraced_jobs::handler::{Attempt, Cancelled, FromContext, IntoFailure, Needs, Output, RawJob, State};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
-pub use retraced_jobs::retry::{OnUnknown, Retry};
+pub use retraced_jobs::retry::{OnUndecodable, OnUnknown, Retry};
 pub use retraced_jobs::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use retraced_jobs::store::redis::RedisStore;

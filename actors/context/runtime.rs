@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::QueueContext;
+use super::exhaustion::Exhaustion;
 use crate::address::Address;
 use crate::clock::StoreClock;
 use crate::inflight::EndedAttempt;
@@ -46,6 +47,8 @@ pub(crate) struct RuntimeContext {
     /// When this process instance began, by the wall clock of the options, in ms since the Unix epoch.
     pub(crate) started_ms: u64,
     hints_subscribed: AtomicBool,
+    /// What this process has run out of.
+    pub(crate) exhaustion: Exhaustion,
 }
 
 /// What a [`RuntimeContext`] is made of.
@@ -82,6 +85,7 @@ impl RuntimeContext {
             started_ms,
             options,
             hints_subscribed: AtomicBool::new(false),
+            exhaustion: Exhaustion::default(),
         }
     }
 

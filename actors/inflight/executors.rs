@@ -22,6 +22,8 @@ pub(super) trait ExecutorPort {
 pub(super) enum Activity {
     Free,
     Job(GrantId),
+    /// Takes no job for a while, because this process has run out of something.
+    Paused,
     /// Runs a handler whose attempt was settled without it, or was killed and has not ended yet.
     Zombie,
 }
@@ -62,7 +64,7 @@ impl<X: ExecutorPort> Executors<X> {
         self.idle.retain(|idle| *idle != id);
         match self.slots.remove(&id)?.activity {
             Activity::Job(grant) => Some(grant),
-            Activity::Free | Activity::Zombie => None,
+            Activity::Free | Activity::Paused | Activity::Zombie => None,
         }
     }
 
@@ -136,7 +138,7 @@ impl<X: ExecutorPort> Executors<X> {
 fn job_of(activity: Activity) -> Option<GrantId> {
     match activity {
         Activity::Job(grant) => Some(grant),
-        Activity::Free | Activity::Zombie => None,
+        Activity::Free | Activity::Paused | Activity::Zombie => None,
     }
 }
 

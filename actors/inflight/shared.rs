@@ -12,7 +12,7 @@ use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::executors::{ExecutorPort, PoolEpoch};
+use super::executors::{Activity, ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
 use super::phase::{AskReason, EndedAttempt, HandlerRun, Inspection, NextJob};
 use super::table::Table;
@@ -122,6 +122,14 @@ impl Inflight {
     /// An attempt has ended. Returns whether this outcome counts. It does not if the attempt was already settled as timed out or interrupted.
     pub(crate) fn finish(&self, id: ExecutorId, grant: GrantId, settlement: Settlement, ran: Duration) -> bool {
         self.change(|table| table.finish(id, grant, settlement, ran))
+    }
+
+    /// An executor takes no job for about this long, until it asks for the next one: no job is claimed for it, and none in advance.
+    pub(crate) fn pause(&self, executor: ExecutorId, pause: Duration) {
+        self.change(|table| {
+            table.executors.set(executor, Activity::Paused);
+            table.credits.observe_wait(pause);
+        });
     }
 
     pub(crate) fn any_finished(&self) -> bool {

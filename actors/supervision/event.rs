@@ -170,6 +170,13 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::UnknownKind { queue, job, kind } => {
             say!(warn, event, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
         }
+        EventKind::Undecodable { queue, job, error } => {
+            say!(warn, event, "payload cannot be decoded here, job put off", %queue, %job, error = %error.escape_debug())
+        }
+        EventKind::OutOfResources { queue, resource, error } => {
+            let (error, remedy) = (error.escape_debug(), resource.remedy());
+            say!(error, event, "this process has run out of a resource, jobs are released and executors pause", %queue, %resource, %error, remedy)
+        }
         EventKind::JobPoisoned { queue, job, code } => say!(warn, event, "job poisoned", %queue, %job, %code),
         EventKind::JobDied { queue, job, code } => {
             say!(warn, event, "job moved to the dead letter queue", %queue, %job, %code)

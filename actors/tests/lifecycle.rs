@@ -135,6 +135,21 @@ async fn a_snoozed_job_runs_again_later_without_counting_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payload_that_cannot_be_decoded_is_put_off_and_does_not_come_back_for_ever() {
+    let harness = Harness::start().await;
+    let job = JobOptions::default().seal(Kind::new("work").unwrap(), "x".into()).unwrap();
+    let id = harness.handle().enqueue(job, secs(1)).await.unwrap().id;
+    harness.until_state(&id, JobState::Delayed).await;
+    harness.until_within(secs(900), "the job is poisoned", || harness.state(&id) == JobState::Poisoned).await;
+    let counters = harness.view(&id).counters;
+    assert_eq!((counters.attempts, counters.failures, counters.releases), (21, 1, 20));
+    assert_eq!(harness.view(&id).last_error().unwrap().code, Code::DecodeFailed);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::Undecodable { .. })), 20);
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::JobPoisoned { .. })), 1);
+    harness.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_of_unknown_kind_is_released_and_finally_dead() {
     let harness = Harness::start().await;
     let job = JobOptions::default().seal(Kind::new("unknown.kind").unwrap(), "x".into()).unwrap();

@@ -12,6 +12,7 @@ mod outage;
 mod quarantine;
 mod regressions;
 mod replies;
+mod resources;
 mod shared_store;
 mod shutdown;
 mod simulation;

@@ -5,6 +5,7 @@
 //! crash is counted only for jobs whose start was recorded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
@@ -15,11 +16,11 @@ use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
 use retraced_jobs::store::{Renewal, Verdict};
 use retraced_jobs::trace::ExecutorId;
 use retraced_jobs::units::millis;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{AskReason, NextJob, PoolEpoch};
-use crate::limits::EXECUTOR_BURST_MAX;
+use crate::limits::{EXECUTOR_BURST_MAX, EXHAUSTED_PAUSE_MAX, EXHAUSTED_PAUSE_MIN};
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
 use crate::path;
@@ -42,6 +43,8 @@ pub(crate) struct ExecutorState {
     id: ExecutorId,
     epoch: PoolEpoch,
     rng: SmallRng,
+    /// The last attempts for which this process lacked a resource, in a row.
+    exhausted_in_a_row: u32,
 }
 
 impl Actor for Executor {
@@ -51,7 +54,7 @@ impl Actor for Executor {
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
         let ExecutorArgs { runtime, queue, id, epoch, seed } = args;
-        Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed) })
+        Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed), exhausted_in_a_row: 0 })
     }
 
     /// Registers the executor as free. In `pre_start` that would be too early: the link to the pool is made after it and may fail.
@@ -116,15 +119,34 @@ impl ExecutorState {
         self.observe_start(&input);
         let outcome = self.queue.runner.attempt(input).await;
         let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
+        let pause = self.pause_after(&outcome).filter(|_| counts);
+        if let Some(pause) = pause {
+            self.queue.inflight.pause(self.id, pause);
+        }
         self.queue.request_settling();
         if counts {
             self.observe_end(&outcome);
             self.report(&outcome);
         }
+        if let Some(pause) = pause {
+            // A shutdown does not wait for the pause.
+            let _ = timeout(pause, self.runtime.shutdown_requested.cancelled()).await;
+        }
         match outcome.panic {
             Some(panic) => Err(panic),
             None => Ok(counts),
         }
+    }
+
+    /// How long to pause if this process lacked a resource for the attempt. Without pauses the executor whose attempts fail fastest would take the most jobs.
+    fn pause_after(&mut self, outcome: &AttemptOutcome) -> Option<Duration> {
+        if outcome.exhausted.is_none() {
+            self.exhausted_in_a_row = 0;
+            return None;
+        }
+        let pause = EXHAUSTED_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(self.exhausted_in_a_row));
+        self.exhausted_in_a_row = self.exhausted_in_a_row.saturating_add(1);
+        Some(pause.min(EXHAUSTED_PAUSE_MAX))
     }
 
     /// Records in the store that the handler is about to start, which also renews the lease. Waits while the store does not answer or refuses. Returns whether
@@ -180,11 +202,20 @@ impl ExecutorState {
         });
     }
 
-    /// Emits an event if the kind is unknown, or the job is poisoned or dead. Logs a failed attempt.
+    /// Emits an event if this worker cannot run or decode the job, lacks a resource for it, or the job is poisoned or dead. Logs a failed attempt.
     fn report(&self, outcome: &AttemptOutcome) {
         let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
         if let Some(kind) = &outcome.unknown_kind {
             self.emit(EventKind::UnknownKind { queue: queue(), job: job(), kind: kind.clone() });
+        }
+        if let Some(error) = &outcome.undecodable {
+            self.emit(EventKind::Undecodable { queue: queue(), job: job(), error: error.clone() });
+        }
+        if let Some(resource) = outcome.exhausted
+            && self.runtime.exhaustion.is_new(resource, Instant::now())
+        {
+            let error = outcome.why.clone().unwrap_or_default();
+            self.emit(EventKind::OutOfResources { queue: queue(), resource, error });
         }
         let Some((code, _)) = outcome.failure else { return };
         tracing::info!(

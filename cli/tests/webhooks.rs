@@ -10,13 +10,15 @@ mod support;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use harness::{COMMAND_MAX, EVENT_MAX, Harness, retraced};
+use harness::{COMMAND_MAX, EVENT_MAX, Harness, Worker, retraced};
 use hmac::{Hmac, KeyInit, Mac};
-use hook::{Hook, Request, response};
+use hook::{Hook, Request, keep_alive_response, response};
 use serde_json::json;
 use sha2::Sha256;
 use support::finish;
@@ -32,11 +34,11 @@ fn the_webhook_is_sent_the_job_and_its_status_decides() {
     let cases = [
         (200, "completed", ""),
         (204, "completed", ""),
-        (302, "poisoned", "INVALID_JOB_DATA"),
+        (302, "dead", "SERVICE_UNAVAILABLE"),
         (400, "poisoned", "INVALID_JOB_DATA"),
-        (401, "poisoned", "AUTHENTICATION_FAILED"),
-        (403, "poisoned", "AUTHORIZATION_FAILED"),
-        (404, "poisoned", "INVALID_JOB_DATA"),
+        (401, "dead", "AUTHENTICATION_FAILED"),
+        (403, "dead", "AUTHORIZATION_FAILED"),
+        (404, "dead", "SERVICE_UNAVAILABLE"),
         (408, "dead", "TIMEOUT"),
         (422, "poisoned", "INVALID_JOB_DATA"),
         (425, "dead", "TIMEOUT"),
@@ -353,4 +355,163 @@ fn retry_after_is_capped_at_the_longest_delay_of_the_policy() {
     harness.wait_for_state("q", "a-1", "delayed");
     let decision = harness.one(&["job", "show", "q", "a-1"])["history"][0]["decision"].clone();
     assert_eq!((&decision["why"], &decision["delay_ms"]), (&json!("retry_after"), &json!(600_000)));
+}
+
+/// Goal: a worker with too few open files for its concurrency delivers every job, and no job pays for it. The receiver holds each connection for a while.
+#[test]
+fn a_worker_with_few_open_files_does_not_lose_jobs_over_it() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        response(200, "", "")
+    });
+    let work = harness.command(&["work", "q=50", "--allow-private", "--webhook", &hook.url()]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 32 && exec \"$@\"", "sh"]).arg(work.get_program()).args(work.get_args());
+    command.env("RETRACED_REDIS_URL", harness.redis.url()).stdin(Stdio::null());
+    let worker = Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let warning = worker.wait_for("may open 32 files");
+    assert!(warning.contains("concurrency of 50") && warning.contains("ulimit -n"), "{warning}");
+    worker.wait_for("working ");
+    let lines: Vec<_> = (0..200).map(|n| format!("{{\"kind\":\"k\",\"payload\":null,\"id\":\"a-{n}\"}}")).collect();
+    harness.enqueue_lines("q", &lines);
+    let error = worker.wait_for("has run out of a resource");
+    assert!(error.contains("open_files") && error.contains("ulimit -n"), "{error}");
+    harness.wait_for_count("q", "completed", 200);
+    let queue = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&queue["failures"], &queue["dead"]), (&json!(0), &json!(0)), "{queue}");
+    worker.signal("-TERM");
+    let (status, printed) = worker.rest();
+    assert_eq!(status, Some(0), "{printed:?}");
+    assert!(
+        !printed.iter().any(|line| line.contains("has run out of a resource")),
+        "it was reported again: {printed:?}"
+    );
+}
+
+/// Goal: a receiver that closes idle connections after 2 to 5 ms costs no attempt. Method: responses take 0 to 6 ms, so that connections are idle for as long as that before
+/// their next request.
+#[test]
+fn a_kept_connection_that_closes_as_a_request_goes_out_costs_no_attempt() {
+    let harness = Harness::new();
+    let served = AtomicU64::new(0);
+    let hook = Hook::keeping_alive(
+        |n| Duration::from_millis(2 + n % 4),
+        move |_| {
+            std::thread::sleep(Duration::from_millis(served.fetch_add(1, Ordering::Relaxed) % 7));
+            keep_alive_response(200, "")
+        },
+    );
+    let _worker = harness.worker(&hook.url(), &[]);
+    let line = |n| format!("{{\"kind\":\"k\",\"payload\":null,\"id\":\"a-{n}\",\"max_attempts\":1}}");
+    harness.enqueue_lines("q", &(0..3_000).map(line).collect::<Vec<_>>());
+    harness.wait_for_count("q", "completed", 3_000);
+    let queue = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&queue["failures"], &queue["dead"]), (&json!(0), &json!(0)), "{queue}");
+}
+
+/// The receiver reads the second request of each connection and closes the connection without a response: the race above, every time.
+#[test]
+fn a_request_lost_on_a_kept_connection_is_sent_once_more_and_one_on_a_new_connection_is_not() {
+    let harness = Harness::new();
+    let hook = Hook::serving_one_request_per_connection();
+    let worker = harness.worker(&hook.url(), &[]);
+    for n in 0..10 {
+        let id = format!("a-{n}");
+        harness.enqueue("q", "k", &id, &["--max-attempts", "1"]);
+        harness.wait_for_state("q", &id, "completed");
+    }
+    assert!(hook.requests().len() > 10, "no connection was used twice: the test proves nothing");
+    drop(worker);
+
+    let silent = Hook::start(|_| Vec::new());
+    let _worker = harness.worker(&silent.url(), &[]);
+    harness.enqueue("q", "k", "b-1", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "b-1", "dead");
+    assert_eq!(silent.requests().len(), 1, "a new connection was answered by nobody, and asked again");
+}
+
+#[test]
+fn a_cancelled_job_does_not_leave_its_request_running() {
+    let harness = Harness::new();
+    let (closed, was_closed) = std::sync::mpsc::channel();
+    let hook = Hook::start_noticing_close(closed);
+    let _worker = harness.worker(&hook.url(), &["--timeout", "1h"]);
+    harness.enqueue("q", "k", "a-1", &[]);
+    hook.wait_for_requests(1);
+    harness.one(&["job", "cancel", "q", "a-1"]);
+    was_closed.recv_timeout(EVENT_MAX).expect("the connection stays open");
+    harness.wait_for_state("q", "a-1", "cancelled");
+    let error = harness.one(&["job", "show", "q", "a-1"])["history"][0].to_string();
+    assert!(error.contains("its request was ended"), "{error}");
+}
+
+#[test]
+fn a_wrong_url_does_not_poison_the_queue() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(404, "", "<html>no such page"));
+    let _worker = harness.worker(&hook.url(), &[]);
+    let lines: Vec<_> = (0..50).map(|n| format!("{{\"kind\":\"k\",\"payload\":null,\"id\":\"a-{n}\"}}")).collect();
+    harness.enqueue_lines("q", &lines);
+    hook.wait_for_requests(50);
+    harness.wait_for_count("q", "delayed", 50);
+    let queue = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&queue["poisoned"], &queue["dead"]), (&json!(0), &json!(0)), "{queue}");
+}
+
+#[test]
+fn headers_of_ones_own_are_sent_and_their_values_are_not_shown() {
+    let harness = Harness::new();
+    let hook = Hook::start(|_| response(200, "", ""));
+    let _worker = harness.worker(&hook.url(), &["--header", "authorization=Bearer a=b, c", "--header", "x-team=mail"]);
+    harness.enqueue("q", "k", "a-1", &[]);
+    harness.wait_for_state("q", "a-1", "completed");
+    let request = hook.requests().remove(0);
+    assert_eq!(
+        (request.headers["authorization"].as_str(), request.headers["x-team"].as_str()),
+        ("Bearer a=b, c", "mail")
+    );
+
+    let mut command = retraced();
+    command.args(["config"]).env("RETRACED_HEADER", "authorization=Bearer a-secret\nx-team=a-secret");
+    let finished = finish(command, COMMAND_MAX);
+    assert!(finished.stdout.contains("authorization=*** x-team=***"), "{finished:?}");
+    assert!(!finished.stdout.contains("a-secret"), "{finished:?}");
+
+    let mut command = retraced();
+    command.args(["work", "q", "--redis", "redis://127.0.0.1:1", "--webhook", "https://8.8.8.8/"]);
+    command.args(["--header", "webhook-id=a-secret"]);
+    let finished = finish(command, COMMAND_MAX);
+    assert_eq!(finished.status, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("--header: webhook-id is set by the worker itself"), "{finished:?}");
+    assert!(!finished.stderr.contains("a-secret"), "{finished:?}");
+}
+
+#[test]
+fn a_proxy_is_not_bypassed_and_its_password_is_not_shown() {
+    let harness = Harness::new();
+    let proxy = Hook::start(|_| response(200, "", ""));
+    let address = proxy.url().trim_start_matches("http://").trim_end_matches("/jobs").to_owned();
+    let via = format!("http://me:a-secret@{address}");
+    // Only the proxy could resolve this name.
+    let worker = harness.worker("http://receiver.invalid/jobs", &["--proxy", &via]);
+    harness.enqueue("q", "k", "a-1", &[]);
+    harness.wait_for_state("q", "a-1", "completed");
+    let request = proxy.requests().remove(0);
+    assert_eq!(
+        (request.path.as_str(), request.headers["host"].as_str()),
+        ("http://receiver.invalid/jobs", "receiver.invalid")
+    );
+    assert_eq!(request.headers["proxy-authorization"], format!("Basic {}", BASE64.encode("me:a-secret")));
+    worker.signal("-TERM");
+    let (_, printed) = worker.rest();
+    assert!(!printed.iter().any(|line| line.contains("a-secret")), "{printed:?}");
+
+    let mut command = retraced();
+    command.arg("config").env("RETRACED_PROXY", &via);
+    let finished = finish(command, COMMAND_MAX);
+    assert!(
+        finished.stdout.contains(&format!("me:***@{address}")) && !finished.stdout.contains("a-secret"),
+        "{finished:?}"
+    );
 }

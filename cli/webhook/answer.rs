@@ -32,24 +32,25 @@ const RESPONSE_CODES: [Code; 11] = [
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
-    let (code, detail) = match Answer::read(&text) {
+    let by_status = code_of_status(*status);
+    let ((code, class), detail) = match Answer::read(&text) {
         Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
         // A failing server that says "success" is not trusted.
-        Some(Answer { success: true, .. }) => {
-            (code_of_status(*status), "the body says success, but the status does not".into())
-        }
+        Some(Answer { success: true, .. }) => (by_status, "the body says success, but the status does not".into()),
         Some(answer) => answer.failure(*status),
-        None if status.is_redirection() => {
-            (code_of_status(*status), "redirects are not followed; configure the target URL".into())
-        }
-        None if headers.contains_key(CONTENT_ENCODING) => (code_of_status(*status), String::new()),
-        None => (code_of_status(*status), in_short(&text)),
+        None if status.is_redirection() => (by_status, "redirects are not followed; configure the target URL".into()),
+        None if headers.contains_key(CONTENT_ENCODING) => (by_status, String::new()),
+        None => (by_status, in_short(&text)),
     };
     let mut message = format!("the webhook responded {status}");
     if !detail.is_empty() {
         let _ = write!(message, ": {detail}");
     }
-    let failure = Failure::new(code, message);
+    let failure = match class {
+        Class::Temporary => Failure::temporary(code, message),
+        Class::Permanent => Failure::permanent(code, message),
+        Class::Unknown => Failure::new(code, message),
+    };
     match retry_after(headers, now).filter(|_| failure.class() == Class::Temporary) {
         Some(delay) => Err(failure.retry_after(delay)),
         None => Err(failure),
@@ -86,12 +87,12 @@ impl Answer {
     }
 
     /// The code and the message of an answer with `"success": false`.
-    fn failure(self, status: StatusCode) -> (Code, String) {
+    fn failure(self, status: StatusCode) -> ((Code, Class), String) {
         let message = self.message.unwrap_or_else(|| "no message was given".into());
-        let otherwise = if status.is_success() { Code::JobExecutionFailed } else { code_of_status(status) };
+        let otherwise = if status.is_success() { of(Code::JobExecutionFailed) } else { code_of_status(status) };
         let Some(code) = self.code else { return (otherwise, message) };
         match code.parse().ok().filter(|code| RESPONSE_CODES.contains(code)) {
-            Some(code) => (code, message),
+            Some(code) => (of(code), message),
             None => (otherwise, format!("unknown error code {}: {message}", in_short(&code))),
         }
     }
@@ -142,16 +143,25 @@ fn in_short(text: &str) -> String {
     }
 }
 
-fn code_of_status(status: StatusCode) -> Code {
+/// A code with its own class.
+fn of(code: Code) -> (Code, Class) {
+    (code, code.class())
+}
+
+/// What a status says without an answer in the body. Statuses about the receiver as a whole (its URL, our credentials) would come for every job of the queue, so none of
+/// them poisons a job: the jobs are retried, and somebody may correct the cause meanwhile.
+fn code_of_status(status: StatusCode) -> (Code, Class) {
     match status.as_u16() {
-        401 => Code::AuthenticationFailed,
-        403 => Code::AuthorizationFailed,
-        408 | 425 => Code::Timeout,
-        429 => Code::RateLimitExceeded,
-        // Another attempt would get the same client error, and redirects are not followed.
-        300..=499 => Code::InvalidJobData,
-        500..=599 => Code::ServiceUnavailable,
-        _ => Code::UnknownError,
+        401 | 407 => (Code::AuthenticationFailed, Class::Temporary),
+        403 => (Code::AuthorizationFailed, Class::Temporary),
+        408 | 425 => of(Code::Timeout),
+        429 => of(Code::RateLimitExceeded),
+        // Moved, not there, not for POST, gone, not this host, another protocol.
+        300..=399 | 404 | 405 | 410 | 421 | 426 => of(Code::ServiceUnavailable),
+        // About the request: another attempt would get the same answer.
+        400..=499 => of(Code::InvalidJobData),
+        500..=599 => of(Code::ServiceUnavailable),
+        _ => of(Code::UnknownError),
     }
 }
 
@@ -186,18 +196,19 @@ mod tests {
     #[test]
     fn the_status_decides_unless_the_body_does() {
         for (statuses, code) in [
-            (&[300, 301, 302, 303, 304, 307, 308][..], Code::InvalidJobData),
-            (&[400, 402, 404, 405, 406, 407, 409, 410, 413, 415, 418, 422, 451, 499], Code::InvalidJobData),
-            (&[401], Code::AuthenticationFailed),
-            (&[403], Code::AuthorizationFailed),
-            (&[408, 425], Code::Timeout),
-            (&[429], Code::RateLimitExceeded),
-            (&[500, 501, 502, 503, 504, 511, 599], Code::ServiceUnavailable),
-            (&[101, 600, 999], Code::UnknownError),
+            (&[300, 301, 302, 303, 304, 307, 308][..], of(Code::ServiceUnavailable)),
+            (&[404, 405, 410, 421, 426], of(Code::ServiceUnavailable)),
+            (&[400, 402, 406, 409, 413, 415, 418, 422, 451, 499], of(Code::InvalidJobData)),
+            (&[401, 407], (Code::AuthenticationFailed, Class::Temporary)),
+            (&[403], (Code::AuthorizationFailed, Class::Temporary)),
+            (&[408, 425], of(Code::Timeout)),
+            (&[429], of(Code::RateLimitExceeded)),
+            (&[500, 501, 502, 503, 504, 511, 599], of(Code::ServiceUnavailable)),
+            (&[101, 600, 999], of(Code::UnknownError)),
         ] {
             for status in statuses {
                 for body in ["", "<html>", "{\"ok\":1}", "[]", "{\"success\":\"false\"}", "{\"success\":null}"] {
-                    assert_eq!(verdict(*status, body), Err((code, code.class())), "{status} {body}");
+                    assert_eq!(verdict(*status, body), Err(code), "{status} {body}");
                 }
             }
         }

@@ -4,15 +4,18 @@
 //! The head of a response has at most [`HEADERS_MAX`] headers (and about 400 KiB, the limit of hyper's buffer); any number of interim responses (1xx) is skipped until the timeout.
 
 use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
-use reqwest::{Response, StatusCode, Url};
-use retraced::{Code, Failure};
+use reqwest::{ClientBuilder, Proxy, Response, StatusCode, Url};
+use retraced::{Code, Failure, Resource};
 
 use super::resolver::Refused;
+use super::reuse::{NoteOpened, noting_reuse};
 use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX};
 use crate::output::{millis, short_duration};
 
@@ -48,43 +51,50 @@ pub(super) enum Roots {
 /// Sends requests.
 #[derive(Clone)]
 pub(super) struct Client {
+    /// Keeps connections for later requests.
     http: reqwest::Client,
+    /// Opens a connection for each request.
+    unpooled: reqwest::Client,
     limits: Limits,
 }
 
 impl Client {
     /// A client that uses this resolver.
-    pub(super) fn new(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots) -> Result<Self, String> {
+    pub(super) fn new(
+        limits: Limits,
+        resolver: Arc<dyn Resolve>,
+        roots: Roots,
+        proxy: Option<Proxy>,
+    ) -> Result<Self, String> {
         // If a provider is installed already, this fails and that provider is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .dns_resolver(resolver)
-            .http1_only()
-            .http1_max_headers(HEADERS_MAX)
-            .connect_timeout(limits.connect)
-            .timeout(limits.whole)
-            .pool_idle_timeout(CONNECTION_IDLE_MAX)
-            .tcp_nodelay(true);
-        if roots == Roots::None {
-            http = http.tls_certs_only([]);
-        }
-        let http = http.build().map_err(|error| {
-            format!(
-                "the HTTP client cannot be created: {}; for https, install ca-certificates or set SSL_CERT_FILE",
-                root(&error)
-            )
-        })?;
-        Ok(Self { http, limits })
+        let build = |builder: ClientBuilder| {
+            builder.build().map_err(|error| {
+                format!(
+                    "the HTTP client cannot be created: {}; for https, install ca-certificates or set SSL_CERT_FILE",
+                    root(&error)
+                )
+            })
+        };
+        let http = build(builder(limits, resolver.clone(), roots, proxy.clone()).connector_layer(NoteOpened))?;
+        let unpooled = build(builder(limits, resolver, roots, proxy).pool_max_idle_per_host(0))?;
+        Ok(Self { http, unpooled, limits })
     }
 
-    /// Sends a body and waits for the response.
+    /// Sends a body and waits for the response. A kept connection may have been closed by the server just as the request went out: the request is then sent once more,
+    /// on a new connection. It carries the same `webhook-id`.
     pub(super) async fn post(&self, to: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Reply, Failure> {
-        let request = self.http.post(to.clone()).headers(headers).header(ACCEPT_ENCODING, "identity").body(body);
-        let mut response = request.send().await.map_err(|error| self.failure_of(&error))?;
+        let begun = Instant::now();
+        let body = Bytes::from(body);
+        let send = |client: &reqwest::Client, within| {
+            let request = client.post(to.clone()).headers(headers.clone()).header(ACCEPT_ENCODING, "identity");
+            request.body(body.clone()).timeout(within).send()
+        };
+        let (mut sent, reused) = noting_reuse(send(&self.http, self.limits.whole)).await;
+        if reused && sent.as_ref().is_err_and(broke_before_an_answer) {
+            sent = send(&self.unpooled, self.limits.whole.saturating_sub(begun.elapsed())).await;
+        }
+        let mut response = sent.map_err(|error| self.failure_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, broken) = self.body(&mut response).await;
         match broken {
@@ -116,6 +126,9 @@ impl Client {
     fn failure_of(&self, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
         let cause = root(error);
+        if let Some(resource) = Resource::missing_in(error) {
+            return Failure::out_of(resource, format!("the webhook was not asked: {cause}"));
+        }
         let (code, message) = match (error.is_timeout(), error.is_connect()) {
             (true, true) if connect < whole => {
                 (Code::Timeout, format!("no connection to the webhook within {}", shown(connect)))
@@ -131,6 +144,47 @@ impl Client {
         };
         Failure::new(code, message)
     }
+}
+
+fn builder(limits: Limits, resolver: Arc<dyn Resolve>, roots: Roots, proxy: Option<Proxy>) -> ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("retraced/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .dns_resolver(resolver)
+        .http1_only()
+        .http1_max_headers(HEADERS_MAX)
+        .connect_timeout(limits.connect)
+        .pool_idle_timeout(CONNECTION_IDLE_MAX)
+        .tcp_nodelay(true);
+    let builder = match proxy {
+        Some(proxy) => builder.proxy(proxy),
+        None => builder,
+    };
+    if roots == Roots::None { builder.tls_certs_only([]) } else { builder }
+}
+
+/// Whether the connection ended before the head of a response was there.
+fn broke_before_an_answer(error: &reqwest::Error) -> bool {
+    if error.is_timeout() || error.is_connect() {
+        return false;
+    }
+    let mut causes = std::iter::successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    causes.any(|cause| {
+        let http = cause.downcast_ref::<hyper::Error>();
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        http.is_some_and(|error| error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+            || matches!(
+                io,
+                Some(
+                    ErrorKind::ConnectionReset
+                        | ErrorKind::ConnectionAborted
+                        | ErrorKind::BrokenPipe
+                        | ErrorKind::UnexpectedEof
+                )
+            )
+    })
 }
 
 fn shown(duration: Duration) -> String {

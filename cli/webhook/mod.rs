@@ -1,13 +1,16 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `sign` signs requests, `answer` turns responses into outcomes.
+//! responses, `reuse` knows which connections were used before, `headers` reads headers of the operator's own, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns responses into outcomes.
 
 mod address;
 mod answer;
 mod client;
 mod destination;
+mod headers;
+mod proxy;
 mod resolver;
+mod reuse;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -17,23 +20,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::dns::{Name, Resolve};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Proxy, Url};
 use retraced::view::Timestamp;
-use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, codec};
+use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop, codec};
 use serde::Serialize;
 
 use self::client::{Client, Limits, Roots};
 pub(super) use self::destination::Addresses;
 use self::destination::Destination;
+use self::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
 use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::output::{note, one_line};
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// Where jobs are sent, and how.
 #[derive(Clone)]
@@ -42,6 +43,10 @@ pub(super) struct Webhook {
     client: Client,
     resolver: Arc<dyn Resolve>,
     secrets: Option<Arc<SecretFile>>,
+    /// Headers of the operator's own.
+    headers: HeaderMap,
+    /// Requests go through a proxy, which resolves the names of hosts.
+    proxied: bool,
 }
 
 #[derive(Serialize)]
@@ -62,14 +67,25 @@ impl Webhook {
         url: &str,
         addresses: Addresses,
         secrets: Option<&Path>,
+        headers: &[String],
+        proxy: Option<&str>,
         timeout: Duration,
     ) -> Result<Self, CliError> {
         let usage = |why| CliError::Usage(format!("--webhook: {why}"));
+        let headers = headers::parse(headers).map_err(|why| CliError::Usage(format!("--header: {why}")))?;
+        let proxy = proxy.map(proxy::parse).transpose();
+        let proxy = proxy.map_err(|why| CliError::Usage(format!("--proxy: {why}")))?;
         let to = Destination::parse(url, addresses).map_err(usage)?;
         let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
-        let roots = if to.url().scheme() == "https" { Roots::System } else { Roots::None };
-        let mut webhook = Self::with_resolver(Arc::new(System), to, limits, roots).map_err(CliError::Failed)?;
+        let encrypted = std::iter::once(to.url()).chain(&proxy).any(|url| url.scheme() == "https");
+        let roots = if encrypted { Roots::System } else { Roots::None };
+        let mut webhook = match proxy {
+            Some(proxy) => Self::through(proxy, to, limits, roots),
+            None => Self::with_resolver(Arc::new(System), to, limits, roots),
+        }
+        .map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
+        webhook.headers = headers;
         Ok(webhook)
     }
 
@@ -84,8 +100,16 @@ impl Webhook {
             Addresses::Public => Arc::new(PublicOnly(resolver)),
             Addresses::Any => resolver,
         };
-        let client = Client::new(limits, resolver.clone(), roots)?;
-        Ok(Self { to, client, resolver, secrets: None })
+        let client = Client::new(limits, resolver.clone(), roots, None)?;
+        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: false })
+    }
+
+    /// A webhook that is reached through a proxy. The only name that is resolved here is that of the proxy, which may be a private one.
+    fn through(proxy: Url, to: Destination, limits: Limits, roots: Roots) -> Result<Self, String> {
+        let resolver: Arc<dyn Resolve> = Arc::new(System);
+        let proxy = Proxy::all(proxy).map_err(|_| "--proxy: the URL cannot be used")?;
+        let client = Client::new(limits, resolver.clone(), roots, Some(proxy))?;
+        Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: true })
     }
 
     /// The URL without the parts that may be secret.
@@ -95,7 +119,7 @@ impl Webhook {
 
     /// Resolves the name once, so that a mistyped name is reported at the start and not by failing jobs. Each connection resolves and checks the name again.
     pub(super) async fn check_host_name(&self) -> Result<(), CliError> {
-        let Some(name) = self.to.name() else { return Ok(()) };
+        let Some(name) = self.to.name().filter(|_| !self.proxied) else { return Ok(()) };
         let Ok(asked) = name.parse::<Name>() else { return Ok(()) };
         match tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(asked)).await {
             Ok(Err(error)) if error.is::<Refused>() => Err(CliError::Failed(format!("--webhook: {error}"))),
@@ -111,7 +135,7 @@ impl Webhook {
         }
     }
 
-    /// Sends one job; the response decides the outcome.
+    /// Sends one job; the response decides the outcome. If the job is cancelled meanwhile, its request is dropped, which closes the connection.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
         let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {
@@ -123,13 +147,18 @@ impl Webhook {
             enqueued_at: Timestamp::from_ms(ctx.enqueued_ms()),
             payload,
         };
-        self.deliver(&job.id.to_string(), serde_json::to_vec(&body)?).await
+        let (id, body) = (job.id.to_string(), serde_json::to_vec(&body)?);
+        tokio::select! {
+            biased;
+            delivered = self.deliver(&id, body) => delivered,
+            () = job_cancelled(ctx) => Err(Failure::new(Code::Interrupted, "the job was cancelled, so its request was ended")),
+        }
     }
 
     /// Sends exactly these bytes, signed if there are secrets.
     async fn deliver(&self, id: &str, body: Vec<u8>) -> Result<(), Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(WEBHOOK_ID, HeaderValue::from_str(id)?);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now));
@@ -139,5 +168,13 @@ impl Webhook {
         }
         let reply = self.client.post(self.to.url(), headers, body).await?;
         answer::judge(&reply, SystemTime::now())
+    }
+}
+
+/// Waits until the job is cancelled. At a shutdown the request goes on: the response may come within the grace.
+async fn job_cancelled(ctx: &Context) {
+    ctx.cancelled().await;
+    if ctx.why_stopped() != Some(Stop::Cancelled) {
+        std::future::pending().await
     }
 }

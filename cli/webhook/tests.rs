@@ -566,7 +566,7 @@ async fn redirects_are_never_followed() {
             let answer = format!("HTTP/1.1 {status} There\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
             let (ended, seen) = Server::says(answer).deliver(GENEROUS, b"{}".to_vec()).await;
             let failure = ended.unwrap_err();
-            assert_eq!(failure.code(), Code::InvalidJobData);
+            assert_eq!(failure.code(), Code::ServiceUnavailable);
             assert!(failure.message().ends_with("redirects are not followed; configure the target URL"), "{failure:?}");
             let connections = seen.lock().unwrap().connections;
             assert_eq!((connections, inside.reached().await), (1, 0), "{status} {location}");

@@ -609,7 +609,14 @@ mod round_trips {
             let after = base.map(|_| std::time::Duration::from_millis(after));
             Box::new(retry::decide(&retry, n, Class::Temporary, after, jitter))
         });
-        let reasons = vec![Released::Interrupted, Released::Unstarted, Released::UnknownKind, Released::Snoozed];
+        let reasons = vec![
+            Released::Interrupted,
+            Released::Unstarted,
+            Released::UnknownKind,
+            Released::Undecodable,
+            Released::OutOfResources,
+            Released::Snoozed,
+        ];
         let failed = (
             prop::sample::select(Code::ALL.to_vec()),
             ".{0,50}",

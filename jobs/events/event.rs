@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Finding;
-use crate::failure::Code;
+use crate::failure::{Code, Resource};
 use crate::job::{InstanceId, JobId, QueueName};
 
 /// One supervision event. It is logged under the target `retraced::supervision`, sent to the process's subscribers and observers, and kept in the store's ledger,
@@ -205,6 +205,25 @@ pub enum EventKind {
         job: JobId,
         /// The job's kind, or why the envelope cannot be read.
         kind: String,
+    },
+    /// A worker cannot decode a job's payload, and put the job off for a worker that can.
+    Undecodable {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        job: JobId,
+        /// Why.
+        error: String,
+    },
+    /// Attempts fail because this process has run out of something. Their jobs are released without counting a failure, and executors pause. Reported once, and again
+    /// when it happens after a minute without.
+    OutOfResources {
+        /// The queue of the first such attempt.
+        queue: QueueName,
+        /// What is exhausted.
+        resource: Resource,
+        /// The error of that attempt.
+        error: String,
     },
     /// An attempt ended in a way that poisons its job. A job that is poisoned when it is reclaimed is reported as `LeaseReclaimed`.
     JobPoisoned {

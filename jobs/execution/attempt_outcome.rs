@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::HandlerPanic;
-use crate::failure::{Class, Code};
+use crate::failure::{Class, Code, Resource};
 use crate::store::Settlement;
 
 /// The outcome of an attempt.
@@ -15,9 +15,13 @@ pub struct AttemptOutcome {
     pub panic: Option<HandlerPanic>,
     /// Set when this worker cannot run the job: its kind, if there is no handler for it, or the error of its envelope, if a newer version sealed the envelope.
     pub unknown_kind: Option<String>,
+    /// Set when this worker cannot decode the job's payload and put the job off: why.
+    pub undecodable: Option<String>,
+    /// What this process had run out of, if the job was released for that.
+    pub exhausted: Option<Resource>,
     /// Code and class of the failure. `None` when the job completed or was released.
     pub failure: Option<(Code, Class)>,
-    /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted.
+    /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted, or the process had run out of something.
     pub why: Option<String>,
     /// How long the handler ran, with its layers.
     pub ran: Duration,

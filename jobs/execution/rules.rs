@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::codec::PAYLOAD_BYTES_MAX;
 use crate::limits::HANDLER_TIMEOUT;
-use crate::retry::{OnUnknown, Retry};
+use crate::retry::{OnUndecodable, OnUnknown, Retry};
 use crate::store::Retention;
 use crate::typed_job::JobDefaults;
 
@@ -19,10 +19,12 @@ pub struct Rules {
     pub timeout: Option<Duration>,
     /// Which ended jobs are kept; attempts only need to know whether completed ones are. The library's default: they are.
     pub retention: Option<Retention>,
-    /// Largest payload a handler is given, in bytes; a job with a larger one is poisoned as `DECODE_FAILED`. The library's default: 1 MiB.
+    /// Largest payload a handler is given, in bytes; a larger one counts as one that cannot be decoded. The library's default: 1 MiB.
     pub payload_bytes_max: Option<usize>,
     /// What becomes of failures of unknown class. Default: retried.
     pub on_unknown: OnUnknown,
+    /// What becomes of payloads that cannot be decoded. Default: put off, and poisoned after 20 releases.
+    pub on_undecodable: OnUndecodable,
 }
 
 /// The rules for one kind of job, before those that a single job sets for itself.

@@ -18,10 +18,13 @@ use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, bounded};
 use crate::handler::{Handlers, Output, RawJob};
 use crate::job::{InstanceId, QueueName};
-use crate::limits::{UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX};
-use crate::retry::{Decision, InvalidRetry, Retry, RetryOutcome, RetryOverrides, decide};
+use crate::limits::{
+    OUT_OF_RESOURCES_DELAY, OUT_OF_RESOURCES_RELEASES_MAX, UNDECODABLE_DELAY, UNDECODABLE_RELEASES_MAX,
+    UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX,
+};
+use crate::retry::{Decision, InvalidRetry, OnUndecodable, Retry, RetryOutcome, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
-use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, Released};
+use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Released};
 use crate::typed_job::JobDefaults;
 use crate::units::millis;
 
@@ -82,6 +85,16 @@ struct JobRules {
     keep_completed: bool,
     /// Why the job's own retry settings are not used; `None` when they are used, or when the job has none.
     refused: Option<InvalidRetry>,
+}
+
+/// Why a job cannot be given to a handler of this worker.
+enum Unreadable {
+    /// A newer version sealed the envelope.
+    NewerVersion(CodecError),
+    /// The envelope or its payload is larger than this worker allows.
+    TooLarge(CodecError),
+    /// No version can read the envelope.
+    Damaged(CodecError),
 }
 
 /// Where a panic happened; both are `None` for an attempt that did not panic.
@@ -147,10 +160,11 @@ impl Runner {
         let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
         let envelope = match self.decode(&job) {
             Ok(envelope) => envelope,
-            Err(error) if error.is_newer_version() => {
+            Err(Unreadable::NewerVersion(error)) => {
                 return self.not_runnable_here(not_run(), Code::DecodeFailed, error.to_string(), error.to_string());
             }
-            Err(error) => {
+            Err(Unreadable::TooLarge(error)) => return self.undecodable(not_run(), &Failure::undecodable(error)),
+            Err(Unreadable::Damaged(error)) => {
                 return self.failed(not_run(), &Failure::permanent(Code::DecodeFailed, error), PanicDetails::default());
             }
         };
@@ -234,14 +248,18 @@ impl Runner {
         self.failed(finished, &failure, PanicDetails::default()).settlement
     }
 
-    fn decode(&self, job: &ClaimedJob) -> Result<Envelope, CodecError> {
+    fn decode(&self, job: &ClaimedJob) -> Result<Envelope, Unreadable> {
         let refuse = |what: &str, size: usize, most: usize| {
-            CodecError::new(format!("the {what} has {size} bytes, this worker takes payloads of at most {most}"))
+            let text = format!("the {what} has {size} bytes, this worker takes payloads of at most {most}");
+            Unreadable::TooLarge(CodecError::new(text))
         };
         if job.envelope.len() > self.payload_bytes_max.saturating_add(ENVELOPE_OVERHEAD_MAX) {
             return Err(refuse("envelope", job.envelope.len(), self.payload_bytes_max));
         }
-        let envelope = codec::open(&job.envelope)?;
+        let envelope = codec::open(&job.envelope).map_err(|error| match error.is_newer_version() {
+            true => Unreadable::NewerVersion(error),
+            false => Unreadable::Damaged(error),
+        })?;
         let no_defaults = JobDefaults::new();
         let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
         let KindRules { payload_bytes_max, .. } = self.rules.of_kind(defaults);
@@ -302,6 +320,8 @@ impl Runner {
             (Some(Stop::Shutdown), None) if panic.is_none() => {
                 self.released(finished, Released::Interrupted, Duration::ZERO)
             }
+            _ if failure.is_undecodable() => self.undecodable(finished, failure),
+            _ if panic.is_none() && failure.exhausted().is_some() => self.exhausted(finished, failure),
             _ => self.failed(finished, failure, details),
         };
         AttemptOutcome { panic, ..outcome }
@@ -320,7 +340,9 @@ impl Runner {
         let verdict = match reason {
             Released::Interrupted | Released::Unstarted => Verdict::ReleaseNow,
             // With a delay of zero these jobs go to the back of their queue. At its front a job that snoozes again and again would keep the others from running.
-            Released::UnknownKind | Released::Snoozed => Verdict::ReleaseAfter { delay },
+            Released::UnknownKind | Released::Undecodable | Released::OutOfResources | Released::Snoozed => {
+                Verdict::ReleaseAfter { delay }
+            }
         };
         attempt_outcome(finished.job, finished.ran_by, verdict, record, None)
     }
@@ -343,6 +365,27 @@ impl Runner {
             self.released(finished, Released::UnknownKind, UNKNOWN_KIND_DELAY)
         };
         AttemptOutcome { unknown_kind: Some(unknown), ..ended }
+    }
+
+    /// The outcome for a job whose payload this worker cannot decode: released with a delay, because a worker of another version may decode it, and poisoned after too
+    /// many releases.
+    fn undecodable(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
+        let put_off = self.rules.on_undecodable == OnUndecodable::PutOff;
+        if !put_off || finished.job.counters.releases >= UNDECODABLE_RELEASES_MAX {
+            return self.failed(finished, failure, PanicDetails::default());
+        }
+        let outcome = self.released(noted(finished, failure), Released::Undecodable, UNDECODABLE_DELAY);
+        AttemptOutcome { undecodable: Some(bounded(failure.message(), LOG_LINE_BYTES_MAX)), ..outcome }
+    }
+
+    /// The outcome of an attempt for which this process lacked a resource: released, unless that has happened too often.
+    fn exhausted(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
+        if finished.job.counters.releases >= OUT_OF_RESOURCES_RELEASES_MAX {
+            return self.failed(finished, failure, PanicDetails::default());
+        }
+        let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
+        let outcome = self.released(noted(finished, failure), Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
+        AttemptOutcome { why, exhausted: failure.exhausted(), ..outcome }
     }
 
     fn failed(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
@@ -378,6 +421,15 @@ impl Runner {
     }
 }
 
+/// The attempt with the failure's text as its last log line: a release has no place for an error.
+fn noted<'a>(mut finished: FinishedAttempt<'a>, failure: &Failure) -> FinishedAttempt<'a> {
+    let text = bounded(failure.message(), LOG_LINE_BYTES_MAX);
+    if finished.notes.lines.len() < LOG_LINES_MAX {
+        finished.notes.lines.push(LogLine::new(millis(finished.ran_by.ran), text));
+    }
+    finished
+}
+
 fn timeout_message(timeout: Duration, caught: Option<&CaughtPanic>) -> String {
     let message = format!("the handler ran longer than its timeout of {timeout:?}");
     match caught {
@@ -398,7 +450,17 @@ fn attempt_outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    AttemptOutcome { settlement, panic: None, unknown_kind: None, failure, why: None, ran: ran_by.ran }
+    let (unknown_kind, undecodable, exhausted) = (None, None, None);
+    AttemptOutcome {
+        settlement,
+        panic: None,
+        unknown_kind,
+        undecodable,
+        exhausted,
+        failure,
+        why: None,
+        ran: ran_by.ran,
+    }
 }
 
 fn failed_end(code: Code, failure: &Failure, details: PanicDetails, decision: Option<Box<Decision>>) -> Ended {

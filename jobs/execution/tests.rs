@@ -14,10 +14,10 @@ use uuid::Uuid;
 use super::*;
 use crate::codec::{self, Envelope};
 use crate::context::{AttemptControl, Context, States, Stop};
-use crate::failure::{Class, Code, Failure};
+use crate::failure::{Class, Code, Failure, Resource};
 use crate::handler::{Handlers, IntoBlockingHandler, IntoHandler, RawJob, State};
 use crate::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
-use crate::retry::{OnUnknown, Retry, RetryOverrides, Why, decide};
+use crate::retry::{OnUndecodable, OnUnknown, Retry, RetryOverrides, Why, decide};
 use crate::store::{ClaimedJob, Retention, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Released};
 use crate::typed_job::Job;
@@ -704,11 +704,45 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn a_job_whose_payload_does_not_fit_its_type_is_poisoned() {
+    async fn a_payload_of_another_version_is_not_poisoned_at_the_first_try() {
+        let payload = codec::from_json(&serde_json::json!({"n": "seven"})).unwrap().into();
+        let mut job = sealed(codec::seal(&Envelope { payload, ..envelope() }).unwrap());
+        let blocking = Harness::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
+        for harness in [Harness::handler(never), blocking] {
+            job.counters.releases = 0;
+            let outcome = harness.run(job.clone()).await;
+            assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
+            assert!(outcome.undecodable.as_ref().unwrap().starts_with("payload cannot be read: "), "{outcome:?}");
+            assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::Undecodable, delay_ms: 30_000 });
+            assert!(log(&outcome).lines[0].text.starts_with("payload cannot be read: "));
+            job.counters.releases = 20;
+            let outcome = harness.run(job.clone()).await;
+            assert_eq!((outcome.settlement.verdict, failure(&outcome).0), (Verdict::Poison, Code::DecodeFailed));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_payload_larger_than_this_workers_limit_is_not_poisoned_at_the_first_try() {
+        let mut harness = Harness::handler(never);
+        harness.rules.payload_bytes_max = Some(3);
+        let outcome = harness.run(job()).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(30) });
+        assert!(outcome.undecodable.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_calls_a_payload_unreadable_itself_is_not_contradicted() {
+        let outcome = attempt(|_: Work| async { Err::<(), _>(Failure::new(Code::DecodeFailed, "bad page")) }).await;
+        assert_eq!(outcome.settlement.verdict, Verdict::Poison);
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_payload_does_not_fit_its_type_is_poisoned_at_once_if_the_queue_says_so() {
         let payload = codec::from_json(&serde_json::json!({"n": "seven"})).unwrap().into();
         let job = sealed(codec::seal(&Envelope { payload, ..envelope() }).unwrap());
         let blocking = Harness::blocking(|_: Work, _: Context| -> Result<(), Failure> { panic!("never called") });
-        for harness in [Harness::handler(never), blocking] {
+        for mut harness in [Harness::handler(never), blocking] {
+            harness.rules.on_undecodable = OnUndecodable::Poison;
             let outcome = harness.run(job.clone()).await;
             assert_eq!(outcome.settlement.verdict, Verdict::Poison);
             let (code, message) = failure(&outcome);
@@ -718,8 +752,9 @@ mod unreadable {
     }
 
     #[tokio::test]
-    async fn a_job_whose_payload_exceeds_this_workers_limit_is_poisoned() {
+    async fn a_job_whose_payload_exceeds_this_workers_limit_is_poisoned_at_once_if_the_queue_says_so() {
         let mut harness = Harness::handler(never);
+        harness.rules.on_undecodable = OnUndecodable::Poison;
         harness.rules.payload_bytes_max = Some(3);
         let outcome = harness.run(job()).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Poison);
@@ -954,5 +989,42 @@ mod arguments {
         assert_eq!(progress.percent, 100);
         assert!(progress.note.len() <= LOG_LINE_BYTES_MAX && progress.note.starts_with('é'));
         assert_eq!(failure(&outcome).1.len(), crate::failure::MESSAGE_BYTES_MAX);
+    }
+}
+
+mod exhausted {
+    use super::*;
+
+    fn too_many_open_files() -> std::io::Error {
+        std::io::Error::from_raw_os_error(24)
+    }
+
+    #[tokio::test]
+    async fn an_attempt_for_which_the_process_had_no_file_counts_no_failure() {
+        let any_error = attempt(|_: Work| async { Err::<(), _>(too_many_open_files()) }).await;
+        let classified =
+            attempt(|_: Work| async { Err::<(), _>(Failure::temporary(Code::NetworkError, too_many_open_files())) });
+        for outcome in [any_error, classified.await] {
+            assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(1) });
+            assert_eq!((outcome.exhausted, outcome.failure), (Some(Resource::OpenFiles), None));
+            assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::OutOfResources, delay_ms: 1_000 });
+            assert!(log(&outcome).lines[0].text.contains("Too many open files"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_uses_up_its_process_does_not_come_back_for_ever() {
+        let mut often_released = job();
+        often_released.counters.releases = 1_000;
+        let harness = Harness::handler(|_: Work| async { Err::<(), _>(too_many_open_files()) });
+        let outcome = harness.run(often_released).await;
+        assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_stays_cancelled_though_its_process_had_no_file() {
+        let harness = Harness::handler(|_: Work| async { Err::<(), _>(too_many_open_files()) });
+        let outcome = harness.asked_to_stop(Stop::Cancelled).run(job()).await;
+        assert_eq!((outcome.settlement.verdict, outcome.exhausted), (Verdict::Cancel, None));
     }
 }

@@ -1,20 +1,21 @@
 //! Runs a blocking handler on a thread of its own. Its layers run on the executor's thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout_at};
 use tracing::Span;
 
 use super::ended::{AttemptGuard, HandlerEnd, PendingCall};
 use super::layer::Enabled;
-use super::panic::{Watched, catch, watched};
+use super::panic::{CaughtPanic, Watched, catch, watched};
 
 use crate::context::{AttemptControl, Context, Stop};
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Resource};
 use crate::handler::{BlockingCall, HandlerFuture, Output, RawJob};
 use crate::trace::Released;
 
@@ -158,6 +159,29 @@ fn failure_for_layers(end: &HandlerEnd) -> Failure {
     }
 }
 
+/// Starts a call on a thread for blocking work; `None` if the system has no thread left. The thread's result is `None` if the call was prevented.
+fn start(
+    call: BlockingCall,
+    pending_call: Arc<PendingCall>,
+    span: Span,
+) -> Option<JoinHandle<Option<Result<Returned, CaughtPanic>>>> {
+    let start = || {
+        spawn_blocking(move || {
+            pending_call.take().map(|(raw, ctx)| {
+                // The handler may have been asked to stop while the call waited for its thread or its layers.
+                if ctx.why_stopped().is_some() {
+                    let why = "the handler was not started: it had already been asked to stop";
+                    return Ok(Err(Failure::temporary(Code::Interrupted, why)));
+                }
+                let _entered = span.enter();
+                catch(|| call(raw, ctx))
+            })
+        })
+    };
+    // Tokio panics if the system has no thread left and tokio has none of its own yet; with one of its own, the call waits for it.
+    catch_unwind(AssertUnwindSafe(start)).ok()
+}
+
 impl Blocking<'_> {
     /// Runs the handler on a thread and awaits its end. At the deadline, or when its layers no longer await it (`given_up`), the handler is asked to stop.
     async fn run(
@@ -172,17 +196,11 @@ impl Blocking<'_> {
         let call = Arc::clone(call);
         let pending_call = Arc::new(PendingCall::new((raw, ctx)));
         guard.pending_call = Some(pending_call.clone());
-        let mut thread = spawn_blocking(move || {
-            pending_call.take().map(|(raw, ctx)| {
-                // The handler may have been asked to stop while the call waited for its thread or its layers.
-                if ctx.why_stopped().is_some() {
-                    let why = "the handler was not started: it had already been asked to stop";
-                    return Ok(Err(Failure::temporary(Code::Interrupted, why)));
-                }
-                let _entered = span.enter();
-                catch(|| call(raw, ctx))
-            })
-        });
+        let Some(mut thread) = start(call, pending_call, span) else {
+            guard.ended = true;
+            let why = "the system has no thread for a blocking handler";
+            return HandlerEnd::Returned(Err(Failure::out_of(Resource::Threads, why)));
+        };
         let in_time = tokio::select! {
             biased;
             joined = &mut thread => Some(joined),

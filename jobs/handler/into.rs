@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::{FromContext, IntoOutput, Needs, Output, RawJob};
 use crate::codec;
 use crate::context::Context;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::typed_job::{Job, JobDefaults};
 
 /// A running handler, boxed. It ends with an output or a failure.
@@ -90,7 +90,7 @@ pub trait IntoRawHandler<M> {
 }
 
 fn decode<J: Job>(raw: &RawJob) -> Result<J, Failure> {
-    codec::from_payload(&raw.payload).map_err(|error| Failure::permanent(Code::DecodeFailed, error))
+    codec::from_payload(&raw.payload).map_err(Failure::undecodable)
 }
 
 fn refuse(failure: Failure) -> HandlerFuture {

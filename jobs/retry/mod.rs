@@ -2,11 +2,13 @@
 
 pub(crate) mod compact;
 mod decision;
+mod on_undecodable;
 mod on_unknown;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 pub use decision::{Decision, RetryOutcome, Why, decide};
+pub use on_undecodable::OnUndecodable;
 pub use on_unknown::OnUnknown;
 pub use policy::{InvalidRetry, Retry, RetryOverrides, Strategy};

@@ -12,7 +12,7 @@ use retraced_jobs::execution::{AttemptInput, AttemptOutcome, RanBy, Rules, Runne
 use retraced_jobs::failure::{Code, Failure, SNOOZE_MAX};
 use retraced_jobs::handler::{Handlers, RawJob};
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
-use retraced_jobs::retry::Retry;
+use retraced_jobs::retry::{OnUndecodable, Retry};
 use retraced_jobs::store::{ClaimedJob, Settlement, Verdict};
 use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Released};
 use retraced_jobs::typed_job::{Job, JobOptions, seal_job};
@@ -306,14 +306,17 @@ mod odd_input {
             prop_assert_eq!(settlement.verdict, if newer { release_in(30) } else { Verdict::Poison });
         }
 
-        /// If the envelope can be decoded and its payload cannot, the job is poisoned and its handler does not run.
+        /// If the envelope can be decoded and its payload cannot, the handler does not run, and the job is put off or poisoned as the queue says.
         #[test]
-        fn a_job_is_poisoned_if_its_payload_cannot_be_decoded(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn a_job_whose_payload_cannot_be_decoded_is_put_off_or_poisoned(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut harness = Harness::running(|_| async { Ok(()) });
             let readable = codec::from_payload::<Greet>(&payload).is_ok();
             harness.envelope.payload = payload.into();
-            let verdict = block_on(harness.attempt()).settlement.verdict;
-            prop_assert_eq!(verdict, if readable { Verdict::Complete { keep: true } } else { Verdict::Poison });
+            for (rule, unreadable) in [(OnUndecodable::PutOff, release_in(30)), (OnUndecodable::Poison, Verdict::Poison)] {
+                harness.rules.on_undecodable = rule;
+                let verdict = block_on(harness.attempt()).settlement.verdict;
+                prop_assert_eq!(verdict, if readable { Verdict::Complete { keep: true } } else { unreadable });
+            }
         }
     }
 

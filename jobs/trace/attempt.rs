@@ -194,6 +194,10 @@ pub enum Released {
     Unstarted,
     /// The worker has no handler for its kind, or a newer version sealed its envelope.
     UnknownKind,
+    /// The worker's handler cannot decode its payload, or the payload is larger than the worker allows.
+    Undecodable,
+    /// The worker had run out of open files, ports, memory or threads ([`Resource`](crate::failure::Resource)).
+    OutOfResources,
     /// The handler snoozed it ([`Failure::snooze`](crate::failure::Failure::snooze)).
     Snoozed,
 }

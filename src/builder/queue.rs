@@ -6,7 +6,7 @@ use retraced_actors::{QueueOptions, RestartPolicy};
 use retraced_jobs::execution::{Layer, Layers, Rules};
 use retraced_jobs::handler::{Handlers, IntoBlockingHandler, IntoHandler, IntoRawHandler, InvalidHandler};
 use retraced_jobs::job::{InvalidName, QueueName};
-use retraced_jobs::retry::{OnUnknown, Retry};
+use retraced_jobs::retry::{OnUndecodable, OnUnknown, Retry};
 use retraced_jobs::store::Retention;
 
 /// A queue that a runtime processes: its handlers and its options.
@@ -94,6 +94,13 @@ impl Queue {
         self
     }
 
+    /// What happens to a job whose payload does not fit the type of its handler, or is larger than [allowed](Self::payload_bytes_max). Default:
+    /// [`OnUndecodable::PutOff`], because in a rolling deploy a newer worker may read it.
+    pub fn on_undecodable(mut self, on_undecodable: OnUndecodable) -> Self {
+        self.rules.on_undecodable = on_undecodable;
+        self
+    }
+
     /// How many jobs run at a time: 1 to 10,000, default 10.
     pub fn concurrency(mut self, executors: usize) -> Self {
         self.options.concurrency = executors;
@@ -121,8 +128,8 @@ impl Queue {
         self
     }
 
-    /// Largest payload a handler is given, in bytes: up to 64 MiB. Default: what the job's kind says, or 1 MiB. A job with a larger one is poisoned with
-    /// `DECODE_FAILED`. Producers have a limit of their own: the kind's ([`JobDefaults::payload_bytes_max`](crate::JobDefaults::payload_bytes_max)) or the call's.
+    /// Largest payload a handler is given, in bytes: up to 64 MiB. Default: what the job's kind says, or 1 MiB. A job with a larger one is treated as one that
+    /// [cannot be decoded](Self::on_undecodable). Producers have a limit of their own: the kind's ([`JobDefaults::payload_bytes_max`](crate::JobDefaults::payload_bytes_max)) or the call's.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.rules.payload_bytes_max = Some(bytes);
         self

@@ -12,7 +12,8 @@ use retraced::store::RedisOptions;
 use retraced::supervision::Strategy;
 use retraced::supervision::{Budget, RestartDelay, RestartPolicy};
 use retraced::{
-    Code, Context, Failure, Job, JobId, JobOptions, NodeState, Queue, RedisStore, Retry, Runtime, State, TreeNode,
+    Code, Context, Failure, Job, JobId, JobOptions, NodeState, OnUndecodable, Queue, RedisStore, Retry, Runtime, State,
+    TreeNode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -300,6 +301,7 @@ async fn run_worker(config: WorkerConfig) -> i32 {
         .timeout(config.timeout)
         .retry(retry)
         .payload_bytes_max(config.payload_bytes_max)
+        .on_undecodable(OnUndecodable::Poison)
         .retention(keep_all())
         .handler(work)
         .blocking_handler(never_returns);

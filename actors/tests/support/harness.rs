@@ -173,6 +173,7 @@ async fn perform(work: Work, ctx: Context, recorder: Recorder) -> Result<(), Fai
         }
         Action::FailPermanent => Err(Failure::permanent(Code::InvalidJobData, "no such address")),
         Action::FailUnknown => Err(Failure::new(Code::JobExecutionFailed, "unclassified")),
+        Action::FailWithoutFiles => Err(Failure::temporary(Code::NetworkError, std::io::Error::from_raw_os_error(24))),
         Action::Snooze(ms) => Err(Failure::snooze(millis(ms))),
         Action::Panic => panic!("boom {}", ctx.id()),
         Action::StopWhenAsked => {

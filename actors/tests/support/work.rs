@@ -32,6 +32,8 @@ pub enum Action {
     FailAskingFor(u64),
     FailPermanent,
     FailUnknown,
+    /// Fails because this process has too many open files.
+    FailWithoutFiles,
     /// Snoozes for this many ms.
     Snooze(u64),
     Panic,

@@ -64,6 +64,27 @@ impl Harness {
         self.one(&[&base, more].concat());
     }
 
+    /// Enqueues one job for each line, as from a file.
+    pub(crate) fn enqueue_lines(&self, queue: &str, lines: &[String]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.jsonl");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        self.json(&["enqueue", queue, "--from", path.to_str().unwrap()]);
+    }
+
+    /// Waits until `retraced queue stats` has this number in this field.
+    pub(crate) fn wait_for_count(&self, queue: &str, field: &str, count: u64) {
+        let deadline = Instant::now() + EVENT_MAX;
+        loop {
+            let shown = self.one(&["queue", "stats", queue]);
+            if shown[field] == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{field} is not {count}: {shown}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     pub(crate) fn state(&self, queue: &str, id: &str) -> String {
         self.one(&["job", "show", queue, id])["state"].as_str().unwrap().to_owned()
     }
@@ -95,19 +116,25 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Starts a worker and waits until it works.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         Self::spawn_saying(command).0
     }
 
     /// The worker, and the line that says that it works.
     pub(crate) fn spawn_saying(command: &mut Command) -> (Self, String) {
+        let worker = Self::launch(command);
+        let said = worker.wait_for("working ");
+        (worker, said)
+    }
+
+    /// Starts a worker and does not wait.
+    pub(crate) fn launch(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let (sender, receiver): (Sender<String>, _) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let worker = Self { child, stderr: receiver };
-        let said = worker.wait_for("working ");
-        (worker, said)
+        Self { child, stderr: receiver }
     }
 
     /// Its process id.
@@ -135,8 +162,18 @@ impl Worker {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 
+    /// The exit status and the lines on stderr that were not read yet, once it has ended.
+    pub(crate) fn rest(mut self) -> (Option<i32>, Vec<String>) {
+        let status = self.end();
+        (status, self.stderr.iter().collect())
+    }
+
     /// The exit status, once it has ended.
     pub(crate) fn ended(mut self) -> Option<i32> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + EVENT_MAX;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
