@@ -4,6 +4,7 @@
 
 use rmp::Marker;
 
+use super::number::{NUMBER_EXTENSION, is_number};
 use super::{CodecError, DEPTH_MAX};
 
 /// One token: a scalar, or the opening of an array or map with the number of its elements or pairs.
@@ -13,7 +14,11 @@ pub(super) enum Token<'a> {
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
+    /// A number of 32 bits.
+    Single(f32),
     Float(f64),
+    /// A number as its JSON text, for which MessagePack has no other form.
+    Number(&'a str),
     /// A text, which may not be UTF-8.
     Text(&'a [u8]),
     Binary(&'a [u8]),
@@ -51,7 +56,7 @@ impl<'a> Reader<'a> {
             Marker::I16 => Token::Signed(i64::from(i16::from_be_bytes(self.array()?))),
             Marker::I32 => Token::Signed(i64::from(i32::from_be_bytes(self.array()?))),
             Marker::I64 => Token::Signed(i64::from_be_bytes(self.array()?)),
-            Marker::F32 => Token::Float(f64::from(f32::from_be_bytes(self.array()?))),
+            Marker::F32 => Token::Single(f32::from_be_bytes(self.array()?)),
             Marker::F64 => Token::Float(f64::from_be_bytes(self.array()?)),
             Marker::FixStr(n) => Token::Text(self.take(usize::from(n))?),
             Marker::Str8 => Token::Text(self.sized::<1>()?),
@@ -66,21 +71,40 @@ impl<'a> Reader<'a> {
             Marker::FixMap(n) => Token::Map(self.declared(usize::from(n), 2)?),
             Marker::Map16 => Token::Map(self.counted::<2>(2)?),
             Marker::Map32 => Token::Map(self.counted::<4>(2)?),
-            Marker::FixExt1
-            | Marker::FixExt2
-            | Marker::FixExt4
-            | Marker::FixExt8
-            | Marker::FixExt16
-            | Marker::Ext8
-            | Marker::Ext16
-            | Marker::Ext32 => {
-                return Err(self.refuse(
-                    begun,
-                    "holds a MessagePack extension type, which JSON cannot express; use a map, text or binary",
-                ));
-            }
+            Marker::FixExt1 => self.extension(begun, 1)?,
+            Marker::FixExt2 => self.extension(begun, 2)?,
+            Marker::FixExt4 => self.extension(begun, 4)?,
+            Marker::FixExt8 => self.extension(begun, 8)?,
+            Marker::FixExt16 => self.extension(begun, 16)?,
+            Marker::Ext8 => self.sized_extension::<1>(begun)?,
+            Marker::Ext16 => self.sized_extension::<2>(begun)?,
+            Marker::Ext32 => self.sized_extension::<4>(begun)?,
             Marker::Reserved => return Err(self.refuse(begun, "is not MessagePack: it has the byte 0xc1")),
         })
+    }
+
+    /// The first byte of the next token, which is not taken.
+    pub(super) fn peek(&self) -> Option<Marker> {
+        self.bytes.get(self.at).map(|byte| Marker::from_u8(*byte))
+    }
+
+    fn sized_extension<const N: usize>(&mut self, begun: usize) -> Result<Token<'a>, CodecError> {
+        let length = self.length::<N>()?;
+        self.extension(begun, length)
+    }
+
+    /// The data of an extension type: a number as its text. No other extension is known.
+    fn extension(&mut self, begun: usize, length: usize) -> Result<Token<'a>, CodecError> {
+        let kind = i8::from_be_bytes(self.array()?);
+        let data = self.take(length)?;
+        match std::str::from_utf8(data) {
+            Ok(text) if kind == NUMBER_EXTENSION && is_number(data) => Ok(Token::Number(text)),
+            _ if kind == NUMBER_EXTENSION => Err(self.refuse(begun, "holds a number whose text is not a number")),
+            _ => Err(self.refuse(
+                begun,
+                "holds a MessagePack extension type, which JSON cannot express; use a map, text or binary",
+            )),
+        }
     }
 
     /// An error if bytes are left after the value that was read.
