@@ -53,37 +53,56 @@ impl<'a, 'de> Deserializer<'a, 'de> {
     }
 
     /// A number that may be kept as its text, for a type that wants an integer.
-    fn integer<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        match self.number_text()? {
-            Some(text) => visit_integer(text, visitor),
-            None => self.deserialize_any(visitor),
+    #[inline]
+    fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let at = self.reader.at();
+        match self.reader.next()? {
+            Token::Unsigned(n) => visitor.visit_u64(n),
+            Token::Signed(n) => visitor.visit_i64(n),
+            Token::Number(text) => visit_integer(text, visitor),
+            other => self.visit(at, other, visitor),
         }
     }
 
-    /// The text of the next value, if it is a number that is kept as its text. Otherwise nothing is taken.
-    fn number_text(&mut self) -> Result<Option<&'de str>, Fault> {
-        if !matches!(
-            self.reader.peek(),
-            Some(
-                Marker::FixExt1
-                    | Marker::FixExt2
-                    | Marker::FixExt4
-                    | Marker::FixExt8
-                    | Marker::FixExt16
-                    | Marker::Ext8
-                    | Marker::Ext16
-                    | Marker::Ext32
-            )
-        ) {
-            return Ok(None);
+    /// Gives the token at byte `at` to the visitor, with what it opens.
+    #[inline]
+    fn visit<V: Visitor<'de>>(self, at: usize, token: Token<'de>, visitor: V) -> Result<V::Value, Fault> {
+        match token {
+            Token::Nil => visitor.visit_unit(),
+            Token::Bool(is) => visitor.visit_bool(is),
+            Token::Unsigned(n) => visitor.visit_u64(n),
+            Token::Signed(n) => visitor.visit_i64(n),
+            Token::Single(n) => visitor.visit_f32(n),
+            Token::Float(n) => visitor.visit_f64(n),
+            Token::Number(text) => visit_float(text, visitor),
+            Token::Text(text) => visitor.visit_borrowed_str(utf8(self.reader, at, text)?),
+            Token::Binary(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Token::Array(count) => {
+                let mut elements = self.elements(at, count)?;
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end(count)?;
+                Ok(value)
+            }
+            Token::Map(count) => {
+                let mut elements = self.elements(at, count)?;
+                let value = visitor.visit_map(&mut elements)?;
+                elements.end(count)?;
+                Ok(value)
+            }
         }
+    }
+
+    #[inline]
+    fn text_for<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let at = self.reader.at();
         match self.reader.next()? {
-            Token::Number(text) => Ok(Some(text)),
-            _ => Ok(None),
+            Token::Text(text) => visitor.visit_borrowed_str(utf8(self.reader, at, text)?),
+            other => self.visit(at, other, visitor),
         }
     }
 }
 
+#[inline]
 fn utf8<'de>(reader: &Reader<'_>, at: usize, text: &'de [u8]) -> Result<&'de str, Fault> {
     std::str::from_utf8(text)
         .map_err(|error| reader.refuse(at, format_args!("has a text that is not UTF-8: {error}")).into())
@@ -120,31 +139,23 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
         true
     }
 
+    #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let at = self.reader.at();
-        match self.reader.next()? {
-            Token::Nil => visitor.visit_unit(),
-            Token::Bool(is) => visitor.visit_bool(is),
-            Token::Unsigned(n) => visitor.visit_u64(n),
-            Token::Signed(n) => visitor.visit_i64(n),
-            Token::Single(n) => visitor.visit_f32(n),
-            Token::Float(n) => visitor.visit_f64(n),
-            Token::Number(text) => visit_float(text, visitor),
-            Token::Text(text) => visitor.visit_borrowed_str(utf8(self.reader, at, text)?),
-            Token::Binary(bytes) => visitor.visit_borrowed_bytes(bytes),
-            Token::Array(count) => {
-                let mut elements = self.elements(at, count)?;
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.end(count)?;
-                Ok(value)
-            }
-            Token::Map(count) => {
-                let mut elements = self.elements(at, count)?;
-                let value = visitor.visit_map(&mut elements)?;
-                elements.end(count)?;
-                Ok(value)
-            }
-        }
+        let token = self.reader.next()?;
+        self.visit(at, token, visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.text_for(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.text_for(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.text_for(visitor)
     }
 
     fn deserialize_i8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -239,7 +250,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
     }
 
     forward_to_deserialize_any! {
-        bool f32 f64 char str string bytes byte_buf seq tuple tuple_struct map struct identifier ignored_any
+        bool f32 f64 char bytes byte_buf seq tuple tuple_struct map struct ignored_any
     }
 }
 
@@ -378,6 +389,18 @@ impl<'de> de::Deserializer<'de> for Key<'_, 'de> {
         self.0.deserialize_any(visitor)
     }
 
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.0.text_for(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.0.text_for(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.0.text_for(visitor)
+    }
+
     numbers! {
         deserialize_i8 visit_integer deserialize_i16 visit_integer deserialize_i32 visit_integer
         deserialize_i64 visit_integer deserialize_i128 visit_integer
@@ -422,6 +445,6 @@ impl<'de> de::Deserializer<'de> for Key<'_, 'de> {
     }
 
     forward_to_deserialize_any! {
-        char str string bytes byte_buf unit seq tuple tuple_struct map struct identifier ignored_any
+        char bytes byte_buf unit seq tuple tuple_struct map struct ignored_any
     }
 }

@@ -39,6 +39,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next token. For an array or map, at least one byte is left for each value that it declares.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Token<'a>, CodecError> {
         let begun = self.at;
         let marker = Marker::from_u8(self.array::<1>()?[0]);
@@ -84,6 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The first byte of the next token, which is not taken.
+    #[inline]
     pub(super) fn peek(&self) -> Option<Marker> {
         self.bytes.get(self.at).map(|byte| Marker::from_u8(*byte))
     }
@@ -115,30 +117,38 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[cold]
+    fn ends_early(&self, count: usize, of: &str, unit: &str) -> CodecError {
+        self.refuse(self.at, format_args!("ends too early: {count} {of} should follow, {}{unit} do", self.left()))
+    }
+
     /// An error about the byte at `at`.
+    #[cold]
     pub(super) fn refuse(&self, at: usize, why: impl std::fmt::Display) -> CodecError {
         CodecError::new(format!("{} {why} (at byte {at})", self.what))
     }
 
+    #[inline]
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
+    #[inline]
     fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8], CodecError> {
         if count > self.left() {
-            return Err(
-                self.refuse(self.at, format_args!("ends too early: {count} bytes should follow, {} do", self.left()))
-            );
+            return Err(self.ends_early(count, "bytes", ""));
         }
         let taken = &self.bytes[self.at..self.at + count];
         self.at += count;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
@@ -146,30 +156,31 @@ impl<'a> Reader<'a> {
     }
 
     /// A length of `N` bytes, at most 4.
+    #[inline]
     fn length<const N: usize>(&mut self) -> Result<usize, CodecError> {
         Ok(self.take(N)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
     /// As many bytes as the length before them declares.
+    #[inline]
     fn sized<const N: usize>(&mut self) -> Result<&'a [u8], CodecError> {
         let length = self.length::<N>()?;
         self.take(length)
     }
 
     /// The declared number of elements of an array, or of pairs of a map.
+    #[inline]
     fn counted<const N: usize>(&mut self, values_each: usize) -> Result<usize, CodecError> {
         let count = self.length::<N>()?;
         self.declared(count, values_each)
     }
 
     /// Returns `count`, or an error if fewer bytes are left than `count` elements need at least.
+    #[inline]
     fn declared(&self, count: usize, values_each: usize) -> Result<usize, CodecError> {
         match count.checked_mul(values_each) {
             Some(values) if values <= self.left() => Ok(count),
-            _ => Err(self.refuse(
-                self.at,
-                format_args!("ends too early: {count} elements should follow, {} bytes do", self.left()),
-            )),
+            _ => Err(self.ends_early(count, "elements", " bytes")),
         }
     }
 }
