@@ -3,16 +3,23 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use retraced::limits::{CONCURRENCY_MAX, LEASE_MAX, LEASE_MIN, SHUTDOWN_GRACE_MAX};
-use retraced::{Code, JobState, QueueName};
+use retraced::{Code, JobState, QueueName, codec};
 
 use crate::limits::{DURATION_MAX, RATES_OVER_BOUNDS, REQUEST_TIMEOUT_BOUNDS};
 use crate::output::{millis, now_ms};
 
 /// Parses a whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let bounded = length(text)?.filter(|duration| *duration <= DURATION_MAX);
+    bounded.ok_or_else(|| format!("longer than {} days", DURATION_MAX.as_secs() / 86_400))
+}
+
+/// A duration of any length; `None` when its milliseconds cannot be counted.
+fn length(text: &str) -> Result<Option<Duration>, String> {
     const HOW: &str = "write a whole number and a unit: 250ms, 30s, 5m, 1h or 2d";
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
     let (number, unit) = text.split_at(unit_at);
@@ -27,17 +34,21 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if number.is_empty() {
         return Err(HOW.into());
     }
-    let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
-    ms.map(Duration::from_millis).ok_or_else(too_long).and_then(bounded)
+    Ok(number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms)).map(Duration::from_millis))
 }
 
-/// The duration, unless it is longer than any option accepts.
-pub(crate) fn bounded(duration: Duration) -> Result<Duration, String> {
-    if duration <= DURATION_MAX { Ok(duration) } else { Err(too_long()) }
+/// Parses a duration until a job is due.
+pub(crate) fn delay(text: &str) -> Result<Duration, String> {
+    due_after(length(text)?.unwrap_or(Duration::MAX))
 }
 
-fn too_long() -> String {
-    format!("longer than {} days", DURATION_MAX.as_secs() / 86_400)
+/// The delay, unless it ends after the last instant that [`instant`] reads.
+pub(crate) fn due_after(delay: Duration) -> Result<Duration, String> {
+    let due_ms = now_ms().checked_add(millis(delay));
+    match due_ms.is_some_and(|due_ms| due_ms <= Timestamp::MAX.as_millisecond().unsigned_abs()) {
+        true => Ok(delay),
+        false => Err(format!("it ends after {LATEST}")),
+    }
 }
 
 /// Parses a duration that must lie within these bounds.
@@ -76,10 +87,31 @@ pub(crate) fn rates_over(text: &str) -> Result<Duration, String> {
 
 /// Parses an instant in RFC 3339 into milliseconds since the Unix epoch. An instant before the epoch becomes the epoch.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
-    let at: Timestamp = text
-        .parse()
-        .map_err(|_| "write an instant in RFC 3339 with its offset, as in 2030-01-31T08:00:00Z".to_owned())?;
+    let at: Timestamp = text.parse().map_err(|_| not_an_instant(text))?;
     Ok(u64::try_from(at.as_millisecond()).unwrap_or(0))
+}
+
+/// The last instant that can be given, in words.
+const LATEST: &str = "9999-12-30T22:00:00Z, the latest instant that can be given";
+
+/// Why this text is no instant.
+fn not_an_instant(text: &str) -> String {
+    let how = "write an instant in RFC 3339 with its offset, as in 2030-01-31T08:00:00Z";
+    let (Some(date), Some(rest)) = (text.get(..10), text.get(10..)) else { return how.into() };
+    let numbers: Vec<_> = date.splitn(3, '-').map(str::parse::<i16>).collect();
+    let [Ok(year), Ok(month), Ok(day)] = numbers[..] else { return how.into() };
+    let day = i8::try_from(month).and_then(|month| i8::try_from(day).map(|day| (month, day)));
+    if !day.is_ok_and(|(month, day)| jiff::civil::Date::new(year, month, day).is_ok()) {
+        return format!("the calendar has no day {date}");
+    }
+    let time = rest.trim_start_matches(['T', 't', ' ']);
+    let (time, offset) = time.find(['Z', 'z', '+', '-']).map_or((time, ""), |at| time.split_at(at));
+    match time.parse::<jiff::civil::Time>() {
+        Ok(_) if offset.is_empty() => format!("the offset is missing; {how}"),
+        Ok(_) if year == 9999 => format!("it is later than {LATEST}"),
+        Ok(_) => how.into(),
+        Err(_) => format!("no day has the time {time:?}; {how}"),
+    }
 }
 
 /// The value of `--since` or `--until`, in ms since the Unix epoch.
@@ -111,8 +143,17 @@ pub(crate) fn unfinished_state() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(states.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
 }
 
-pub(crate) fn json(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+/// Parses a job's data, given as JSON.
+pub(crate) fn payload(text: &str) -> Result<Bytes, String> {
+    codec::from_json_text(text).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+/// Parses a whole number that is not negative.
+pub(crate) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => "this number is too large".into(),
+        false => "write a whole number, such as 5".into(),
+    })
 }
 
 /// A queue to work on: `email` or `email=50`.
@@ -150,6 +191,42 @@ mod tests {
         for text in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999s", "4000d", "1w"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_instant_that_is_none_is_refused_with_what_is_wrong_with_it() {
+        assert_eq!(instant("9999-12-30T22:00:00Z"), Ok(253_402_207_200_000));
+        for (text, why) in [
+            ("2030-02-30T08:00:00Z", "the calendar has no day 2030-02-30"),
+            ("2030-13-01T08:00:00Z", "the calendar has no day 2030-13-01"),
+            ("9999-12-31T00:00:00Z", "it is later than 9999-12-30T22:00:00Z"),
+            ("9999-12-31T23:59:59-08:00", "it is later than 9999-12-30T22:00:00Z"),
+            ("2030-01-31T08:00:00", "the offset is missing"),
+            ("2030-01-31T25:00:00Z", "no day has the time \"25:00:00\""),
+            ("2030-01-31", "no day has the time \"\""),
+            ("tomorrow", "write an instant in RFC 3339"),
+            ("2030-01-31T08:00:00Zulu", "write an instant in RFC 3339"),
+            ("", "write an instant in RFC 3339"),
+            ("30. Februar 2030ä", "write an instant in RFC 3339"),
+        ] {
+            let refused = instant(text).unwrap_err();
+            assert!(refused.starts_with(why), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_never_refused_if_its_instant_is_accepted() {
+        assert_eq!(delay("99999d"), Ok(Duration::from_secs(99_999 * 86_400)));
+        for text in ["9999999d", "99999999999999999999d"] {
+            assert!(delay(text).unwrap_err().starts_with("it ends after 9999-12-30"), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_refused_in_words_of_this_program() {
+        assert_eq!(whole::<u8>("7"), Ok(7));
+        assert_eq!(whole::<u8>("seven").unwrap_err(), "write a whole number, such as 5");
+        assert_eq!(whole::<u8>("256").unwrap_err(), "this number is too large");
     }
 
     #[test]

@@ -14,9 +14,9 @@ use retraced::job::{NewJob, RunAt};
 use retraced::retry::{RetryOverrides, Strategy};
 use retraced::store::BATCH_MAX;
 use retraced::view::EnqueuedRow;
-use retraced::{Client, JobId, JobOptions, Kind, QueueHandle, QueueName, Receipt, Retry, codec};
+use retraced::{Client, JobId, JobOptions, Kind, QueueHandle, QueueName, Receipt, Retry};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::args;
 use crate::context::CommandContext;
@@ -33,14 +33,17 @@ pub(crate) struct Enqueue {
     #[arg(long, required_unless_present = "from")]
     kind: Option<Kind>,
     /// The job's data, as JSON.
-    #[arg(long, value_name = "JSON", required_unless_present = "from", value_parser = args::json)]
-    payload: Option<Value>,
+    #[arg(long, value_name = "JSON", required_unless_present_any = ["from", "payload_file"], value_parser = args::payload)]
+    payload: Option<Bytes>,
+    /// Take the job's data, one JSON value, from a file or from standard input (-).
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    payload_file: Option<PathBuf>,
     /// A job id of your own: 1 to 128 of the characters A-Z a-z 0-9 . _ - and :. While the queue keeps a job with this id, enqueueing the id again changes nothing. Default: a new
     /// UUID.
     #[arg(long)]
     id: Option<JobId>,
     /// Delay before the job is due. Default: none.
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "at")]
+    #[arg(long, value_name = "DURATION", value_parser = args::delay, conflicts_with = "at")]
     delay: Option<Duration>,
     /// The instant at which the job is due, in RFC 3339, as in 2030-01-31T08:00:00Z. If it has passed, the job is due at once.
     #[arg(long, value_name = "INSTANT", value_parser = args::instant)]
@@ -51,7 +54,7 @@ pub(crate) struct Enqueue {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["kind", "payload", "id", "delay", "at", "max_attempts", "strategy", "base_delay", "factor", "max_delay", "jitter", "immediate_tries"]
+        conflicts_with_all = ["kind", "payload", "payload_file", "id", "delay", "at", "max_attempts", "strategy", "base_delay", "factor", "max_delay", "jitter", "immediate_tries"]
     )]
     from: Option<PathBuf>,
     #[command(flatten)]
@@ -63,7 +66,7 @@ pub(crate) struct Enqueue {
 #[command(next_help_heading = "Retry options, in place of those of the queue")]
 struct RetryFlags {
     /// Maximum attempts, the first included: 1 to 1000. A queue's default is 5.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::whole::<u32>)]
     max_attempts: Option<u32>,
     /// How the delay grows: fixed, linear, exponential, or three-tier (some retries without a delay, then exponential). A queue's default is exponential.
     #[arg(long)]
@@ -72,16 +75,16 @@ struct RetryFlags {
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     base_delay: Option<Duration>,
     /// Growth factor of exponential delays: 1 to 100. A queue's default is 2.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::whole::<u32>)]
     factor: Option<u32>,
     /// Longest delay, up to 30d; it also caps a delay that a failure asks for, such as Retry-After of a webhook. A queue's default is 5m.
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     max_delay: Option<Duration>,
     /// Random variation of each delay, in percent: 0 to 100. A queue's default is 20.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = args::whole::<u8>)]
     jitter: Option<u8>,
     /// How many attempts of the three-tier strategy begin without a delay, the first included: 1 to 1000. A queue's default is 3.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::whole::<u32>)]
     immediate_tries: Option<u32>,
 }
 
@@ -102,21 +105,21 @@ impl RetryFlags {
 /// A line of `--from`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct Line<'a> {
     kind: Kind,
-    payload: Value,
+    #[serde(borrow)]
+    payload: &'a RawValue,
     id: Option<JobId>,
     delay_ms: Option<u64>,
     at: Option<String>,
     max_attempts: Option<u32>,
-    #[serde(default)]
-    retry: RetryOverrides,
+    retry: Option<RetryOverrides>,
 }
 
 /// A job as requested by the options or by one line of the input.
 struct RequestedJob {
     kind: Kind,
-    payload: Value,
+    payload: Bytes,
     id: Option<JobId>,
     run_at: RunAt,
     retry: RetryOverrides,
@@ -125,41 +128,59 @@ struct RequestedJob {
 impl RequestedJob {
     fn seal(self) -> Result<NewJob, String> {
         Retry::default().overridden_by(&self.retry).validate().map_err(|e| e.to_string())?;
-        let payload = codec::from_json(&self.payload).map_err(|e| format!("the payload {e}"))?;
         let mut options = JobOptions::default().run_at(self.run_at).retry(self.retry);
         options.id = self.id;
-        options.seal(self.kind, Bytes::from(payload)).map_err(|e| format!("the job {e}"))
+        options.seal(self.kind, self.payload).map_err(|e| format!("the job {e}"))
     }
 }
 
-impl Line {
+impl Line<'_> {
     fn seal(text: &str) -> Result<NewJob, String> {
-        let line: Line = serde_json::from_str(text).map_err(|e| why(&e))?;
+        let line: Line = serde_json::from_str(text).map_err(|e| why(text, &e))?;
         let run_at = match (line.delay_ms, line.at) {
             (Some(_), Some(_)) => return Err("delay_ms and at cannot be given together".into()),
             (Some(ms), None) => {
-                RunAt::After(args::bounded(Duration::from_millis(ms)).map_err(|e| format!("delay_ms is {e}"))?)
+                RunAt::After(args::due_after(Duration::from_millis(ms)).map_err(|e| format!("delay_ms: {e}"))?)
             }
             (None, Some(at)) => RunAt::At(args::instant(&at).map_err(|e| format!("at: {e}"))?),
             (None, None) => RunAt::Now,
         };
-        let mut retry = line.retry;
+        let mut retry = line.retry.unwrap_or_default();
         if retry.max_attempts.is_some() && line.max_attempts.is_some() {
             return Err("max_attempts is given twice: inside retry and beside it".into());
         }
         retry.max_attempts = retry.max_attempts.or(line.max_attempts);
-        RequestedJob { kind: line.kind, payload: line.payload, id: line.id, run_at, retry }.seal()
+        let payload = args::payload(line.payload.get())?;
+        RequestedJob { kind: line.kind, payload, id: line.id, run_at, retry }.seal()
     }
 }
 
-/// The parser's message without its line number, which is always 1, because the parser is given one line at a time.
-fn why(error: &serde_json::Error) -> String {
-    error.to_string().replace(" at line 1 column ", " at column ")
+/// Why a line is no job. The parser's message comes without its line number, which is always 1, because the parser is given one line at a time.
+fn why(text: &str, error: &serde_json::Error) -> String {
+    if text.starts_with('\u{feff}') {
+        return "it begins with a byte order mark; save the file as UTF-8 without one".into();
+    }
+    if !text.starts_with('{') {
+        return "it is not a JSON object; write one object per line, without brackets around them and without commas between them".into();
+    }
+    if error.is_eof() {
+        return "it ends before its JSON object does; write each object in one line".into();
+    }
+    let why = error.to_string().replace(" at line 1 column ", " at column ");
+    if why.contains("surrogate") || why.contains("hex escape") {
+        return "it has a text with half of a surrogate pair, such as \\ud800 alone, which stands for no character"
+            .into();
+    }
+    why.replace("expected ident", "a word that is not true, false or null")
 }
 
 impl Enqueue {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        match (&self.from, self.kind, self.payload) {
+        let payload = match &self.payload_file {
+            Some(file) => Some(read_payload(file)?),
+            None => self.payload,
+        };
+        match (&self.from, self.kind, payload) {
             (Some(from), ..) => enqueue_lines(context, &self.queue, from).await,
             (None, Some(kind), Some(payload)) => {
                 let run_at = match (self.delay, self.at) {
@@ -175,13 +196,37 @@ impl Enqueue {
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
                 })
             }
-            (None, ..) => Err(CliError::Usage("either --kind and --payload, or --from, is required".into())),
+            (None, ..) => {
+                Err(CliError::Usage("either --kind and --payload (or --payload-file), or --from, is required".into()))
+            }
         }
     }
 }
 
+/// A job's data from a file, or from standard input (`-`).
+fn read_payload(from: &Path) -> Result<Bytes, CliError> {
+    let name = source_name(from);
+    let broken = |why: String| CliError::Failed(format!("{name}: {}", printable(&why)));
+    let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
+    let source: Box<dyn Read> = match from == Path::new("-") {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(File::open(from).map_err(unread)?),
+    };
+    let mut bytes = Vec::new();
+    source.take(LINE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() > LINE_BYTES_MAX {
+        return Err(broken(format!("it has more than {LINE_BYTES_MAX} bytes")));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| broken(format!("it is not UTF-8: {error}")))?;
+    args::payload(text).map_err(broken)
+}
+
+fn source_name(from: &Path) -> String {
+    if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) }
+}
+
 async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path) -> Result<(), CliError> {
-    let name = if from == Path::new("-") { "standard input".into() } else { printable(&from.display().to_string()) };
+    let name = source_name(from);
     let unread = |error: std::io::Error| CliError::Failed(format!("{name} cannot be read: {error}"));
     let mut total = None;
     let source: Box<dyn Read> = if from == Path::new("-") {
@@ -210,9 +255,10 @@ async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path)
         Ok(()) => {
             let existing = match stored - created {
                 0 => String::new(),
-                n => format!(", {n} of them existed already and are unchanged"),
+                1 => "; 1 existed already and is unchanged".into(),
+                n => format!("; {n} existed already and are unchanged"),
             };
-            note(format_args!("{} enqueued to {queue}{existing}", job_count(stored)));
+            note(format_args!("{} enqueued to {queue}{existing}", job_count(created)));
         }
         Err(error) => {
             return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
@@ -383,13 +429,31 @@ mod tests {
                 "cannot be given together",
             ),
             ("{\"kind\":\"k\",\"payload\":1,\"at\":\"tomorrow\"}", "RFC 3339"),
-            ("{\"kind\":", "EOF"),
+            ("{\"kind\":", "it ends before its JSON object does"),
+            ("[{\"kind\":\"k\",\"payload\":1}]", "it is not a JSON object"),
+            ("{\"kind\":\"k\",\"payload\":nope}", "a word that is not true, false or null at column"),
+            ("{\"kind\":\"k\",\"payload\":[\"\\ud800\"]}", ": payload has a text with half of a surrogate pair"),
+            ("{\"kind\":\"k\",\"payload\":1,\"id\":\"\\ud800\"}", "half of a surrogate pair"),
+            ("{\"kind\":\"k\",\"payload\":{\"$base64\":5}}", ": payload has an object whose only key"),
+            ("{\"kind\":\"k\",\"payload\":1,\"delay_ms\":999999999999999999}", "delay_ms: it ends after 9999"),
+            (
+                "{\"kind\":\"k\",\"payload\":1,\"at\":\"2030-02-30T00:00:00Z\"}",
+                "at: the calendar has no day 2030-02-30",
+            ),
+            ("\u{feff}{\"kind\":\"k\",\"payload\":1}", "it begins with a byte order mark"),
         ] {
             let mut lines = lines(&format!("{good}\n{good}{bad}\n{good}"));
             assert!(lines.next().unwrap().is_some() && lines.next().unwrap().is_some());
             let error = lines.next().unwrap_err();
             assert!(error.starts_with("line 4 of jobs.jsonl: ") && error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn settings_that_are_null_are_settings_that_are_not_given() {
+        let line = r#"{"kind":"k","payload":null,"id":"a","retry":null,"delay_ms":null,"at":null,"max_attempts":null}"#;
+        let job = lines(line).next().unwrap().unwrap();
+        assert!(retraced::codec::open(&job.envelope).unwrap().retry.is_empty());
     }
 
     #[test]

@@ -209,13 +209,16 @@ pub mod supervision {
 pub mod codec {
     pub use retraced_jobs::codec::CodecError;
     pub use retraced_jobs::codec::Envelope;
+    pub use retraced_jobs::codec::JsonText;
     pub use retraced_jobs::codec::decode_attempt;
     pub use retraced_jobs::codec::encode_attempt;
     pub use retraced_jobs::codec::from_json;
+    pub use retraced_jobs::codec::from_json_text;
     pub use retraced_jobs::codec::from_payload;
     pub use retraced_jobs::codec::open;
     pub use retraced_jobs::codec::seal;
     pub use retraced_jobs::codec::to_json;
+    pub use retraced_jobs::codec::to_json_text;
     pub use retraced_jobs::codec::to_payload;
 }
 

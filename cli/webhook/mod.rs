@@ -22,8 +22,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::dns::{Name, Resolve};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Proxy, Url};
+use retraced::codec::{self, JsonText};
 use retraced::view::Timestamp;
-use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop, codec};
+use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop};
 use serde::Serialize;
 
 use self::client::{Client, Limits, Roots};
@@ -58,7 +59,7 @@ struct Body<'a> {
     attempt: u32,
     max_attempts: u32,
     enqueued_at: Timestamp,
-    payload: serde_json::Value,
+    payload: JsonText,
 }
 
 impl Webhook {
@@ -137,7 +138,7 @@ impl Webhook {
 
     /// Sends one job; the response decides the outcome. If the job is cancelled meanwhile, its request is dropped, which closes the connection.
     pub(super) async fn send(&self, job: RawJob, ctx: &Context) -> Result<(), Failure> {
-        let payload = codec::to_json(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
+        let payload = codec::to_json_text(&job.payload).map_err(|error| Failure::new(Code::DecodeFailed, error))?;
         let body = Body {
             id: &job.id,
             queue: &job.queue,

@@ -1,16 +1,22 @@
 //! Encoding and decoding: the envelope a producer seals, the payload inside, and the log of an attempt.
 
 mod attempt;
+mod deserializer;
 mod envelope;
+mod fault;
 mod json;
+mod json_text;
+mod number;
 mod payload;
 mod scan;
+mod serializer;
 #[cfg(test)]
 mod tests;
 
 pub use attempt::{decode_attempt, encode_attempt};
 pub use envelope::{ENVELOPE_VERSION, Envelope, open, seal};
-pub use json::{from_json, to_json};
+pub use json::{from_json, from_json_text, to_json, to_json_text};
+pub use json_text::JsonText;
 pub use payload::{from_payload, to_output, to_payload};
 
 pub use crate::limits::{DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_MAX};

@@ -1,14 +1,20 @@
-//! Payloads: MessagePack in which structs are maps with the names of their fields, nested at most [`DEPTH_MAX`](super::DEPTH_MAX) deep.
+//! Payloads: MessagePack in the shape that a value has in JSON, nested at most [`DEPTH_MAX`](super::DEPTH_MAX) deep.
+//!
+//! The envelope and the log of an attempt are compact instead: for them, `encode_named` and `decode_bounded` write types such as UUIDs as bytes.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::CodecError;
+use super::deserializer::deserialize;
 use super::scan::scan;
+use super::serializer::Serializer;
 use crate::limits::OUTPUT_BYTES_MAX;
 
-/// A value as a payload.
+/// A value as a payload, in the shape that it has in JSON: structs are maps with the names of their fields, and what serde writes as text (UUIDs, addresses, instants) is
+/// text. So it makes no difference for a worker whether a job was enqueued by a program or as JSON. Binary data, map keys that are numbers, and numbers that are not finite are
+/// kept as they are.
 ///
 /// ```
 /// use retraced_jobs::codec;
@@ -19,12 +25,10 @@ use crate::limits::OUTPUT_BYTES_MAX;
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] when the value cannot be serialized, or when no worker could read the result: it nests deeper than
-/// [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
+/// [`CodecError`] when the value cannot be serialized, or nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), so that no worker could read it.
 pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut payload = Vec::new();
-    encode_named("payload", value, &mut payload)?;
-    scan("payload", &payload)?;
+    serialize("payload", value, &mut payload)?;
     Ok(payload)
 }
 
@@ -42,23 +46,27 @@ pub fn to_payload<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// [`CodecError`] as for [`to_payload`], and when the output is larger than [`OUTPUT_BYTES_MAX`].
 pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
     let mut output = Vec::new();
-    encode_named("output", value, &mut output)?;
+    serialize("output", value, &mut output)?;
     if output.len() > OUTPUT_BYTES_MAX {
         return Err(CodecError::new(format!(
             "output has {} bytes, at most {OUTPUT_BYTES_MAX} are kept; store large results elsewhere and return where they are",
             output.len()
         )));
     }
-    scan("output", &output)?;
     Ok(output.into())
 }
 
-/// A payload as a value.
+/// A payload as a value. Keys of maps that are numbers may be text, as JSON has them.
 ///
 /// # Errors
 /// [`CodecError`] when the payload does not fit the type, has bytes after its end, nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
 pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
-    decode_bounded("payload", payload)
+    deserialize("payload", payload)
+}
+
+fn serialize<T: Serialize>(what: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    let written = value.serialize(Serializer::new(what, bytes));
+    written.map_err(|fault| fault.told(&format!("{what} cannot be written as MessagePack")))
 }
 
 /// Appends a value to `bytes`, its structs as maps with the names of their fields.

@@ -387,11 +387,13 @@ mod json {
     }
 
     #[test]
-    fn a_map_key_that_is_not_text_is_refused() {
-        let payload = to_payload(&std::collections::BTreeMap::from([(7, "seven")])).unwrap();
+    fn a_map_key_that_json_has_no_text_for_is_refused() {
+        let numbers = to_payload(&std::collections::BTreeMap::from([(7, "seven")])).unwrap();
+        assert_eq!(to_json(&numbers).unwrap(), json!({"7": "seven"}));
+        let payload = to_payload(&std::collections::BTreeMap::from([((7, 7), "seven")])).unwrap();
         assert_eq!(
             refused(to_json(&payload)),
-            "payload has a map key that is not text, which JSON cannot express (at byte 1)"
+            "payload has a map key that is not text or a number, which JSON cannot express (at byte 1)"
         );
     }
 
@@ -402,6 +404,43 @@ mod json {
             refused(to_json(&twice)),
             "payload has the same map key twice, which JSON cannot express (at byte 4)"
         );
+    }
+
+    #[test]
+    fn what_a_person_wrote_comes_back_or_is_refused_with_the_reason() {
+        for json in [
+            r#"{"a":117.63331139400017,"b":9007199254740991.0,"c":100000000000000000000}"#,
+            r#"{"z":1,"a":2,"m":{"2":0,"1":0}}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"$base64":1,"$base64":2}"#,
+            "[-0,-0.0,0.0,1.0,1.50,1E2,1e+2,0e1,18446744073709551616,-9223372036854775809,1e400]",
+        ] {
+            assert_eq!(to_json_text(&from_json_text(json).unwrap()).unwrap().as_str(), json);
+        }
+        for (json, why) in [
+            ("\u{feff}{}", "payload begins with a byte order mark"),
+            ("", "payload is empty"),
+            ("[1", "payload is not JSON: it ends too early"),
+            ("nul", "payload is not JSON: it ends too early"),
+            ("[nope]", "payload is not JSON: a word that is not true, false or null at line 1 column 3"),
+            ("{} {}", "payload is not JSON: trailing characters at line 1 column 4"),
+            (r#"["\ud800"]"#, "payload has a text with half of a surrogate pair"),
+            (r#"{"\udc00":1}"#, "payload has a text with half of a surrogate pair"),
+            (r#"["\ud800\u0041"]"#, "payload has a text with half of a surrogate pair"),
+        ] {
+            let refused = refused(from_json_text(json));
+            assert!(refused.starts_with(why), "{json}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_number_as_text_that_is_none_is_refused() {
+        // Extension type 1 with "1.50", "1,5" and " 1".
+        assert_eq!(to_json_text(&[0xd6, 1, b'1', b'.', b'5', b'0']).unwrap().as_str(), "1.50");
+        for bytes in [&[0xc7, 3, 1, b'1', b',', b'5'][..], &[0xd5, 1, b' ', b'1'], &[0xc7, 0, 1]] {
+            assert_eq!(refused(to_json_text(bytes)), "payload holds a number whose text is not a number (at byte 0)");
+            assert!(from_payload::<f64>(bytes).is_err());
+        }
     }
 
     #[test]
@@ -493,6 +532,7 @@ mod untrusted {
             let shown = format!("{:02x?}…", &bomb[..bomb.len().min(6)]);
             assert!(scan("payload", &bomb).is_err(), "{shown}");
             assert!(to_json(&bomb).is_err(), "{shown}");
+            assert!(to_json_text(&bomb).is_err(), "{shown}");
             assert!(from_payload::<Vec<u64>>(&bomb).is_err(), "{shown}");
             assert!(from_payload::<Value>(&bomb).is_err(), "{shown}");
             assert!(decode_attempt(&bomb).is_err(), "{shown}");
@@ -539,6 +579,7 @@ mod untrusted {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = to_json(&bytes);
+            let _ = to_json_text(&bytes);
             let _ = from_payload::<Value>(&bytes);
             let _ = decode_attempt(&bytes);
             let _ = open(&Bytes::from(bytes.clone()));
@@ -692,6 +733,15 @@ mod round_trips {
         #[test]
         fn an_attempt_log_reads_back(log in some_log()) {
             prop_assert_eq!(decode_attempt(&encode_attempt(&log)).unwrap(), log);
+        }
+
+        /// What is written is what `rmp-serde` writes, where that has the same shape.
+        #[test]
+        fn a_payload_is_ordinary_messagepack(value in any::<(u64, i64, Option<String>, Vec<(i32, bool)>, (char, f32, f64))>()) {
+            let mut expected = Vec::new();
+            let mut serializer = rmp_serde::Serializer::new(&mut expected).with_struct_map().with_human_readable();
+            serde::Serialize::serialize(&value, &mut serializer).unwrap();
+            prop_assert_eq!(to_payload(&value).unwrap(), expected);
         }
 
         #[test]

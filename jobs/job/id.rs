@@ -10,8 +10,9 @@ use super::name::InvalidName;
 
 /// Identity of a job within its queue: a UUID made by the producer, or the caller's own text.
 ///
-/// Text is 1 to 128 characters of `A-Z a-z 0-9 . _ - :`. Text that spells a UUID of the usual variant (RFC 9562) is that UUID. Stores keep such a UUID as its 16
-/// bytes and any other text as ASCII. Both cannot be equal: the ninth byte of the UUID is above 127, so it is not ASCII.
+/// Text is 1 to 128 characters of `A-Z a-z 0-9 . _ - :`, and comes back as it was given. Stores keep a UUID of the usual variant (RFC 9562), written with hyphens
+/// and lower-case digits, as its 16 bytes, and any other text as ASCII. Both cannot be equal: the ninth byte of the UUID is above 127, so it is not ASCII. Another
+/// spelling of a UUID, such as a hex digest or upper-case digits, is another id.
 ///
 /// ```
 /// use retraced_jobs::job::JobId;
@@ -31,16 +32,16 @@ enum Repr {
 }
 
 impl JobId {
-    /// An id from text: a UUID, or the caller's own.
+    /// An id from text: a UUID as [`Display`](fmt::Display) writes it, or the caller's own.
     ///
     /// # Errors
     /// [`InvalidName`] when the text is empty, too long or outside the alphabet.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         InvalidName::check("job id", text, b":")?;
-        match Uuid::try_parse(text) {
-            Ok(uuid) if uuid.get_variant() == Variant::RFC4122 => Ok(Self(Repr::Uuid(uuid))),
-            _ => Ok(Self(Repr::Own(text.into()))),
-        }
+        let uuid = Uuid::try_parse(text).ok().filter(|uuid| uuid.get_variant() == Variant::RFC4122);
+        // Only the spelling that `Display` writes, so that every id comes back byte for byte.
+        let as_shown = |uuid: &Uuid| uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text;
+        Ok(Self(uuid.filter(as_shown).map_or_else(|| Repr::Own(text.into()), Repr::Uuid)))
     }
 
     /// The id that a UUID stands for. A UUID of another variant than the usual one (RFC 9562) becomes its text; versions 4 and 7 always have the usual variant.

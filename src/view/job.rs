@@ -1,6 +1,6 @@
 //! A job as one line of a list, and with everything that is known about it.
 
-use retraced_jobs::codec::{self, Envelope};
+use retraced_jobs::codec::{self, Envelope, JsonText};
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobId, JobState, Kind, QueueName};
 use retraced_jobs::retry::RetryOverrides;
@@ -116,8 +116,8 @@ pub struct JobDetail {
     pub timeout_ms: Option<u64>,
     /// The worker that holds the job; only while it is processing. Its handler may not have begun: a worker claims jobs ahead of its executors.
     pub held_by: Option<LeaseHolder>,
-    /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why.
-    pub payload: Option<serde_json::Value>,
+    /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why. With `serde_json` it serializes as the JSON that it is.
+    pub payload: Option<JsonText>,
     /// Why there is no payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
@@ -222,7 +222,7 @@ impl From<&JobView> for JobDetail {
     fn from(view: &JobView) -> Self {
         let envelope = codec::open(&view.envelope);
         let payload = match &envelope {
-            Ok(envelope) => codec::to_json(&envelope.payload).map_err(|error| error.to_string()),
+            Ok(envelope) => codec::to_json_text(&envelope.payload).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let (payload, unreadable) = match payload {

@@ -87,17 +87,26 @@ pub(crate) async fn a_batch_keeps_its_order_and_one_over_the_bound_is_refused_as
 }
 
 pub(crate) async fn ids_of_every_form_are_returned_unchanged(_: &dyn Harness, worker: Worker) {
-    let ids_of_every_form = [
-        JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad91)),
-        id("exactly-16-bytes"),
-        id("a:b.c_d-E"),
-        id(&"x".repeat(128)),
-        id("7"),
+    let x = "x".repeat(128);
+    let texts = [
+        "0190163d-8694-739b-aea5-966c26f8ad91",
+        // Other spellings of the same UUID are other ids, such as a hex digest that looks like one.
+        "0190163d8694739baea5966c26f8ad91",
+        "0190163D-8694-739B-AEA5-966C26F8AD91",
+        "9e107d9d372bb6826bd81d3542a419d6",
+        "urn:uuid:0190163d-8694-739b-aea5-966c26f8ad91",
+        "exactly-16-bytes",
+        "a:b.c_d-E",
+        &x,
+        "7",
     ];
+    let ids_of_every_form = texts.map(id);
+    assert_eq!(ids_of_every_form[0], JobId::from(Uuid::from_u128(0x0190163d_8694_739b_aea5_966c26f8ad91)));
     worker.enqueue(&ids_of_every_form).await;
     assert_eq!(worker.listed(JobState::Pending).await, ids_of_every_form);
     let claimed: Vec<_> = worker.claim(9).await.into_iter().map(|job| job.id).collect();
     assert_eq!(claimed, ids_of_every_form);
+    assert_eq!(claimed.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
 }
 
 pub(crate) async fn queues_are_independent(_: &dyn Harness, worker: Worker) {

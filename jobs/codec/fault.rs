@@ -1,0 +1,53 @@
+//! Why a payload cannot be written or read, inside the serializer and the deserializer.
+
+use std::fmt;
+
+use super::CodecError;
+
+/// The error type that serde wants. It is private, so that [`CodecError`] does not promise to be one.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Found by this library; the text is complete.
+    Codec(CodecError),
+    /// Said by the type that is written or read; the text does not say of what it speaks.
+    Type(String),
+}
+
+impl Fault {
+    /// The error, with the words that say of what it speaks before the text of the type.
+    pub(super) fn told(self, beginning: &str) -> CodecError {
+        match self {
+            Fault::Codec(error) => error,
+            Fault::Type(text) => CodecError::new(format!("{beginning}: {text}")),
+        }
+    }
+}
+
+impl From<CodecError> for Fault {
+    fn from(error: CodecError) -> Self {
+        Fault::Codec(error)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Codec(error) => error.fmt(f),
+            Fault::Type(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl serde::ser::Error for Fault {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Fault::Type(text.to_string())
+    }
+}
+
+impl serde::de::Error for Fault {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Fault::Type(text.to_string())
+    }
+}
