@@ -1,5 +1,5 @@
 //! JSONTestSuite (Nicolas Seriot, MIT licence): what JSON must be taken and what must be refused. Its files are not part of the repository; they lie beside it, in
-//! `../shared/data/JSONTestSuite`.
+//! `../shared/data/JSONTestSuite`. Without them the test says so and checks nothing; with `RETRACED_JSON_SUITE=required`, as in CI, it fails.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -20,12 +20,18 @@ const TAKEN: &[&str] = &[
     "i_number_very_big_negative_int.json",
 ];
 
-/// Each file of the suite by its name, or an error for a file that is not UTF-8.
+/// Each file of the suite by its name, or an error for a file that is not UTF-8. None if the suite is missing.
 fn files() -> Vec<(String, Result<String, String>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/JSONTestSuite");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| {
-        panic!("JSONTestSuite should lie beside the repository, in {}: {error}", folder.display())
-    });
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let required = std::env::var_os("RETRACED_JSON_SUITE").is_some_and(|value| value == "required");
+            assert!(!required, "JSONTestSuite should lie in {}: {error}", folder.display());
+            eprintln!("not checked: there is no JSONTestSuite in {}", folder.display());
+            return Vec::new();
+        }
+    };
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
     let mut files: Vec<_> = paths
         .map(|path| {
