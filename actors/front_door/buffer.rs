@@ -44,6 +44,8 @@ struct Buffer {
     jobs: VecDeque<Enqueue>,
     bytes: usize,
     flushes: usize,
+    /// What a blocked store answered to the last batch, until a flush tries again. Callers that come meanwhile are told at once.
+    refusal: Option<EnqueueError>,
     dropped: Dropped,
     closed: bool,
 }
@@ -126,8 +128,8 @@ impl FrontDoor {
             _ if buffer.closed || self.has_ended() => Some(EnqueueError::ShuttingDown { queue: self.queue.clone() }),
             None if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
             None => None,
-            Some(_) => match self.calls.health().blocked_error("enqueue") {
-                Some(error) => Some(refused(error)),
+            Some(_) => match buffer.refusal.clone() {
+                Some(refusal) => Some(refusal),
                 None if buffer.is_full() => Some(EnqueueError::QueueFull { queue: self.queue.clone() }),
                 None if !self.calls.health().is_reachable() => Some(EnqueueError::StoreUnavailable),
                 None => None,
@@ -194,6 +196,7 @@ impl FrontDoor {
             }
         }
         buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
+        buffer.refusal = Some(refusal);
     }
 
     /// Accepts no more jobs. The jobs in the buffer are still flushed.
@@ -251,6 +254,7 @@ impl Flush {
                 Some(Err(error @ StoreError::Blocked { .. })) => {
                     door.put_back(jobs, replies, error);
                     door.calls.health().wait_until_up().await;
+                    door.lock().refusal = None;
                     if door.has_ended() {
                         break;
                     }

@@ -90,17 +90,6 @@ impl Health {
         !matches!(*self.0.state.borrow(), StoreState::Unreachable { .. })
     }
 
-    /// The error that a call gets now, if the store is blocked and the block does not usually [end by itself](Block::is_transient). A missing right concerns only some
-    /// calls, so each finds out by itself.
-    pub(crate) fn blocked_error(&self, operation: &'static str) -> Option<StoreError> {
-        match &*self.0.state.borrow() {
-            StoreState::Blocked { by, said, .. } if !by.is_transient() && *by != Block::Rights => {
-                Some(StoreError::Blocked { operation, by: *by, said: said.to_string() })
-            }
-            _ => None,
-        }
-    }
-
     /// Learns from the result of a call whether the store answers and takes writes.
     pub(super) fn observe<T>(&self, result: &Result<T, StoreError>) {
         match result {
