@@ -9,7 +9,7 @@ use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobState, RunAt};
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{Admin, Block, Ledger, Store, StoreError, Transitions, WorkerRow};
-use support::redis_harness::{Harness, KEYS, busy, every_verb, id, new, request};
+use support::redis_harness::{Harness, KEYS, VERBS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
 /// Every command that a script calls.
@@ -113,7 +113,7 @@ async fn no_verb_is_half_done_whichever_command_is_denied() {
             refusals += refused;
         }
         println!("{binary}: {cells} cells, {refusals} refused");
-        assert_eq!(cells, COMMANDS.len() * 22);
+        assert_eq!(cells, COMMANDS.len() * VERBS);
     }
 }
 
@@ -128,7 +128,7 @@ async fn no_verb_is_half_done_whichever_key_is_denied() {
         let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("give ")).await;
         // A script declares all keys of its queue, but enqueue only those it uses.
         let unused_by_enqueue = ["grant", "retry", "history", "awaited"].contains(&denied);
-        assert_eq!((called, refused), (22, 22 - usize::from(unused_by_enqueue)), "{denied}");
+        assert_eq!((called, refused), (VERBS, VERBS - usize::from(unused_by_enqueue)), "{denied}");
     }
 }
 
@@ -148,7 +148,7 @@ async fn no_verb_is_half_done_without_a_whole_kind_of_rights() {
         ("&* +@all", true),
     ] {
         let (called, refused) = every_verb_with(&mut harness, rights, |error| error.contains("give ")).await;
-        assert_eq!(called, 22);
+        assert_eq!(called, VERBS);
         assert_eq!(refused == called, all_refused, "{rights}: {refused} of {called} refused");
     }
 }
@@ -203,10 +203,10 @@ async fn a_renamed_command_is_named_before_anything_is_written() {
 #[tokio::test]
 async fn a_probe_names_every_right_that_a_worker_lacks() {
     let server = RedisServer::start();
-    let facts = limited(&server, "~* &* +@all -zadd -lpop -zrevrank").probe().await.unwrap();
+    let facts = limited(&server, "~* &* +@all -zadd -lpop -sadd -zrevrank").probe().await.unwrap();
     let blocked = facts.blocked.unwrap();
     assert_eq!(blocked.by, Block::Rights);
-    assert!(blocked.to_string().contains("+lpop +zadd"), "{blocked}");
+    assert!(blocked.to_string().contains("+lpop +sadd +zadd"), "{blocked}");
     assert!(!blocked.to_string().contains("zrevrank"), "no script of a worker needs it: {blocked}");
     assert_eq!(limited(&server, "~* &* +@all -zrevrank").probe().await.unwrap().blocked, None);
 }

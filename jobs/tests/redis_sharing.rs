@@ -13,7 +13,7 @@ use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, RunAt};
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{Admin, Hint, Ledger, Store, Transitions, WorkerRow};
-use support::redis_harness::{Harness, LEASE, busy, every_verb, fill, id, new, request};
+use support::redis_harness::{Harness, LEASE, VERBS, busy, every_verb, fill, id, new, request};
 use support::redis_server::RedisServer;
 
 const HINT_MAX: Duration = Duration::from_secs(20);
@@ -64,7 +64,7 @@ async fn no_verb_touches_a_key_of_another_prefix() {
             let both = [other, own].map(|prefix| contents_of(&harness, prefix));
             assert_eq!(all.len(), both.iter().map(BTreeMap::len).sum::<usize>(), "{all:?}");
         }
-        assert_eq!(called, 22);
+        assert_eq!(called, VERBS);
     }
 }
 

@@ -265,11 +265,12 @@ static OF_WORKERS: [&LuaScript; 20] = [
     &PROBE,
 ];
 
-/// The commands that a worker's scripts call.
+/// The commands that a worker's scripts call, and the one with which it announces its queues.
 pub(super) fn needed_by_workers() -> &'static [&'static str] {
     static NEEDED: OnceLock<Vec<&'static str>> = OnceLock::new();
     NEEDED.get_or_init(|| {
-        let commands: BTreeSet<_> = OF_WORKERS.iter().flat_map(|script| script.needs()).copied().collect();
+        let of_scripts = OF_WORKERS.iter().flat_map(|script| script.needs()).copied();
+        let commands: BTreeSet<_> = of_scripts.chain(["SADD"]).collect();
         commands.into_iter().collect()
     })
 }

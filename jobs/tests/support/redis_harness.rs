@@ -138,6 +138,9 @@ pub fn keep_nothing() -> TrimPolicy {
     TrimPolicy { retention, limit: 10 }
 }
 
+/// How many verbs [`every_verb`] knows.
+pub const VERBS: usize = 22;
+
 /// Calls the verb with this number, on a queue that [`busy`] has filled. Returns `None` for a number beyond the last verb.
 pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
     let (store, queue, call) = (harness.store.clone(), harness.queue.clone(), harness.call());
