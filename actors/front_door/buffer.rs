@@ -171,7 +171,8 @@ impl FrontDoor {
     pub(super) async fn wait_for_capacity(&self) {
         // Registered before the check, so that a change after it is not missed.
         let flushed = self.flushed.notified();
-        if !self.calls.health().is_up() {
+        let is_refused = self.lock().refusal.is_some();
+        if is_refused || !self.calls.health().is_reachable() {
             return self.calls.health().wait_until_up().await;
         }
         let full = self.lock().is_full();

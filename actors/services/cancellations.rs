@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::lease_keeper::renew_leases;
 use crate::context::RuntimeContext;
-use crate::limits::CANCEL_HINTS_MAX;
+use crate::limits::{CANCEL_HINTS_MAX, RENEW_RETRY_DELAY_MAX};
 
 /// Where hints about cancellations wait.
 pub(super) struct CancelHints(mpsc::Sender<(QueueName, JobId)>);
@@ -37,9 +37,15 @@ pub(super) async fn confirm_all(runtime: &RuntimeContext, mut waiting: mpsc::Rec
     while waiting.recv_many(&mut hinted, BATCH_MAX).await > 0 {
         let hinted: HashSet<_> = hinted.drain(..).collect();
         for queue in &runtime.queues {
-            let mut held = queue.inflight.leases(runtime.instance);
-            held.retain(|(lease, _)| hinted.contains(&(queue.name.clone(), lease.id.clone())));
-            renew_leases(runtime, queue, &held).await;
+            loop {
+                let mut held = queue.inflight.leases(runtime.instance);
+                held.retain(|(lease, _)| hinted.contains(&(queue.name.clone(), lease.id.clone())));
+                if renew_leases(runtime, queue, &held).await || runtime.calls.health().has_ended() {
+                    break;
+                }
+                runtime.calls.health().wait_until_up().await;
+                tokio::time::sleep(RENEW_RETRY_DELAY_MAX).await;
+            }
         }
     }
 }

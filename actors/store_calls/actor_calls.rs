@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced_jobs::store::{CallId, Store, StoreError, StoreFuture};
+use retraced_jobs::store::{Block, CallId, Store, StoreError, StoreFuture};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CallError, StoreCalls, WhenBlocked, resend};
@@ -50,7 +50,9 @@ impl StoreCalls {
         match resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await {
             Ok(reply) => Some(Ok(reply)),
             Err(CallError::Refused(error)) => Some(Err(error)),
-            Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError => Some(Err(error)),
+            Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError || is_missing_right(&error) => {
+                Some(Err(error))
+            }
             Err(_) => None,
         }
     }
@@ -97,4 +99,8 @@ impl StoreCalls {
         }
         result
     }
+}
+
+fn is_missing_right(error: &StoreError) -> bool {
+    matches!(error, StoreError::Blocked { by: Block::Rights, .. })
 }

@@ -1,6 +1,7 @@
 //! Whether the store answers and takes writes, as all callers in one process see it. A change is reported once. While the store is unreachable or blocked no actor
 //! crashes; callers wait a while before they send their call again.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<StoreState>,
-    /// Held while the state changes and the change is reported, so that changes are reported in their order. Holds the block that was reported last, and when.
-    changing: Mutex<Option<(Block, Instant)>>,
+    /// Held while the state changes and the change is reported, so that changes are reported in their order. Holds when each block was reported last.
+    changing: Mutex<HashMap<Block, Instant>>,
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
@@ -134,10 +135,10 @@ impl Health {
                 StoreState::Unreachable { since } => (Instant::now(), Some(reachable(*since))),
                 StoreState::Up => (Instant::now(), None),
             };
-            let due = last.is_none_or(|(known, at)| known != by || at.elapsed() >= REFUSED_REPORT_INTERVAL);
+            let due = last.get(&by).is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);
             let mut events: Vec<EventKind> = end_of_outage.into_iter().collect();
             if due {
-                *last = Some((by, Instant::now()));
+                last.insert(by, Instant::now());
                 events.push(EventKind::StoreBlocked { reason: BlockedStore::new(by, said).to_string() });
             }
             Some((StoreState::Blocked { since, by, said: said.into(), reported: due }, events))
@@ -158,7 +159,7 @@ impl Health {
 
     fn change(
         &self,
-        next: impl FnOnce(&StoreState, &mut Option<(Block, Instant)>) -> Option<(StoreState, Vec<EventKind>)>,
+        next: impl FnOnce(&StoreState, &mut HashMap<Block, Instant>) -> Option<(StoreState, Vec<EventKind>)>,
     ) {
         let mut last_block = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = next(&self.0.state.borrow(), &mut last_block);

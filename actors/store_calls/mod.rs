@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retraced_jobs::job::InstanceId;
-use retraced_jobs::store::{ReplaySlots, Store, StoreError};
+use retraced_jobs::store::{Block, ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -73,7 +73,7 @@ impl StoreCalls {
 /// What a caller does when the store answers that it is blocked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WhenBlocked {
-    /// It sends the call again.
+    /// It sends the call again. But a missing right is returned: it may concern one queue or one kind of calls only, and the caller has others to make.
     SendAgain,
     /// It gets the error. But the call is sent again if the block is [transient](retraced_jobs::store::Block::is_transient), or if an earlier sending had no answer: that
     /// one may have been applied.
@@ -97,6 +97,11 @@ where
     loop {
         match send().await {
             Some(Ok(reply)) => return Ok(reply),
+            Some(Err(error @ StoreError::Blocked { by: Block::Rights, .. }))
+                if when_blocked == WhenBlocked::SendAgain =>
+            {
+                return Err(CallError::Blocked(error));
+            }
             Some(Err(error @ StoreError::Blocked { by, .. })) => {
                 if when_blocked == WhenBlocked::ReturnError && unanswered.is_none() && !by.is_transient() {
                     return Err(CallError::Blocked(error));

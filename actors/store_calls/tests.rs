@@ -270,6 +270,29 @@ async fn a_blocked_store_that_is_lost_meanwhile_is_reported_as_both_in_their_ord
     assert!(expected, "{reported:?}");
 }
 
+/// Goal: a right that is missing for one call holds up no actor: it has other calls to make.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_lacks_a_right_is_answered_and_not_sent_for_ever() {
+    let world = World::new(1);
+    let lacking = || Err::<(), _>(StoreError::Blocked { operation: "test", by: Block::Rights, said: "NOPERM".into() });
+    let begun = Instant::now();
+    let answer = world.calls.until_known("test", |_, _| Box::pin(async move { lacking() })).await;
+    assert!(matches!(answer, Some(Err(StoreError::Blocked { by: Block::Rights, .. }))), "{answer:?}");
+    assert!(begun.elapsed() < RESEND_DELAY);
+    assert!(matches!(world.reported()[..], [EventKind::StoreBlocked { .. }]));
+}
+
+/// Goal: two causes that are met in turn are reported once each, not at every change.
+#[tokio::test(start_paused = true)]
+async fn causes_that_alternate_are_reported_once_each() {
+    let world = World::new(1);
+    for by in [Block::Memory, Block::Rights, Block::Memory, Block::Rights, Block::Memory] {
+        world.calls.health().blocked(by, "for a test");
+    }
+    let reported = world.reported();
+    assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }, EventKind::StoreBlocked { .. }]), "{reported:?}");
+}
+
 /// Goal: each call has its own backoff. Method: an actor's call is refused for 20 s, while others succeed and the store is found free again and again.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_stays_refused_is_sent_less_and_less_whatever_other_calls_do() {

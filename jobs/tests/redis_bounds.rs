@@ -103,6 +103,19 @@ async fn a_claim_reads_no_more_than_its_bound_of_bodies_that_it_cannot_grant() {
     assert!((4..=6).contains(&cut_short), "40 MiB, at most 8 MiB per claim: {cut_short}");
 }
 
+/// Goal: the bodies of the stale entries that a claim read first count towards its bound. Method: four stale entries of 1 MiB stand before live jobs of that size, and four
+/// live ones fit into the reply, but not into the bound of 8 MiB with the stale ones.
+#[tokio::test]
+async fn bodies_of_stale_entries_count_towards_the_bound_of_the_same_claim() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("cancelled", 4);
+    harness.enqueue(&cancelled, MIB).await;
+    harness.cancel(&cancelled).await;
+    harness.enqueue(&names("live", 12), MIB).await;
+    let claims = harness.claim_up_to(10, 4 * MIB + 500).await;
+    assert_eq!((claims.jobs.len(), claims.more), (3, true));
+}
+
 /// Goal: the bound holds for a queue whose counters were lost, with them the size of its largest job.
 #[tokio::test]
 async fn a_queue_that_lost_its_counters_still_bounds_what_a_claim_reads() {

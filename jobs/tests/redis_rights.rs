@@ -12,8 +12,8 @@ use retraced_jobs::store::{Admin, Block, Ledger, Store, StoreError, Transitions,
 use support::redis_harness::{Harness, KEYS, VERBS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
-/// Every command that a script calls.
-const COMMANDS: [&str; 37] = [
+/// Every command that is tried: those that scripts call, and those without which a call of several commands would stay half done.
+const COMMANDS: [&str; 39] = [
     "HDEL",
     "HEXISTS",
     "HGET",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 37] = [
     "LRANGE",
     "PEXPIRE",
     "RPUSH",
+    "SADD",
+    "SREM",
     "TIME",
     "UNLINK",
     "XADD",
@@ -54,7 +56,7 @@ const COMMANDS: [&str; 37] = [
 ];
 
 /// Those without which every verb of a queue can do: scripts of the ledger use them, or one that goes on without.
-const NOT_NEEDED: [&str; 6] = ["PEXPIRE", "XADD", "XDEL", "XRANGE", "XREVRANGE", "XTRIM"];
+const NOT_NEEDED: [&str; 7] = ["SADD", "PEXPIRE", "XADD", "XDEL", "XRANGE", "XREVRANGE", "XTRIM"];
 
 /// A store of a user with these rights.
 fn limited(server: &RedisServer, rights: &str) -> RedisStore {
@@ -209,6 +211,25 @@ async fn a_probe_names_every_right_that_a_worker_lacks() {
     assert!(blocked.to_string().contains("+lpop +sadd +zadd"), "{blocked}");
     assert!(!blocked.to_string().contains("zrevrank"), "no script of a worker needs it: {blocked}");
     assert_eq!(limited(&server, "~* &* +@all -zrevrank").probe().await.unwrap().blocked, None);
+}
+
+/// Goal: a right that was given is noticed by the next probe, whichever connection missed it.
+#[tokio::test]
+async fn a_probe_does_not_remember_a_right_that_is_no_longer_missing() {
+    let server = RedisServer::start();
+    let store = limited(&server, "~* &* +@all -zpopmin");
+    assert!(store.probe().await.unwrap().blocked.is_some());
+    limited(&server, "~* &* +@all");
+    assert_eq!(store.probe().await.unwrap().blocked, None);
+}
+
+/// Goal: an error shows no part of a password, although the server repeats and cuts it short. Method: a server that does not know HELLO, and a long password.
+#[tokio::test]
+async fn no_part_of_a_long_password_is_shown_by_a_server_that_repeats_it() {
+    let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
+    let url = format!("{}?protocol=3&user=default&pass={}", server.url(), "secret-".repeat(40));
+    let error = RedisStore::connect(&url).await.unwrap_err();
+    assert!(!error.to_string().contains("secret-"), "{error}");
 }
 
 /// Goal: the start says that hints are off, and why.

@@ -91,6 +91,7 @@ impl Admin for RedisStore {
 
     fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
         Box::pin(async move {
+            self.0.general.require("delete_queue", &["SREM"]).await?;
             let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), live).await?;
             if matches!(deletion, QueueDeletion::Deleted { .. }) {
                 let mut command = redis::cmd("SREM");

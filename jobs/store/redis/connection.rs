@@ -204,6 +204,8 @@ fn said(error: &RedisError) -> String {
     match (error.kind(), error.code()) {
         (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
             let text = format!("{code} {}", error.detail().unwrap_or_default());
+            // A server that does not know a command repeats its arguments, cut short: a password could no longer be recognized.
+            let text = text.split(", with args beginning with").next().unwrap_or_default();
             text.trim_end_matches([' ', '.']).to_owned()
         }
         _ => error.to_string(),
@@ -417,14 +419,28 @@ impl Link {
         Ok((current.opened, open))
     }
 
-    /// What the user may do.
-    pub(super) async fn rights(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
-        let opened = timeout(self.endpoint.options.connect_timeout, self.connection(operation)).await;
-        match opened {
-            Ok(connection) => Ok(connection?.1.rights),
-            Err(_) => {
-                Err(self.endpoint.no_answer(operation, "no connection to", self.endpoint.options.connect_timeout))
+    /// What the user may do now.
+    pub(super) async fn rights_now(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
+        self.current.lock().await.rights_outdated = true;
+        self.rights(operation).await
+    }
+
+    /// Refuses a call that consists of several commands, if the user may not call one of them.
+    pub(super) async fn require(&self, operation: &'static str, commands: &[&str]) -> Result<(), StoreError> {
+        match self.rights(operation).await?.refusal(commands) {
+            None => Ok(()),
+            Some(missing) => {
+                self.current.lock().await.rights_outdated = true;
+                Err(self.endpoint.missing_right(operation, missing))
             }
+        }
+    }
+
+    async fn rights(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
+        let limit = self.endpoint.options.connect_timeout;
+        match timeout(limit, self.connection(operation)).await {
+            Ok(connection) => Ok(connection?.1.rights),
+            Err(_) => Err(self.endpoint.no_answer(operation, "no connection to", limit)),
         }
     }
 

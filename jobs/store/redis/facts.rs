@@ -8,9 +8,9 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Reads the facts about the server. Refuses a server that is too old or a replica. Also refuses one that may evict keys, unless `allow_eviction` is set. That a crash of the
+/// Reads the facts about the server. Refuses a server that is too old or a replica. Also refuses one that may evict keys, unless `allow_eviction` is set. `publishes` tells whether the user may publish hints. That a crash of the
 /// server can lose jobs is only a warning.
-pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts, StoreError> {
+pub(super) async fn read(link: &Link, allow_eviction: bool, publishes: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let refuse = |reason: String| Err(StoreError::Refused { operation: OPERATION, reason });
@@ -33,7 +33,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool) -> Result<StoreFacts
         return refuse("the server is a replica and takes no writes; connect to its primary".into());
     }
     let mut warnings = Vec::new();
-    if !link.rights(OPERATION).await?.publishes {
+    if !publishes {
         let prefix = link.keyspace().prefix();
         warnings.push(format!("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &{prefix}:*, and check that PUBLISH is not disabled"));
     }

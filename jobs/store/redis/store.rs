@@ -89,7 +89,8 @@ impl RedisStore {
 
     async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         let probed = scripts::probe(link).await?;
-        let mut facts = match facts::read(link, self.0.options.allow_eviction).await {
+        let rights = link.rights_now("probe").await?;
+        let mut facts = match facts::read(link, self.0.options.allow_eviction, rights.publishes).await {
             Err(StoreError::Refused { reason, .. }) => StoreFacts { unusable: Some(reason), ..StoreFacts::default() },
             facts => facts?,
         };
@@ -99,7 +100,7 @@ impl RedisStore {
             // Before version 7 Redis does not apply min-replicas-to-write to scripts, but to commands outside of them.
             None => match link.send("probe", redis::cmd("HDEL").arg(&self.keyspace().probe).arg("")).await {
                 Err(StoreError::Blocked { by, said, .. }) if by != Block::Rights => Some(BlockedStore::new(by, said)),
-                _ => link.rights("probe").await?.refusal(scripts::needed_by_workers()).map(|missing| {
+                _ => rights.refusal(scripts::needed_by_workers()).map(|missing| {
                     BlockedStore::new(Block::Rights, format!("{}: {missing}", self.0.endpoint.address()))
                 }),
             },

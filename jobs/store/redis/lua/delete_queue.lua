@@ -15,6 +15,10 @@ end
 local pending = math.max(0, number('LLEN', PENDING) - math.max(0, number('HGET', STATS, 'stale')))
 local leases, delayed, jobs = number('ZCARD', LEASE), number('ZCARD', DELAYED), number('HLEN', JOB)
 if leases > 0 and read('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
+-- Counted again without `stale`, which a lost write may have left too large.
+local ended = 0
+for i = 5, 8 do ended = ended + number('ZCARD', KEYS[i]) end -- completed to cancelled
+pending = math.max(pending, jobs - ended - leases - delayed)
 if ARGV[1] ~= 'delete' and pending + leases + delayed > 0 then return { 'live', pending, leases, delayed } end
 call('UNLINK', unpack(KEYS))
 return { 'ok', jobs }

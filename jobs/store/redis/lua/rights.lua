@@ -64,7 +64,7 @@ try('ZREVRANGE', key, 0, 0)
 try('ZREVRANK', key, '')
 try('ZSCAN', key, 0)
 try('ZSCORE', key, '')
--- LPUSH, RPUSH and SADD would write whatever their arguments, so they are tried on a key that is a hash for this moment: they fail by its type.
+-- LPUSH, RPUSH, SADD and SREM would write whatever their arguments, so they are tried on a key that is a hash for this moment: they fail by its type.
 -- A user who may not make that hash can run no script that writes.
 local all_tried = true
 if may_make_hash then
@@ -73,6 +73,7 @@ if may_make_hash then
     try('LPUSH', key, '')
     try('RPUSH', key, '')
     try('SADD', key, '')
+    try('SREM', key, '')
     redis.call('HDEL', key, '')
   end
 end

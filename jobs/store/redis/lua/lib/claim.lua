@@ -74,7 +74,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
         grants[2 * i - 1], grants[2 * i] = ids_read[i], first_grant
       end
       if n == remaining then
-        ids, bodies, bytes_granted, bytes_read = ids_read, bodies_read, bytes, bytes
+        ids, bodies, bytes_granted, bytes_read = ids_read, bodies_read, bytes, bytes_read + bytes
         remaining = 0 -- nothing is left for the general case
       else
         n, bytes, leases, grants = 0, 0, {}, {}
