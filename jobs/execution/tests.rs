@@ -876,6 +876,20 @@ mod blocking {
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 
+    #[test]
+    fn a_call_that_got_no_thread_never_runs_later() {
+        // The system refuses a stack of this size, and tokio then keeps the call for the thread that it starts next.
+        let stack = usize::MAX / 4 + 1;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(stack).build().unwrap();
+        let harness = Harness::blocking(|_: Work, _: Context| DONE);
+        let outcome = runtime.block_on(harness.run(job()));
+        assert_eq!((outcome.exhausted, outcome.failure), (Some(Resource::Threads), None));
+        // The control is part of the context with which the handler would be called.
+        assert_eq!(Arc::strong_count(&harness.control), 1, "the handler can still be called");
+        drop(runtime);
+    }
+
     #[tokio::test]
     async fn an_attempt_that_is_dropped_asks_its_thread_to_stop() {
         let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
