@@ -62,8 +62,12 @@ pub const UNDECODABLE_RELEASES_MAX: u32 = 20;
 pub const OUT_OF_RESOURCES_DELAY: Duration = Duration::from_secs(1);
 
 /// After how many releases such a failure is counted like any other: 1,000, so that a job that itself uses up the process does not come back for ever. Releases for
-/// other reasons count too.
+/// other reasons count too. For ports see [`PORTS_RELEASES_MAX`].
 pub const OUT_OF_RESOURCES_RELEASES_MAX: u32 = 1_000;
+
+/// After how many releases an attempt for which there was no local port or address fails like any other: 5. A wrong address gives the same error, and such a job would
+/// never work. If ports are really short for longer, attempts are used up. Releases for other reasons count too.
+pub const PORTS_RELEASES_MAX: u32 = 5;
 
 /// How long an attempt that panicked waits until its backtrace is turned into text: 1 s. Past it the attempt is settled without a backtrace. The first backtrace of
 /// a process takes up to several hundred ms, because symbols are loaded.

@@ -1036,6 +1036,25 @@ mod exhausted {
     }
 
     #[tokio::test]
+    async fn a_wrong_address_is_not_taken_for_a_lack_of_ports_without_end() {
+        let wrong_address = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        let by_cause = Harness::handler(move |_: Work| async move { Err::<(), _>(wrong_address()) });
+        let by_name =
+            Harness::handler(move |_: Work| async move { Err::<(), _>(Failure::out_of(Resource::Ports, "no port")) });
+        for harness in [&by_cause, &by_name] {
+            let mut job = job();
+            job.counters.releases = 4;
+            assert_eq!(harness.run(job.clone()).await.exhausted, Some(Resource::Ports));
+            job.counters.releases = 5;
+            let outcome = harness.run(job).await;
+            assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }), "{outcome:?}");
+        }
+        let mut often_released = job();
+        often_released.counters.releases = 5;
+        assert_eq!(failure(&by_name.run(often_released).await), (Code::NetworkError, "no port".into()));
+    }
+
+    #[tokio::test]
     async fn a_cancelled_job_stays_cancelled_though_its_process_had_no_file() {
         let harness = Harness::handler(|_: Work| async { Err::<(), _>(too_many_open_files()) });
         let outcome = harness.asked_to_stop(Stop::Cancelled).run(job()).await;
