@@ -49,13 +49,15 @@ pub const HANDLER_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// bring a worker that can run it.
 pub const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
-/// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count too.
+/// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count
+/// too, such as snoozes: a job with 20 of them is moved at once. A redrive begins the count again.
 pub const UNKNOWN_KIND_RELEASES_MAX: u32 = 20;
 
 /// How long a job is delayed whose payload this worker cannot decode: 30 s. A rolling deploy may bring a worker that can.
 pub const UNDECODABLE_DELAY: Duration = Duration::from_secs(30);
 
-/// After how many releases a job whose payload this worker cannot decode is poisoned: 20, which takes about 10 min. Releases for other reasons count too.
+/// After how many releases a job whose payload this worker cannot decode is poisoned: 20, which takes about 10 min. Releases for other reasons count
+/// too, such as snoozes: a job with 20 of them is poisoned at once. A redrive begins the count again.
 pub const UNDECODABLE_RELEASES_MAX: u32 = 20;
 
 /// How long a job is delayed whose attempt failed because this process had run out of open files, ports, memory or threads: 1 s. Other workers may take it then.
