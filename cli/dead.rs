@@ -24,7 +24,7 @@ pub(crate) enum Dead {
         override_usage = "retraced dead show [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>|--until <WHEN>>"
     )]
     Show(Selection),
-    /// Run dead and poisoned jobs again, from the back of their queue, with failures and crashes reset to zero.
+    /// Run dead and poisoned jobs again, from the back of their queue, with failures, crashes and releases reset to zero.
     #[command(
         after_help = "Jobs are redriven in steps: those of a filter 100 at a time, latest first; those given by id 200 at a time, in the order given. A job that fails again and returns to the dead letter queue while the command runs is not redriven a second time. A job that somebody else moves first is left alone.",
         override_usage = "retraced dead redrive [OPTIONS] <QUEUE> <ID...|--all|--code <CODE>|--kind <KIND>|--since <WHEN>|--until <WHEN>>"

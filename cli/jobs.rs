@@ -41,7 +41,7 @@ pub(crate) enum Job {
         override_usage = "retraced job cancel [OPTIONS] <QUEUE> <ID...|--all|--state <STATE>|--code <CODE>|--kind <KIND>|--since <WHEN>|--until <WHEN>>"
     )]
     Cancel(Cancel),
-    /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures and crashes reset to zero; a delayed job becomes pending now.
+    /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures, crashes and releases reset to zero; a delayed job becomes pending now.
     Retry(OneJob),
 }
 

@@ -246,9 +246,17 @@ impl Failure {
 
     /// Not a failure of the job: this process has run out of something, so no failure is counted. The job is released, and the executor pauses before its next
     /// job. Errors of the operating system that say so are recognised without this.
+    ///
+    /// After too many releases ([`PORTS_RELEASES_MAX`](crate::limits::PORTS_RELEASES_MAX),
+    /// [`OUT_OF_RESOURCES_RELEASES_MAX`](crate::limits::OUT_OF_RESOURCES_RELEASES_MAX)) it counts as a temporary failure: of [`Code::NetworkError`] for ports, of
+    /// [`Code::ServiceUnavailable`] for anything else.
     #[must_use]
     pub fn out_of(resource: Resource, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let failure = Self::temporary(Code::ServiceUnavailable, cause);
+        let code = match resource {
+            Resource::Ports => Code::NetworkError,
+            _ => Code::ServiceUnavailable,
+        };
+        let failure = Self::temporary(code, cause);
         Self { exhausted: Some(resource), ..failure }
     }
 

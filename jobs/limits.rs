@@ -49,21 +49,27 @@ pub const HANDLER_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// bring a worker that can run it.
 pub const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
-/// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count too.
+/// After how many releases a job that this worker cannot run is moved to the dead letter queue: 20, which takes about 10 min. Releases for other reasons count
+/// too, such as snoozes: a job with 20 of them is moved at once. A redrive begins the count again.
 pub const UNKNOWN_KIND_RELEASES_MAX: u32 = 20;
 
 /// How long a job is delayed whose payload this worker cannot decode: 30 s. A rolling deploy may bring a worker that can.
 pub const UNDECODABLE_DELAY: Duration = Duration::from_secs(30);
 
-/// After how many releases a job whose payload this worker cannot decode is poisoned: 20, which takes about 10 min. Releases for other reasons count too.
+/// After how many releases a job whose payload this worker cannot decode is poisoned: 20, which takes about 10 min. Releases for other reasons count
+/// too, such as snoozes: a job with 20 of them is poisoned at once. A redrive begins the count again.
 pub const UNDECODABLE_RELEASES_MAX: u32 = 20;
 
 /// How long a job is delayed whose attempt failed because this process had run out of open files, ports, memory or threads: 1 s. Other workers may take it then.
 pub const OUT_OF_RESOURCES_DELAY: Duration = Duration::from_secs(1);
 
 /// After how many releases such a failure is counted like any other: 1,000, so that a job that itself uses up the process does not come back for ever. Releases for
-/// other reasons count too.
+/// other reasons count too. For ports see [`PORTS_RELEASES_MAX`].
 pub const OUT_OF_RESOURCES_RELEASES_MAX: u32 = 1_000;
+
+/// After how many releases an attempt for which there was no local port or address fails like any other: 5. A wrong address gives the same error, and such a job would
+/// never work. If ports are really short for longer, attempts are used up. Releases for other reasons count too.
+pub const PORTS_RELEASES_MAX: u32 = 5;
 
 /// How long an attempt that panicked waits until its backtrace is turned into text: 1 s. Past it the attempt is settled without a backtrace. The first backtrace of
 /// a process takes up to several hundred ms, because symbols are loaded.

@@ -15,12 +15,11 @@ use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{AttemptControl, AttemptInfo, Context, Notes, States, Stop};
 use crate::enqueue::{NoProducers, Producers};
-use crate::failure::{Class, Code, Failure, bounded};
+use crate::failure::{Class, Code, Failure, Resource, bounded};
 use crate::handler::{Handlers, Output, RawJob};
 use crate::job::{InstanceId, QueueName};
 use crate::limits::{
-    OUT_OF_RESOURCES_DELAY, OUT_OF_RESOURCES_RELEASES_MAX, UNDECODABLE_DELAY, UNDECODABLE_RELEASES_MAX,
-    UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX,
+    OUT_OF_RESOURCES_DELAY, UNDECODABLE_DELAY, UNDECODABLE_RELEASES_MAX, UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX,
 };
 use crate::retry::{Decision, InvalidRetry, OnUndecodable, Retry, RetryOutcome, RetryOverrides, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
@@ -380,7 +379,8 @@ impl Runner {
 
     /// The outcome of an attempt for which this process lacked a resource: released, unless that has happened too often.
     fn exhausted(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
-        if finished.job.counters.releases >= OUT_OF_RESOURCES_RELEASES_MAX {
+        let releases_max = failure.exhausted().map_or(0, Resource::releases_max);
+        if finished.job.counters.releases >= releases_max {
             return self.failed(finished, failure, PanicDetails::default());
         }
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));

@@ -876,6 +876,20 @@ mod blocking {
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 
+    #[test]
+    fn a_call_that_got_no_thread_never_runs_later() {
+        // The system refuses a stack of this size, and tokio then keeps the call for the thread that it starts next.
+        let stack = usize::MAX / 4 + 1;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(stack).build().unwrap();
+        let harness = Harness::blocking(|_: Work, _: Context| DONE);
+        let outcome = runtime.block_on(harness.run(job()));
+        assert_eq!((outcome.exhausted, outcome.failure), (Some(Resource::Threads), None));
+        // The control is part of the context with which the handler would be called.
+        assert_eq!(Arc::strong_count(&harness.control), 1, "the handler can still be called");
+        drop(runtime);
+    }
+
     #[tokio::test]
     async fn an_attempt_that_is_dropped_asks_its_thread_to_stop() {
         let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
@@ -1019,6 +1033,25 @@ mod exhausted {
         let harness = Harness::handler(|_: Work| async { Err::<(), _>(too_many_open_files()) });
         let outcome = harness.run(often_released).await;
         assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_address_is_not_taken_for_a_lack_of_ports_without_end() {
+        let wrong_address = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        let by_cause = Harness::handler(move |_: Work| async move { Err::<(), _>(wrong_address()) });
+        let by_name =
+            Harness::handler(move |_: Work| async move { Err::<(), _>(Failure::out_of(Resource::Ports, "no port")) });
+        for harness in [&by_cause, &by_name] {
+            let mut job = job();
+            job.counters.releases = 4;
+            assert_eq!(harness.run(job.clone()).await.exhausted, Some(Resource::Ports));
+            job.counters.releases = 5;
+            let outcome = harness.run(job).await;
+            assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }), "{outcome:?}");
+        }
+        let mut often_released = job();
+        often_released.counters.releases = 5;
+        assert_eq!(failure(&by_name.run(often_released).await), (Code::NetworkError, "no port".into()));
     }
 
     #[tokio::test]

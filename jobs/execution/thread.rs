@@ -159,7 +159,8 @@ fn failure_for_layers(end: &HandlerEnd) -> Failure {
     }
 }
 
-/// Starts a call on a thread for blocking work; `None` if the system has no thread left. The thread's result is `None` if the call was prevented.
+/// Starts a call on a thread for blocking work; `None` if the system has no thread left: tokio may still run the call later, unless it is prevented. The thread's
+/// result is `None` if the call was prevented.
 fn start(
     call: BlockingCall,
     pending_call: Arc<PendingCall>,
@@ -197,6 +198,8 @@ impl Blocking<'_> {
         let pending_call = Arc::new(PendingCall::new((raw, ctx)));
         guard.pending_call = Some(pending_call.clone());
         let Some(mut thread) = start(call, pending_call, span) else {
+            // Tokio queued the call before it looked for a thread, and would run it on the next one.
+            guard.prevent_call();
             guard.ended = true;
             let why = "the system has no thread for a blocking handler";
             return HandlerEnd::Returned(Err(Failure::out_of(Resource::Threads, why)));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::causes::causes;
+use crate::limits::{OUT_OF_RESOURCES_RELEASES_MAX, PORTS_RELEASES_MAX};
 
 /// What this process has run out of. An attempt that fails for this reason counts no failure: its job is released, and the executor pauses before its next job.
 ///
@@ -26,7 +27,8 @@ pub enum Resource {
     OpenFiles,
     /// File descriptors of the whole machine (`ENFILE`).
     SystemFiles,
-    /// Local addresses or ports for connections (`EADDRNOTAVAIL`).
+    /// Local addresses or ports for connections (`EADDRNOTAVAIL`). The same error comes of a wrong address, such as an IPv6 address on a machine without IPv6, so it
+    /// counts as a failure after [`PORTS_RELEASES_MAX`] releases.
     Ports,
     /// Memory (`ENOMEM`).
     Memory,
@@ -53,6 +55,16 @@ impl Resource {
             (_, io::ErrorKind::OutOfMemory) => Some(Resource::Memory),
             // The error it wraps is not among its causes, only the causes of that one are.
             _ => error.get_ref().and_then(|wrapped| wrapped.downcast_ref()).and_then(Self::missing_for),
+        }
+    }
+
+    /// After how many releases of its job a lack of this counts as a failure.
+    pub(crate) fn releases_max(self) -> u32 {
+        match self {
+            Resource::Ports => PORTS_RELEASES_MAX,
+            Resource::OpenFiles | Resource::SystemFiles | Resource::Memory | Resource::Threads => {
+                OUT_OF_RESOURCES_RELEASES_MAX
+            }
         }
     }
 

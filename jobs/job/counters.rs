@@ -3,7 +3,7 @@
 /// What happened to a job, and how often.
 /// Exhaustive, so that a store has to count everything.
 ///
-/// Only `failures` matters to the retry policy: for its delays and its `max_attempts`. A redrive sets `failures` and `crashes` to 0.
+/// Only `failures` matters to the retry policy: for its delays and its `max_attempts`. A redrive sets all but `attempts` to 0.
 ///
 /// ```
 /// use retraced_jobs::job::Counters;

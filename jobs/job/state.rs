@@ -48,7 +48,7 @@ pub enum Transition {
     Promote,
     /// It is cancelled.
     Cancel,
-    /// An operator gives it a fresh start: failures and crashes are set to 0.
+    /// An operator gives it a fresh start: failures, crashes and releases are set to 0.
     Redrive,
 }
 

@@ -344,8 +344,8 @@ pub trait Admin: Send + Sync + 'static {
         self.job(queue, id)
     }
 
-    /// Moves dead, poisoned, cancelled and delayed jobs to the back of the queue. A delayed job keeps its counters. Any other job gets a fresh start: its failures
-    /// and crashes begin again at zero; attempts, releases and the history stay as they are. Jobs in other states are refused.
+    /// Moves dead, poisoned, cancelled and delayed jobs to the back of the queue. A delayed job keeps its counters. Any other job gets a fresh start: its failures,
+    /// crashes and releases begin again at zero; attempts and the history stay as they are. Jobs in other states are refused.
     ///
     /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is refused.
     fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;

@@ -14,7 +14,7 @@ use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT, WORKER_STALE_AFTER};
 type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
 impl Operator {
-    /// Gives dead, poisoned or cancelled jobs a fresh start with no failures and no crashes, and makes delayed ones pending now. One result per job; more than
+    /// Gives dead, poisoned or cancelled jobs a fresh start with no failures, crashes and releases, and makes delayed ones pending now. One result per job; more than
     /// [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// Name a job by its id or, to be safe, by the [`JobSummary`](crate::job::JobSummary) you have read: then a job that was moved meanwhile is left alone, and its

@@ -342,13 +342,12 @@ impl Queue {
         self.advance(id, Transition::Promote, back)
     }
 
-    /// Moves a dead, poisoned or cancelled job to the back of the queue, and resets its failures and crashes.
+    /// Moves a dead, poisoned or cancelled job to the back of the queue, and resets its failures, crashes and releases.
     pub(super) fn redrive(&mut self, id: &JobId) -> Option<JobState> {
         let back = self.back();
         let state = self.advance(id, Transition::Redrive, back)?;
         let job = self.jobs.get_mut(id)?;
-        job.counters.failures = 0;
-        job.counters.crashes = 0;
+        job.counters = Counters { attempts: job.counters.attempts, ..Counters::default() };
         Some(state)
     }
 

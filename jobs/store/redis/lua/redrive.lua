@@ -1,5 +1,5 @@
 -- redrive.lua: give dead, poisoned and cancelled jobs a fresh start at the back of `pending`, and move delayed ones there now.
--- Guarantee: a job is moved once. A fresh start resets failures and crashes, but not attempts and releases.
+-- Guarantee: a job is moved once. A fresh start resets failures, crashes and releases, but not attempts.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
 -- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means not moved,
@@ -19,7 +19,7 @@ for _, target in ipairs(targets()) do
     results[#results + 1] = 'pp'
   elseif is_unchanged and container[state] then
     local attempts, failures, crashes, releases = counters_of(retry)
-    if state ~= 'y' then failures, crashes = 0, 0 end
+    if state ~= 'y' then failures, crashes, releases = 0, 0, 0 end
     moving[#moving + 1] = id
     moving[#moving + 1] = pack('>I4I4I4I4', attempts, failures, crashes, releases)
     local list = leaving[state] or {}
