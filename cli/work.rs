@@ -41,8 +41,8 @@ pub(crate) struct Work {
     )]
     queues: Vec<WorkedQueue>,
     /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. If the
-    /// response body is {"success": false, "error": {"code", "message"}}, its code decides the outcome. Otherwise the status decides: 2xx is success, 408, 425, 429
-    /// and 5xx are retried, everything else is not. See docs/webhooks.md.
+    /// response body is {"success": false, "error": {"code", "message"}}, its code decides the outcome. Otherwise the status decides: 2xx is success;
+    /// another 4xx poisons the job; statuses about the receiver (3xx, 401, 403, 404, 405, 407, 410, 421, 426), 408, 425, 429 and 5xx are retried. See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
     /// A file of secrets that sign each request according to Standard Webhooks: at most 8, one per line: whsec_… or any text, of 24 to 512 bytes. Every secret adds a
