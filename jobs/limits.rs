@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
 pub const NAME_LENGTH_MAX: usize = 128;
 
+/// Characters of a text that was not understood which an error quotes: 40. The rest of a longer text is left out.
+pub(crate) const QUOTED_CHARS_MAX: usize = 40;
+
 // ---- Failures ---------------------------------------------------------------------------------------------------------------------------------
 
 /// Longest error message kept, in bytes: 8 KiB. A longer one is cut between two characters and ends with `…`.
