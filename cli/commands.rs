@@ -70,7 +70,9 @@ pub(crate) enum Command {
     /// Run a worker that sends each job to a webhook. On SIGINT, SIGTERM, SIGHUP or SIGQUIT it finishes its jobs and ends; on SIGUSR1 it prints what runs.
     Work(work::Work),
     /// Enqueue one job, or one job per line of a file.
-    #[command(override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> <--payload <JSON>|--payload-file <FILE>>|--from <FILE>>")]
+    #[command(
+        override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> <--payload <JSON>|--payload-file <FILE>>|--from <FILE>>"
+    )]
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, and whether the queue is paused.
     Queues(queues::Queues),
