@@ -130,7 +130,7 @@ pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
 /// Claims at the same time may exceed it together, and a single job is granted whatever its size.
 pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a granted job may wait for an executor. For a crash suspect this counts from the instant at which it may start ([`SUSPECT_START_SPREAD`]). Past it the job
-/// is released to the front of the queue without counting a failure. If a quarantine keeps it from starting, it is postponed by [`QUARANTINE_DELAY`] instead.
+/// is released to the front of the queue without counting a failure. If a quarantine keeps it from starting, it is released with a delay of [`QUARANTINE_DELAY`] instead.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);
 /// Claims of unknown outcome that a queue remembers, so that their jobs can be released. Jobs of further such claims run again when their leases expire.
 pub const UNRESOLVED_CLAIMS_MAX: usize = 100;
@@ -142,8 +142,7 @@ pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
 pub const SETTLE_BATCH_MIN: usize = 32;
 /// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each.
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
-/// Most executors that a claim wakes at once. The others are woken by those. A handler that computes for long before its first await may hold up one other job, and
-/// more of them only if as many handlers as this compute at the same time.
+/// Most executors that a claim wakes at once. The others are woken by those.
 pub const EXECUTORS_WOKEN_MAX: usize = 16;
 
 // Retries and delays
@@ -183,7 +182,7 @@ pub const BATCHES_PER_ROUND_MAX: usize = 20;
 pub const LOSSES_MAX: u32 = 20;
 /// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
-/// How long a job is postponed if a quarantine keeps it from starting for longer than [`UNSTARTED_MAX`].
+/// The delay with which a job is released if a quarantine keeps it from starting for longer than [`UNSTARTED_MAX`].
 pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
 
 // Housekeeping
@@ -207,7 +206,7 @@ pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long past its timeout a handler may run before its attempt is settled without it.
 pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
-/// How long an executor pauses before its next job after its process had run out of open files, ports, memory or threads: this long after the first such attempt.
+/// First pause of an executor after an attempt for which the process lacked a resource.
 pub const EXHAUSTED_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The pause doubles with each such attempt in a row, up to this long.
 pub const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(5);

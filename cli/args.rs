@@ -14,12 +14,12 @@ use crate::output::{millis, now_ms};
 
 /// Parses a whole number and a unit: `250ms`, `30s`, `5m`, `1h`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let bounded = length(text)?.filter(|duration| *duration <= DURATION_MAX);
+    let bounded = any_duration(text)?.filter(|duration| *duration <= DURATION_MAX);
     bounded.ok_or_else(|| format!("longer than {} days", DURATION_MAX.as_secs() / 86_400))
 }
 
 /// A duration of any length; `None` when its milliseconds cannot be counted.
-fn length(text: &str) -> Result<Option<Duration>, String> {
+fn any_duration(text: &str) -> Result<Option<Duration>, String> {
     const HOW: &str = "write a whole number and a unit: 250ms, 30s, 5m, 1h or 2d";
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
     let (number, unit) = text.split_at(unit_at);
@@ -39,7 +39,7 @@ fn length(text: &str) -> Result<Option<Duration>, String> {
 
 /// Parses a duration until a job is due.
 pub(crate) fn delay(text: &str) -> Result<Duration, String> {
-    due_after(length(text)?.unwrap_or(Duration::MAX))
+    due_after(any_duration(text)?.unwrap_or(Duration::MAX))
 }
 
 /// The delay, unless it ends after the last instant that [`instant`] reads.
@@ -106,6 +106,9 @@ fn not_an_instant(text: &str) -> String {
     }
     let time = rest.trim_start_matches(['T', 't', ' ']);
     let (time, offset) = time.find(['Z', 'z', '+', '-']).map_or((time, ""), |at| time.split_at(at));
+    if time.is_empty() && offset.is_empty() {
+        return format!("the time is missing; {how}");
+    }
     match time.parse::<jiff::civil::Time>() {
         Ok(_) if offset.is_empty() => format!("the offset is missing; {how}"),
         Ok(_) if year == 9999 => format!("it is later than {LATEST}"),
@@ -203,7 +206,7 @@ mod tests {
             ("9999-12-31T23:59:59-08:00", "it is later than 9999-12-30T22:00:00Z"),
             ("2030-01-31T08:00:00", "the offset is missing"),
             ("2030-01-31T25:00:00Z", "no day has the time \"25:00:00\""),
-            ("2030-01-31", "no day has the time \"\""),
+            ("2030-01-31", "the time is missing; write an instant"),
             ("tomorrow", "write an instant in RFC 3339"),
             ("2030-01-31T08:00:00Zulu", "write an instant in RFC 3339"),
             ("", "write an instant in RFC 3339"),

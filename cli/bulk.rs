@@ -132,7 +132,7 @@ impl Bulk<'_> {
         Ok(refused)
     }
 
-    /// A redrive or a discard acts only on dead and poisoned jobs, as they are when they are read; a cancellation, on the job whatever it does meanwhile.
+    /// A redrive or discard leaves a job alone that changed after it was read; a cancellation applies in every state.
     async fn act(&self, operator: &Operator, ids: &[JobId]) -> Result<Vec<Moved>, CliError> {
         if self.verb == Verb::Cancel {
             return self.verb.act(operator, self.queue, ids.iter().map(Target::from).collect()).await;

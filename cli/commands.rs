@@ -41,8 +41,8 @@ pub(crate) struct Global {
         default_value = "redis://127.0.0.1:6379"
     )]
     pub(crate) redis: String,
-    /// What the names of all keys and channels on the server begin with: letters, digits, '.', '_' and '-'. Workers, producers and commands with another
-    /// prefix see none of the same queues.
+    /// What the names of all keys and channels on the server begin with: letters, digits, '.', '_' and '-'. Workers, producers and commands with different
+    /// prefixes do not see each other's queues.
     #[arg(
         long,
         global = true,
@@ -67,21 +67,23 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Watch a supervision tree run 300 jobs, some of which fail, panic or hang, while actors are killed. Needs no Redis, and takes less than 20 s.
     Demo(demo::Demo),
-    /// Run a worker that sends each job to a webhook. On SIGINT or SIGTERM it finishes its jobs and ends.
+    /// Run a worker that sends each job to a webhook. On SIGINT, SIGTERM, SIGHUP or SIGQUIT it finishes its jobs and ends; on SIGUSR1 it prints what runs.
     Work(work::Work),
     /// Enqueue one job, or one job per line of a file.
-    #[command(override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> --payload <JSON>|--from <FILE>>")]
+    #[command(
+        override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> <--payload <JSON>|--payload-file <FILE>>|--from <FILE>>"
+    )]
     Enqueue(Box<enqueue::Enqueue>),
     /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, and whether the queue is paused.
     Queues(queues::Queues),
     /// Show which workers run: their host and process, build, queues and kinds, how many jobs each runs, and when each was last seen.
     Workers(workers::Workers),
-    /// Pause, resume or audit one queue, or show its statistics.
+    /// Pause, resume, audit or delete one queue, or show its statistics.
     #[command(subcommand)]
     Queue(queues::Queue),
     /// List the jobs of a queue that are in one state.
     Jobs(jobs::Jobs),
-    /// Show, cancel or retry one job.
+    /// Show or retry one job, or cancel jobs.
     #[command(subcommand)]
     Job(jobs::Job),
     /// Show the history of one job: what happened, why, and what comes next.

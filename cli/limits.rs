@@ -72,9 +72,9 @@ pub(crate) const QUOTED_CHARS_MAX: usize = 300;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a response may pause between two pieces of its body. Past it the attempt fails with `TIMEOUT`, or as a failure status decides if the response had one.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Maximum headers of one's own that a request carries; more are a usage error.
+/// Maximum custom headers that a request carries; more are a usage error.
 pub(crate) const OWN_HEADERS_MAX: usize = 32;
-/// Longest header of one's own, name and value together, in bytes; a longer one is a usage error. Most servers accept 8 KiB.
+/// Longest custom header, name and value together, in bytes; a longer one is a usage error. Most servers accept 8 KiB.
 pub(crate) const OWN_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Maximum secrets in a file; each one adds a signature to every request. A file with more is refused.
 pub(crate) const SECRETS_MAX: usize = 8;

@@ -1,7 +1,7 @@
-//! The command line: `retraced`. One file per family of commands; every command takes `--redis` and `--json`.
+//! The command line: `retraced`. One file per family of commands; every command takes `--redis`, `--prefix` and `--json`.
 //!
 //! Results go to stdout, as tables or as one JSON object per line; messages go to stderr. The exit status is 0 on success, 1 on failure, 2 on a
-//! usage error; `work` ends with 128 + n if a second signal n, a second or more after the first, stopped it at once. A closed pipe is not a failure.
+//! usage error; `work` ends with 128 + the number of the signal, if another signal stops it at once. A closed pipe is not a failure.
 
 mod args;
 mod bench;

@@ -1,4 +1,4 @@
-//! `retraced queues` and `retraced queue …`: counts, ages and rates of queues; pause, resume and audit.
+//! `retraced queues` and `retraced queue …`: counts, ages and rates of queues, once or again and again; pause, resume, audit and delete.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, Shutdow
 use tracing_subscriber::EnvFilter;
 
 use self::events::EventPrinter;
-use self::signals::{Asked, Signals};
+use self::signals::{SignalAction, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
@@ -41,8 +41,8 @@ pub(crate) struct Work {
     )]
     queues: Vec<WorkedQueue>,
     /// The URL each job is sent to: POST {"id", "queue", "kind", "attempt", "max_attempts", "enqueued_at", "payload"}. If the
-    /// response body is {"success": false, "error": {"code", "message"}}, its code decides the outcome. Otherwise the status decides: 2xx is success, 408, 425, 429
-    /// and 5xx are retried, everything else is not. See docs/webhooks.md.
+    /// response body is {"success": false, "error": {"code", "message"}}, its code decides the outcome. Otherwise the status decides: 2xx is success;
+    /// another 4xx poisons the job; statuses about the receiver (3xx, 401, 403, 404, 405, 407, 410, 421, 426), 408, 425, 429 and 5xx are retried. See docs/webhooks.md.
     #[arg(long, value_name = "URL", env = "RETRACED_WEBHOOK", hide_env_values = true)]
     webhook: String,
     /// A file of secrets that sign each request according to Standard Webhooks: at most 8, one per line: whsec_… or any text, of 24 to 512 bytes. Every secret adds a
@@ -116,9 +116,9 @@ impl Work {
             tokio::select! {
                 ended = runtime.wait() => return ended,
                 asked = signals.next() => match asked {
-                    Asked::ShowRunning => note(running_message(runtime)),
-                    Asked::Drain => break,
-                    Asked::StopAtOnce(number) => stop_at_once(number),
+                    SignalAction::ShowRunning => note(running_message(runtime)),
+                    SignalAction::Drain => break,
+                    SignalAction::StopAtOnce(number) => stop_at_once(number),
                 },
             }
         }
@@ -129,9 +129,9 @@ impl Work {
             tokio::select! {
                 report = &mut shutdown => break report?,
                 asked = signals.next() => match asked {
-                    Asked::ShowRunning => note(running_message(runtime)),
-                    Asked::Drain => {}
-                    Asked::StopAtOnce(number) => stop_at_once(number),
+                    SignalAction::ShowRunning => note(running_message(runtime)),
+                    SignalAction::Drain => {}
+                    SignalAction::StopAtOnce(number) => stop_at_once(number),
                 },
             }
         };
@@ -207,7 +207,10 @@ fn drained_message(report: ShutdownReport) -> String {
     }
     if unsettled > 0 {
         text += &format!(
-            "; the store did not confirm {unsettled} outcomes, so those jobs run again when their leases expire"
+            "; the store did not confirm the {} of {} in time; a job whose outcome it did not store runs again when its \
+             lease expires",
+            if unsettled == 1 { "outcome" } else { "outcomes" },
+            job_count(unsettled as u64)
         );
     }
     text

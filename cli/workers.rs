@@ -21,7 +21,7 @@ impl Workers {
         let mut workers: Vec<WorkerDetail> = rows.iter().map(|row| WorkerDetail::new(row, now_ms)).collect();
         workers.sort_by_key(|worker| worker.seen_ago_ms);
         if workers.is_empty() && !context.out.is_json() {
-            return Ok(context.out.line("no worker runs; start one with `retraced work`, or an application's own")?);
+            return Ok(context.out.line("no worker runs; start one with `retraced work`, or in your application")?);
         }
         let columns = [
             Column::new("WORKER"),

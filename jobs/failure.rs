@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub(crate) use self::causes::causes;
 pub use self::resource::Resource;
+use crate::limits::QUOTED_CHARS_MAX;
 pub use crate::limits::{CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, MESSAGE_BYTES_MAX, SNOOZE_MAX};
 
 /// What went wrong in an attempt, from a fixed list; operators filter jobs by it.
@@ -50,7 +51,7 @@ pub enum Code {
     LeaseLost,
     /// No handler of this worker knows the job's kind. The job is released with a delay; after too many releases it is dead.
     UnknownKind,
-    /// The envelope or payload cannot be read. Permanent, but a payload that only does not fit its handler is put off first
+    /// The envelope or payload cannot be read. Permanent, but a payload that only does not fit its handler is released first
     /// ([`OnUndecodable`](crate::retry::OnUndecodable)).
     DecodeFailed,
     /// The handler stopped because it was asked to. Temporary; during a shutdown an error counts no failure, whatever its code.
@@ -173,7 +174,10 @@ impl std::str::FromStr for Code {
     type Err = UnknownCode;
 
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        Code::ALL.into_iter().find(|c| c.as_str() == text).ok_or_else(|| UnknownCode(text.chars().take(40).collect()))
+        Code::ALL
+            .into_iter()
+            .find(|c| c.as_str() == text)
+            .ok_or_else(|| UnknownCode(text.chars().take(QUOTED_CHARS_MAX).collect()))
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
 pub const NAME_LENGTH_MAX: usize = 128;
 
+/// Characters of a text that was not understood which an error quotes: 40. The rest of a longer text is left out.
+pub(crate) const QUOTED_CHARS_MAX: usize = 40;
+
 // ---- Failures ---------------------------------------------------------------------------------------------------------------------------------
 
 /// Longest error message kept, in bytes: 8 KiB. A longer one is cut between two characters and ends with `…`.
@@ -80,17 +83,20 @@ pub const BACKTRACE_RENDERERS_MAX: usize = 16;
 
 // ---- Payloads and envelopes -------------------------------------------------------------------------------------------------------------------
 
-/// Limit of a payload where neither kind, queue nor call sets one, in bytes: 1 MiB. A producer refuses to enqueue a larger one, and a worker poisons the job.
+/// Limit of a payload where neither kind, queue nor call sets one, in bytes: 1 MiB. A producer refuses to enqueue a larger one; a worker treats
+/// it as a payload that cannot be decoded ([`OnUndecodable`](crate::retry::OnUndecodable)).
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Largest payload that any setting allows, in bytes: 64 MiB. A larger one is never sealed, because whole batches of jobs travel in one call to the store.
 pub const PAYLOAD_BYTES_CEILING: usize = 64 * 1024 * 1024;
 
-/// Deepest nesting of arrays and maps in a payload. Producers refuse to enqueue a deeper one, and workers poison the job.
+/// Deepest nesting of arrays and maps in a payload. Producers refuse to enqueue a deeper one; a worker treats it as a payload that cannot be
+/// decoded ([`OnUndecodable`](crate::retry::OnUndecodable)).
 pub const DEPTH_MAX: usize = 64;
 
-/// Bytes that an envelope may have in addition to its payload: 4 KiB. A worker whose limit of a payload is `n` bytes poisons a job with an envelope of more than `n`
-/// bytes + 4 KiB without opening the envelope; if its kinds have limits of their own, `n` is the largest.
+/// Bytes that an envelope may have in addition to its payload: 4 KiB. A worker whose limit of a payload is `n` bytes does not open an envelope of more than `n`
+/// bytes + 4 KiB; it treats it as a payload that cannot be decoded ([`OnUndecodable`](crate::retry::OnUndecodable)). If its kinds have limits of their own, `n` is the
+/// largest.
 pub const ENVELOPE_OVERHEAD_MAX: usize = 4 * 1024;
 
 // ---- What is kept of an attempt ---------------------------------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ pub(crate) mod redis {
     /// are needed.
     pub(crate) const QUEUE_KEYS_MAX: usize = 4096;
 
-    /// Longest name of an unknown parameter of a URL, in bytes, that an error shows: 40. A longer one may be anything.
+    /// Longest name of an unknown parameter of a URL, in bytes, that an error shows: 40. A longer one may be part of a password, and is not shown.
     pub(crate) const URL_PARAMETER_SHOWN_MAX: usize = 40;
 
     /// How long a subscription for hints is silent before it is pinged: 5 s. A subscription that does not answer is closed.

@@ -71,7 +71,7 @@ pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is listed as stale: it was killed, or cannot reach the store.
 pub const WORKER_STALE_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 
-/// The least similarity, from 0 to 1, of a queue's name to an unknown one for which it is suggested: 0.6, which two wrong letters of five reach. Below it no name is.
+/// How similar a known name must be to be suggested for an unknown one, from 0 (different) to 1 (equal).
 pub(crate) const SIMILARITY_MIN: f64 = 0.6;
 
 /// Threads of the tokio runtime of a supervision tree. One would be enough; with two the store's connections can read while an actor works.

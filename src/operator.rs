@@ -277,7 +277,10 @@ impl fmt::Display for OperatorError {
                 write!(f, "there is no queue {queue}; the most similar name is {nearest}")
             }
             OperatorError::UnknownQueue { queue, nearest: None } => {
-                write!(f, "there is no queue {queue}: no producer and no worker has used it")
+                write!(
+                    f,
+                    "there is no queue {queue}: no producer and no worker has used it; `Operator::queues` lists them"
+                )
             }
             OperatorError::QueueHasWorkers { queue, workers } => {
                 let names: Vec<String> = workers.iter().map(ToString::to_string).collect();
@@ -288,7 +291,10 @@ impl fmt::Display for OperatorError {
                 )
             }
             OperatorError::QueueHasJobs { queue, pending, processing, delayed } => {
-                write!(f, "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed")
+                write!(
+                    f,
+                    "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel them, or pass `LiveJobs::Delete`"
+                )
             }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",

@@ -106,8 +106,8 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. But tokio runs that next one on the same thread, so it has to wait if the handler computes before its first await. So a claim
-    /// wakes several executors, which other threads take.
+    /// are woken for many fast jobs. tokio would run the next executor on the same thread, after a handler that computes. So a claim wakes several, and idle
+    /// threads steal them.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();

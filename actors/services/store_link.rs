@@ -1,4 +1,5 @@
-//! The store link: probes the store while it is unreachable or blocked, so that the end is noticed soon. It also holds the subscription for hints.
+//! The store link: probes the store while it is unreachable or blocked, so that the end is noticed soon. It also holds the subscription for hints, and has
+//! hinted cancellations confirmed by the store.
 //!
 //! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] after the last one; one subscription.
 

@@ -171,7 +171,7 @@ fn log_job_event(event: &SupervisionEvent) {
             say!(warn, event, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
         }
         EventKind::Undecodable { queue, job, error } => {
-            say!(warn, event, "payload cannot be decoded here, job put off", %queue, %job, error = %error.escape_debug())
+            say!(warn, event, "payload cannot be decoded here, job released", %queue, %job, error = %error.escape_debug())
         }
         EventKind::OutOfResources { queue, resource, error } => {
             let (error, remedy) = (error.escape_debug(), resource.remedy());

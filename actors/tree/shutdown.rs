@@ -42,10 +42,11 @@ impl Termination for ShutdownReport {
         if self.unsettled == 0 {
             return ExitCode::SUCCESS;
         }
+        let (outcomes, jobs) = if self.unsettled == 1 { ("outcome", "job") } else { ("outcomes", "jobs") };
         // Nothing is left to be done about a standard error that cannot be written.
         let _ = writeln!(
             io::stderr(),
-            "the store did not confirm in time how {} of the jobs ended; those that it did not learn of run again when their leases expire",
+            "the store did not confirm the {outcomes} of {} {jobs} in time; a job whose outcome it did not store runs again when its lease expires",
             self.unsettled
         );
         ExitCode::FAILURE

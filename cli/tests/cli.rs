@@ -445,7 +445,7 @@ fn an_address_in_the_environment_is_never_ignored() {
     assert_eq!(flag.status, Some(0), "a flag takes precedence over the environment: {flag:?}");
 }
 
-/// Goal: commands with two prefixes see none of the same queues, wherever the prefix comes from.
+/// Goal: commands with different prefixes do not see each other's queues, wherever the prefix comes from.
 #[test]
 fn two_prefixes_on_one_server_share_no_queue() {
     let harness = Harness::new();

@@ -156,7 +156,6 @@ fn code_of_status(status: StatusCode) -> (Code, Class) {
         403 => (Code::AuthorizationFailed, Class::Temporary),
         408 | 425 => of(Code::Timeout),
         429 => of(Code::RateLimitExceeded),
-        // Moved, not there, not for POST, gone, not this host, another protocol.
         300..=399 | 404 | 405 | 410 | 421 | 426 => of(Code::ServiceUnavailable),
         // About the request: another attempt would get the same answer.
         400..=499 => of(Code::InvalidJobData),

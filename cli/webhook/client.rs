@@ -127,7 +127,7 @@ impl Client {
         let Limits { connect, whole, .. } = self.limits;
         let cause = root(error);
         if let Some(resource) = Resource::missing_in(error) {
-            return Failure::out_of(resource, format!("the webhook was not asked: {cause}"));
+            return Failure::out_of(resource, format!("the request could not be made or finished: {cause}"));
         }
         let (code, message) = match (error.is_timeout(), error.is_connect()) {
             (true, true) if connect < whole => {

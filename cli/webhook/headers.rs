@@ -1,4 +1,4 @@
-//! The headers of requests: the names of those that Standard Webhooks defines, and headers of the operator's own, given as `NAME=VALUE`.
+//! The headers of requests: the names of those that Standard Webhooks defines, and custom headers, given as `NAME=VALUE`.
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER};
 use reqwest::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};

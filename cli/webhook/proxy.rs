@@ -4,7 +4,7 @@ use reqwest::Url;
 
 /// The URL of a proxy, or what is wrong with it. It may contain a password, so the text quotes nothing of it.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
-    const HOW: &str = "write http://HOST:PORT or https://HOST:PORT";
+    const HOW: &str = "write http://HOST[:PORT] or https://HOST[:PORT], with USER:PASSWORD@ before the host if the proxy asks for them";
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}; {HOW}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("the scheme is not supported; {HOW}"));

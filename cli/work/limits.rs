@@ -20,7 +20,7 @@ fn too_few_files(allowed: u64, concurrency: usize) -> Option<String> {
     (allowed < needed).then(|| {
         format!(
             "warning: this process may open {allowed} files at a time, but with a concurrency of {concurrency} it may need {needed}; raise the limit (ulimit -n) or lower the \
-             concurrency. Jobs for which there is no file are put back, without counting a failure"
+             concurrency. Jobs for which there is no file are released, without counting a failure"
         )
     })
 }

@@ -9,7 +9,7 @@ use crate::limits::SECOND_STOP_AFTER;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalAction {
     /// Claim no more jobs, let those that run finish, and end.
     Drain,
     /// End without waiting, because of this signal.
@@ -43,14 +43,14 @@ impl Signals {
     }
 
     /// Waits for the next signal that asks for something.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalAction {
         loop {
             let stop = tokio::select! {
                 () = received(self.hangup.as_mut()) => SignalKind::hangup(),
                 _ = self.interrupt.recv() => SignalKind::interrupt(),
                 _ = self.quit.recv() => SignalKind::quit(),
                 _ = self.terminate.recv() => SignalKind::terminate(),
-                _ = self.show_running.recv() => return Asked::ShowRunning,
+                _ = self.show_running.recv() => return SignalAction::ShowRunning,
             };
             if let Some(asked) = self.stops.stop(stop.as_raw_value(), Instant::now()) {
                 return asked;
@@ -68,14 +68,14 @@ struct Stops {
 impl Stops {
     /// What a signal to stop asks for. Terminals and service managers often send several within moments of the first (HUP and TERM, or one to the process and one to its
     /// group); these mean the same stop, not a second one.
-    fn stop(&mut self, number: i32, now: Instant) -> Option<Asked> {
+    fn stop(&mut self, number: i32, now: Instant) -> Option<SignalAction> {
         match self.first {
             None => {
                 self.first = Some(now);
-                Some(Asked::Drain)
+                Some(SignalAction::Drain)
             }
             Some(first) if now.duration_since(first) < SECOND_STOP_AFTER => None,
-            Some(_) => Some(Asked::StopAtOnce(number)),
+            Some(_) => Some(SignalAction::StopAtOnce(number)),
         }
     }
 }
@@ -111,11 +111,11 @@ mod tests {
     fn a_second_stop_within_a_second_of_the_first_does_not_count() {
         let mut stops = Stops::default();
         let first = Instant::now();
-        assert_eq!(stops.stop(15, first), Some(Asked::Drain));
+        assert_eq!(stops.stop(15, first), Some(SignalAction::Drain));
         for later_ms in [0, 1, 999] {
             assert_eq!(stops.stop(2, first + Duration::from_millis(later_ms)), None, "{later_ms} ms");
         }
-        assert_eq!(stops.stop(2, first + Duration::from_secs(1)), Some(Asked::StopAtOnce(2)));
+        assert_eq!(stops.stop(2, first + Duration::from_secs(1)), Some(SignalAction::StopAtOnce(2)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::json_text::RAW_STRUCT;
 use super::number::{Integer, integer, is_number};
 use super::scan::{Reader, Token, too_deep};
 use super::{CodecError, DEPTH_MAX};
+use crate::limits::QUOTED_CHARS_MAX;
 
 /// Reads one value, and nothing else, from untrusted bytes. The value may borrow from them.
 pub(super) fn deserialize<'de, T: Deserialize<'de>>(what: &'static str, bytes: &'de [u8]) -> Result<T, CodecError> {
@@ -126,7 +127,7 @@ fn visit_float<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value,
     match text.parse::<f64>() {
         Ok(n) if n.is_finite() => visitor.visit_f64(n),
         _ => {
-            let shown: String = text.chars().take(40).collect();
+            let shown: String = text.chars().take(QUOTED_CHARS_MAX).collect();
             Err(Fault::custom(format_args!("the number {shown} is larger than any float")))
         }
     }
@@ -258,7 +259,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
 struct Elements<'a, 'de> {
     reader: &'a mut Reader<'de>,
     left: usize,
-    /// Of the elements.
+    /// Depth of the elements.
     depth: usize,
 }
 

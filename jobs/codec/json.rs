@@ -104,7 +104,7 @@ pub fn from_json(value: &Value) -> Result<Vec<u8>, CodecError> {
     from_json_text(&value.to_string())
 }
 
-/// A scalar or the opening of a container as JSON has it. `None` for the key of a map that JSON cannot express.
+/// The JSON text of a scalar, without quotes. An error for what cannot be a key.
 fn key(reader: &Reader<'_>, at: usize, token: Token<'_>) -> Result<String, CodecError> {
     Ok(match token {
         Token::Text(text) => utf8(reader, at, text)?.to_owned(),
@@ -209,7 +209,10 @@ fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, CodecError> {
                 let key = key(reader, key_at, token)?;
                 let value = read(reader, depth + 1)?;
                 if map.insert(key, value).is_some() {
-                    return Err(reader.refuse(key_at, "has the same map key twice, which JSON cannot express"));
+                    return Err(reader.refuse(
+                        key_at,
+                        "has the same map key twice, which a `serde_json::Value` cannot hold; use `to_json_text`",
+                    ));
                 }
             }
             if map.len() == 1 && map.contains_key(BINARY_KEY) {

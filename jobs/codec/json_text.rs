@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::CodecError;
+use crate::limits::QUOTED_CHARS_MAX;
 
 /// The only key of an object that stands for binary data, which JSON does not have.
 pub(super) const BINARY_KEY: &str = "$base64";
@@ -88,7 +89,7 @@ fn meaning(text: &str, error: &serde_json::Error) -> String {
     if why.contains("surrogate") || why.contains("hex escape") {
         return "has a text with half of a surrogate pair, such as \\ud800 alone, which stands for no character".into();
     }
-    let shown: String = text.chars().take(40).collect();
+    let shown: String = text.chars().take(QUOTED_CHARS_MAX).collect();
     format!("has a part that cannot be read, {shown:?}: {why}")
 }
 

@@ -59,7 +59,8 @@ pub fn to_output<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
 /// A payload as a value. Keys of maps that are numbers may be text, as JSON has them.
 ///
 /// # Errors
-/// [`CodecError`] when the payload does not fit the type, has bytes after its end, nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds an extension type.
+/// [`CodecError`] when the payload does not fit the type, has bytes after its end, nests deeper than [`DEPTH_MAX`](super::DEPTH_MAX), or holds another extension
+/// type than that for numbers.
 pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
     deserialize("payload", payload)
 }

@@ -185,8 +185,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Checks that these bytes are one MessagePack value and nothing else, nested at most [`DEPTH_MAX`] deep, without extension types. Neither recurses nor
-/// allocates.
+/// Checks that these bytes are one MessagePack value and nothing else, nested at most [`DEPTH_MAX`] deep, without another extension type than that for
+/// numbers. Neither recurses nor allocates.
 pub(super) fn scan(what: &'static str, bytes: &[u8]) -> Result<(), CodecError> {
     let mut reader = Reader::new(what, bytes);
     // For each array or map that is open, the number of its values still to come.

@@ -89,7 +89,7 @@ enum Shape {
 pub(super) struct Compound<'a> {
     what: &'static str,
     bytes: &'a mut Vec<u8>,
-    /// Of its elements.
+    /// Depth of the elements.
     depth: usize,
     shape: Shape,
     /// Where its header begins, and where it ends.

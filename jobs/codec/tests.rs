@@ -402,7 +402,7 @@ mod json {
         let twice = [0x82, 0xa1, b'a', 1, 0xa1, b'a', 2];
         assert_eq!(
             refused(to_json(&twice)),
-            "payload has the same map key twice, which JSON cannot express (at byte 4)"
+            "payload has the same map key twice, which a `serde_json::Value` cannot hold; use `to_json_text` (at byte 4)"
         );
     }
 

@@ -216,7 +216,7 @@ pub enum EventKind {
         error: String,
     },
     /// Attempts fail because this process has run out of something. Their jobs are released without counting a failure, and executors pause. Reported once, and again
-    /// when it happens after a minute without.
+    /// after a minute without such an attempt.
     OutOfResources {
         /// The queue of the first such attempt.
         queue: QueueName,

@@ -23,7 +23,7 @@ pub struct Rules {
     pub payload_bytes_max: Option<usize>,
     /// What becomes of failures of unknown class. Default: retried.
     pub on_unknown: OnUnknown,
-    /// What becomes of payloads that cannot be decoded. Default: put off, and poisoned after 20 releases.
+    /// What becomes of payloads that cannot be decoded. Default: released, and poisoned after 20 releases.
     pub on_undecodable: OnUndecodable,
 }
 

@@ -373,7 +373,7 @@ impl Runner {
         if !put_off || finished.job.counters.releases >= UNDECODABLE_RELEASES_MAX {
             return self.failed(finished, failure, PanicDetails::default());
         }
-        let outcome = self.released(noted(finished, failure), Released::Undecodable, UNDECODABLE_DELAY);
+        let outcome = self.released(with_log_line(finished, failure), Released::Undecodable, UNDECODABLE_DELAY);
         AttemptOutcome { undecodable: Some(bounded(failure.message(), LOG_LINE_BYTES_MAX)), ..outcome }
     }
 
@@ -384,7 +384,7 @@ impl Runner {
             return self.failed(finished, failure, PanicDetails::default());
         }
         let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
-        let outcome = self.released(noted(finished, failure), Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
+        let outcome = self.released(with_log_line(finished, failure), Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
         AttemptOutcome { why, exhausted: failure.exhausted(), ..outcome }
     }
 
@@ -422,7 +422,7 @@ impl Runner {
 }
 
 /// The attempt with the failure's text as its last log line: a release has no place for an error.
-fn noted<'a>(mut finished: FinishedAttempt<'a>, failure: &Failure) -> FinishedAttempt<'a> {
+fn with_log_line<'a>(mut finished: FinishedAttempt<'a>, failure: &Failure) -> FinishedAttempt<'a> {
     let text = bounded(failure.message(), LOG_LINE_BYTES_MAX);
     if finished.notes.lines.len() < LOG_LINES_MAX {
         finished.notes.lines.push(LogLine::new(millis(finished.ran_by.ran), text));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::NAME_LENGTH_MAX;
+use crate::limits::{NAME_LENGTH_MAX, QUOTED_CHARS_MAX};
 
 /// A name was refused: it is empty, too long, or has a character outside its alphabet.
 ///
@@ -23,7 +23,7 @@ pub struct InvalidName {
 impl InvalidName {
     pub(crate) fn check(what: &'static str, text: &str, also_allowed: &[u8]) -> Result<(), InvalidName> {
         let refuse = |reason: String| {
-            let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+            let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_debug).collect();
             Err(InvalidName { what, shown, reason })
         };
         if text.is_empty() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::QUOTED_CHARS_MAX;
+
 /// The state of a job, which is the container that holds it. No states will be added: programs may match them exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,7 +149,7 @@ impl std::str::FromStr for JobState {
         JobState::ALL
             .into_iter()
             .find(|s| s.as_str() == text)
-            .ok_or_else(|| UnknownState(text.chars().take(40).collect()))
+            .ok_or_else(|| UnknownState(text.chars().take(QUOTED_CHARS_MAX).collect()))
     }
 }
 

@@ -40,7 +40,7 @@ pub enum StoreError {
         /// The verb.
         operation: &'static str,
     },
-    /// The store refused the call, for example because of a wrong password, a missing permission, an eviction policy that would lose jobs, or a batch that is too
+    /// The store refused the call, for example because of a wrong password, an eviction policy that would lose jobs, or a batch that is too
     /// large. Sending the call again does not help until somebody changes what the text names.
     Refused {
         /// The verb.

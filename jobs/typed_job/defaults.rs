@@ -90,8 +90,8 @@ impl JobDefaults {
         self
     }
 
-    /// Largest payload of this kind, in bytes: up to 64 MiB. Producers refuse to enqueue a larger one, and workers poison a job that has one with `DECODE_FAILED`.
-    /// Default: 1 MiB for producers, and what their queue says for workers.
+    /// Largest payload of this kind, in bytes: up to 64 MiB. Producers refuse to enqueue a larger one; a worker treats it as a payload that cannot be decoded
+    /// ([`OnUndecodable`](crate::retry::OnUndecodable)). Default: 1 MiB for producers, and what their queue says for workers.
     pub const fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.payload_bytes_max = Some(bytes);
         self

@@ -130,8 +130,8 @@ impl BulkAction {
         Ok(Some(BulkStep { results, examined }))
     }
 
-    /// Prepares a cancellation. Pending jobs are listed by their position, and while those in front leave, a search can pass over others. So it begins again after its
-    /// end, and acts only on jobs that exist now: it would not end while a producer goes on.
+    /// Prepares a cancellation. Pages of pending jobs go by position, so jobs claimed meanwhile shift others past the search. So it is repeated
+    /// until a pass cancels nothing, limited to jobs that existed at the start; otherwise a busy producer would keep it running.
     async fn begin(&mut self) -> Result<(), OperatorError> {
         if !self.begun && self.action == Action::Cancel {
             if let Some(now_ms) = self.operator.probe().await?.now_ms {

@@ -43,7 +43,7 @@ impl Operator {
     /// Makes a queue known before a producer or a worker uses it, for example to pause it before its first job. Changes nothing if it exists.
     ///
     /// # Errors
-    /// [`OperatorError`].
+    /// [`OperatorError`] when the store refuses the call, does not answer in time, or takes too many calls already, or when the operator's runtime has ended.
     pub async fn create_queue(&self, queue: &QueueName) -> Result<(), OperatorError> {
         self.on_queue(queue, |store, queue| store.announce(std::slice::from_ref(queue))).await
     }

@@ -155,9 +155,9 @@ fn released(reason: Released) -> &'static str {
     match reason {
         Released::Interrupted => "was interrupted by a shutdown or restart",
         Released::Unstarted => "was handed back unstarted: no executor or thread was free in time",
-        Released::UnknownKind => "was put back: this worker has no handler for its kind",
-        Released::Undecodable => "was put back: this worker cannot decode its payload",
-        Released::OutOfResources => "was put back: its worker had run out of open files, ports, memory or threads",
+        Released::UnknownKind => "was released: this worker has no handler for its kind",
+        Released::Undecodable => "was released: this worker cannot decode its payload",
+        Released::OutOfResources => "was released: its worker had run out of open files, ports, memory or threads",
         Released::Snoozed => "was snoozed by its handler",
         _ => "was released",
     }

@@ -11,7 +11,7 @@ pub enum Hint {
     Pending(QueueName),
     /// A job was added to the delayed ones and is due before all others.
     Due(QueueName),
-    /// The cancellation of a processing job was requested, perhaps. Whether it was, the next [renewal](crate::store::Leases::renew) of the job's lease says.
+    /// The cancellation of a processing job may have been requested; the next [renewal](crate::store::Leases::renew) of its lease says whether it was.
     Cancel(QueueName, JobId),
     /// A job has ended or was discarded. Sent for every such job of a queue while any client [waits for an outcome](crate::store::Admin::watch_outcome) there, and
     /// otherwise not.

@@ -37,7 +37,7 @@ do
   NOW_TEXT = t[1] .. string.format('%03d', ms)
 end
 
--- What is read of `stats`, at once: by lib/stats.lua, or by enqueue.lua, which needs less.
+-- Fields of `stats`, read in one command: by lib/stats.lua, or by enqueue.lua, which needs less.
 local PAUSED, STALE
 local IDLE_UNTIL -- until then a worker may wait for a hint
 local LARGEST -- no body of this queue has more bytes. nil if that is not known: in a new queue, and when `stats` was lost or edited
