@@ -106,7 +106,7 @@ impl Command {
     pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
         match self {
             Command::Demo(demo) => demo.run(context).await,
-            Command::Work(work) => work.run(context).await,
+            Command::Work(work) => work.run(context, settings).await,
             Command::Enqueue(enqueue) => enqueue.run(context).await,
             Command::Queues(queues) => queues.run(context).await,
             Command::Workers(workers) => workers.run(context).await,

@@ -19,7 +19,7 @@ The flags of `retraced work` are in a table, where `queue` holds its queues:
   webhook = \"https://example.com/jobs\"
   lease = \"30s\"
 
-An unknown key or a value of the wrong type is an error. Of a URL, the password and everything after ? or # are not shown.";
+An unknown key or a value of the wrong type is an error. Of a URL, the password and everything after ? or # are not shown, nor the user unless the server is Redis.";
 
 /// `retraced config`
 #[derive(Args)]

@@ -66,6 +66,9 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const HEADERS_MAX: usize = 100;
 /// How long an idle connection is kept for the next job; after that it is closed.
 pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
+/// How soon after it was sent a request that broke off without a response is sent once more: a kept connection that its receiver had closed shows this within a round trip. One that
+/// breaks later fails the attempt, because the receiver may have worked on it.
+pub(crate) const RESEND_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum characters that a failure quotes of an unexpected body (usually an HTML page) or of an unknown error code; the rest is cut.
 pub(crate) const QUOTED_CHARS_MAX: usize = 300;
 /// Timeout of resolving the webhook's name and connecting, TLS included; past it the attempt fails with `TIMEOUT`.

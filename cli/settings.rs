@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, ColorChoice, Command};
 use reqwest::Url;
+use reqwest::header::HeaderName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -27,6 +28,10 @@ const FILE_DEFAULT: &str = "retraced.toml";
 const WORK: &str = "work";
 /// The argument of `work` whose values are headers.
 const HEADER: &str = "header";
+/// The name of values that are URLs.
+const URL: &str = "URL";
+/// The argument whose URL may show its user: that of a server of Redis is no secret.
+const REDIS: &str = "redis";
 /// Stands for a secret.
 const MASK: &str = "***";
 /// Arguments that are not settings.
@@ -116,6 +121,12 @@ impl Settings {
         &self.matches
     }
 
+    /// Whether an argument of `retraced work` was given as a flag, which process lists show.
+    pub(crate) fn is_flag(&self, id: &str) -> bool {
+        let work = self.matches.subcommand_matches(WORK);
+        work.and_then(|work| work.value_source(id)) == Some(ValueSource::CommandLine)
+    }
+
     /// Every setting with its effective value; secrets in URLs are masked. The error names the environment variable that is wrong.
     pub(crate) fn values(&self) -> Result<Vec<SettingValue>, String> {
         let of_work = relaxed(&self.command).try_get_matches_from(["retraced", WORK]).map_err(|error| {
@@ -143,8 +154,9 @@ impl Settings {
             Some(_) => in_file().map_or(Source::BuiltIn, |(path, line)| Source::File { path, line }),
             None => Source::Unset,
         };
-        let words = matches.get_raw(id).into_iter().flatten().map(|word| setting.masked(&word.to_string_lossy()));
-        let value = words.collect::<Vec<_>>().join(" ");
+        let words = matches.get_raw(id).into_iter().flatten().map(|word| word.to_string_lossy());
+        let shown = words.filter(|word| !word.trim().is_empty()).map(|word| setting.masked(&word));
+        let value = shown.collect::<Vec<_>>().join(" ");
         SettingValue { key: setting.key.clone(), value: Some(value).filter(|value| !value.is_empty()), source }
     }
 }
@@ -310,10 +322,14 @@ impl Setting {
 
     /// The value without its secrets. The value of a header may be one as a whole.
     fn masked(&self, text: &str) -> String {
-        match text.split_once('=') {
-            Some((header, _)) if name(&self.arg) == HEADER => format!("{}={MASK}", printable(header)),
-            _ if name(&self.arg) == HEADER => MASK.to_owned(),
-            _ => masked(text),
+        if name(&self.arg) == HEADER {
+            let header = text.split_once('=').map(|(header, _)| header.trim());
+            let header = header.filter(|header| HeaderName::from_bytes(header.as_bytes()).is_ok());
+            return header.map_or_else(|| MASK.to_owned(), |header| format!("{header}={MASK}"));
+        }
+        match self.arg.get_value_names() {
+            Some([name]) if name == URL => masked_url(text, self.key == REDIS),
+            _ => printable(text),
         }
     }
 
@@ -371,12 +387,17 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A value without the secrets a URL may hold: its password, and everything after `?` or `#`.
-fn masked(text: &str) -> String {
-    if !text.contains("//") && !text.contains('@') {
-        return printable(text);
+/// A URL without its secrets: its password, everything after `?` or `#`, and its user, which may be a token.
+fn masked_url(text: &str, user_is_shown: bool) -> String {
+    const NOT_SHOWN: &str = "(not shown: it is not the URL of a server)";
+    let Ok(mut url) = Url::parse(text) else { return NOT_SHOWN.into() };
+    // A URL without a host is that of a socket's file, or no URL at all: `user:password@host` has the scheme `user`.
+    if !url.has_host() && (url.cannot_be_a_base() || !url.scheme().ends_with("unix")) {
+        return NOT_SHOWN.into();
     }
-    let Ok(mut url) = Url::parse(text) else { return "(not shown: it is not a URL)".into() };
+    if !url.username().is_empty() && !user_is_shown {
+        let _ = url.set_username(MASK);
+    }
     if url.password().is_some() {
         let _ = url.set_password(Some(MASK));
     }
@@ -449,6 +470,30 @@ mod tests {
         let header = all.iter().find(|setting| setting.key == "work.header").unwrap();
         assert_eq!(header.masked("authorization=Bearer a-secret=="), "authorization=***");
         assert_eq!(header.masked("a-secret"), "***");
+        assert_eq!(header.masked(" X-Team = a-secret\r"), "X-Team=***");
+        for text in ["authorization: Basic YS1zZWNyZXQ6YQ==", "a secret=", "=a-secret"] {
+            assert_eq!(header.masked(text), "***");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_url_of_a_server_is_not_shown_where_a_url_belongs() {
+        let all = settings(&Cli::command());
+        for (key, text, shown) in [
+            ("work.proxy", "tok3n:pw@127.0.0.1:1", "(not shown: it is not the URL of a server)"),
+            ("work.proxy", "tok3n:pw", "(not shown: it is not the URL of a server)"),
+            ("work.proxy", "http://tok3n@h:1", "http://***@h:1/"),
+            ("work.proxy", "http://me:pw@h:1", "http://***:***@h:1/"),
+            ("work.webhook", "https:h/hook?token=pw", "https://h/hook?***"),
+            ("work.webhook", "mailto:tok3n", "(not shown: it is not the URL of a server)"),
+            ("work.webhook", "https://tok3n@h/", "https://***@h/"),
+            ("redis", "redis://me:pw@h:1/2", "redis://me:***@h:1/2"),
+            ("redis", "redis:tok3n", "(not shown: it is not the URL of a server)"),
+            ("redis", "redis+unix:///tmp/r.sock?pass=pw", "redis+unix:///tmp/r.sock?***"),
+        ] {
+            let setting = all.iter().find(|setting| setting.key == key).unwrap();
+            assert_eq!(setting.masked(text), shown, "{key}");
+        }
     }
 
     #[test]
@@ -457,10 +502,12 @@ mod tests {
             ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
             ("redis+unix:///tmp/r.sock?pass=secret", "redis+unix:///tmp/r.sock?***"),
             ("https://h/hook?token=secret#secret", "https://h/hook?***#***"),
-            ("redis//:secret@h", "(not shown: it is not a URL)"),
-            ("email=50", "email=50"),
+            ("redis//:secret@h", "(not shown: it is not the URL of a server)"),
         ] {
-            assert_eq!(masked(text), shown);
+            assert_eq!(masked_url(text, true), shown);
         }
+        let all = settings(&Cli::command());
+        let queue = all.iter().find(|setting| setting.key == "work.queue").unwrap();
+        assert_eq!(queue.masked("email=50"), "email=50");
     }
 }

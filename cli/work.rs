@@ -22,7 +22,8 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
 use crate::output::{job_count, millis, note, short_duration};
-use crate::webhook::{Addresses, Webhook};
+use crate::settings::Settings;
+use crate::webhook::{self, Addresses, Webhook};
 
 /// Log filter unless `RETRACED_LOG` is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
@@ -53,7 +54,8 @@ pub(crate) struct Work {
     /// RETRACED_HEADER, one header per line, or into the settings file.
     #[arg(long, value_name = "NAME=VALUE", env = "RETRACED_HEADER", hide_env_values = true, value_delimiter = '\n')]
     header: Vec<String>,
-    /// A proxy for all requests: http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if it needs them. The proxy resolves the names of hosts, so it
+    /// A proxy for all requests: http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if it needs them, but not as a flag, because others can see the
+    /// arguments of a process: put such a URL into RETRACED_PROXY or the settings file. The proxy resolves the names of hosts, so it
     /// decides which addresses a name may lead to. Without this flag no proxy is used.
     #[arg(long, value_name = "URL", env = "RETRACED_PROXY", hide_env_values = true)]
     proxy: Option<String>,
@@ -74,7 +76,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
+        if settings.is_flag("proxy") {
+            webhook::check_proxy_flag(self.proxy.as_deref().unwrap_or_default())?;
+        }
         for (at, queue) in self.queues.iter().enumerate() {
             if self.queues.iter().take(at).any(|other| other.name == queue.name) {
                 return Err(CliError::Usage(format!("queue {} was given twice", queue.name)));

@@ -473,9 +473,9 @@ fn headers_of_ones_own_are_sent_and_their_values_are_not_shown() {
     );
 
     let mut command = retraced();
-    command.args(["config"]).env("RETRACED_HEADER", "authorization=Bearer a-secret\nx-team=a-secret");
+    command.args(["config"]).env("RETRACED_HEADER", "authorization=Bearer a-secret\n\nx-team=a-secret\n");
     let finished = finish(command, COMMAND_MAX);
-    assert!(finished.stdout.contains("authorization=*** x-team=***"), "{finished:?}");
+    assert!(finished.stdout.contains("authorization=*** x-team=***  RETRACED_HEADER"), "{finished:?}");
     assert!(!finished.stdout.contains("a-secret"), "{finished:?}");
 
     let mut command = retraced();
@@ -494,7 +494,8 @@ fn a_proxy_is_not_bypassed_and_its_password_is_not_shown() {
     let address = proxy.url().trim_start_matches("http://").trim_end_matches("/jobs").to_owned();
     let via = format!("http://me:a-secret@{address}");
     // Only the proxy could resolve this name.
-    let worker = harness.worker("http://receiver.invalid/jobs", &["--proxy", &via]);
+    let mut command = harness.command(&["work", "q=8", "--allow-private", "--webhook", "http://receiver.invalid/jobs"]);
+    let worker = Worker::spawn(command.env("RETRACED_PROXY", &via).stdout(Stdio::piped()).stderr(Stdio::piped()));
     harness.enqueue("q", "k", "a-1", &[]);
     harness.wait_for_state("q", "a-1", "completed");
     let request = proxy.requests().remove(0);
@@ -511,7 +512,21 @@ fn a_proxy_is_not_bypassed_and_its_password_is_not_shown() {
     command.arg("config").env("RETRACED_PROXY", &via);
     let finished = finish(command, COMMAND_MAX);
     assert!(
-        finished.stdout.contains(&format!("me:***@{address}")) && !finished.stdout.contains("a-secret"),
+        finished.stdout.contains(&format!("***:***@{address}")) && !finished.stdout.contains("a-secret"),
         "{finished:?}"
     );
+}
+
+/// Process lists show flags, as they do for `--webhook`.
+#[test]
+fn a_password_of_a_proxy_is_not_accepted_as_a_flag() {
+    for proxy in ["http://me:a-secret@127.0.0.1:1", "http://a-secret@127.0.0.1:1"] {
+        let mut command = retraced();
+        command.args(["work", "q", "--redis", "redis://127.0.0.1:1", "--webhook", "https://8.8.8.8/"]);
+        command.args(["--proxy", proxy]);
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains("--proxy: the URL contains a user or password"), "{finished:?}");
+        assert!(finished.stderr.contains("RETRACED_PROXY") && !finished.stderr.contains("a-secret"), "{finished:?}");
+    }
 }

@@ -14,9 +14,10 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
 use reqwest::{ClientBuilder, Proxy, Response, StatusCode, Url};
 use retraced::{Code, Failure, Resource};
 
+use super::headers::WEBHOOK_ID;
 use super::resolver::Refused;
 use super::reuse::{NoteOpened, noting_reuse};
-use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX};
+use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX, RESEND_WITHIN};
 use crate::output::{millis, short_duration};
 
 /// Timeouts of a request.
@@ -81,8 +82,8 @@ impl Client {
         Ok(Self { http, unpooled, limits })
     }
 
-    /// Sends a body and waits for the response. A kept connection may have been closed by the server just as the request went out: the request is then sent once more,
-    /// on a new connection. It carries the same `webhook-id`.
+    /// Sends a body and waits for the response. A kept connection may have been closed by the server just as the request went out: if it breaks within [`RESEND_WITHIN`],
+    /// the request is sent once more, on a new connection. It carries the same `webhook-id`.
     pub(super) async fn post(&self, to: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Reply, Failure> {
         let begun = Instant::now();
         let body = Bytes::from(body);
@@ -90,11 +91,16 @@ impl Client {
             let request = client.post(to.clone()).headers(headers.clone()).header(ACCEPT_ENCODING, "identity");
             request.body(body.clone()).timeout(within).send()
         };
-        let (mut sent, reused) = noting_reuse(send(&self.http, self.limits.whole)).await;
-        if reused && sent.as_ref().is_err_and(broke_before_an_answer) {
-            sent = send(&self.unpooled, self.limits.whole.saturating_sub(begun.elapsed())).await;
-        }
-        let mut response = sent.map_err(|error| self.failure_of(&error))?;
+        let (sent, reused) = noting_reuse(send(&self.http, self.limits.whole)).await;
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(broken) if reused && begun.elapsed() < RESEND_WITHIN && broke_before_an_answer(&broken) => {
+                tracing::debug!(id = ?headers.get(WEBHOOK_ID), "a kept connection broke; its request is sent once more");
+                let left = self.limits.whole.saturating_sub(begun.elapsed());
+                send(&self.unpooled, left).await.map_err(|error| self.failure_of_second(&error))?
+            }
+            Err(error) => return Err(self.failure_of(&error)),
+        };
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, broken) = self.body(&mut response).await;
         match broken {
@@ -120,6 +126,20 @@ impl Client {
             }
         }
         (body, None)
+    }
+
+    /// The failure of a request that was sent before. The server may have it, so that want of a resource does not mean that it was not asked.
+    fn failure_of_second(&self, error: &reqwest::Error) -> Failure {
+        match Resource::missing_in(error) {
+            Some(_) => {
+                let message = format!(
+                    "the connection broke before a response, and the request could not be sent again: {}",
+                    root(error)
+                );
+                Failure::new(Code::NetworkError, message)
+            }
+            None => self.failure_of(error),
+        }
     }
 
     /// The failure for a missing or truncated response. The message of `reqwest` contains the URL, which may be secret, so only the root cause is reported.

@@ -29,11 +29,13 @@ const RESERVED: [HeaderName; 14] = [
 
 /// The headers, or what is wrong with one of them. Values may be secret, so the text names none.
 pub(super) fn parse(given: &[String]) -> Result<HeaderMap, String> {
-    if given.len() > OWN_HEADERS_MAX {
+    // A list of lines may end with a line break.
+    let given = || given.iter().zip(1..).filter(|(text, _)| !text.trim().is_empty());
+    if given().count() > OWN_HEADERS_MAX {
         return Err(format!("at most {OWN_HEADERS_MAX} headers may be added"));
     }
     let mut headers = HeaderMap::new();
-    for (text, n) in given.iter().zip(1..) {
+    for (text, n) in given() {
         let (name, value) = text.split_once('=').ok_or_else(|| format!("number {n} has no \"=\"; write NAME=VALUE"))?;
         let name: HeaderName = name.trim().parse().map_err(|_| format!("number {n} has no valid header name"))?;
         if RESERVED.contains(&name) {
@@ -65,6 +67,17 @@ mod tests {
         assert_eq!(headers["authorization"], "Basic YTpi==");
         assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(headers["x-empty"], "");
+    }
+
+    #[test]
+    fn blank_lines_are_not_taken_for_headers() {
+        let headers = parsed(&["", "x-a=1\r", " ", "x-b=2", ""]).unwrap();
+        assert_eq!(
+            (headers.len(), &headers["x-a"], &headers["x-b"]),
+            (2, &"1".parse().unwrap(), &"2".parse().unwrap())
+        );
+        assert_eq!(parsed(&vec![""; OWN_HEADERS_MAX + 1]).unwrap().len(), 0);
+        assert!(parsed(&["x-a=1", "", "a-secret"]).unwrap_err().contains("number 3 has no"));
     }
 
     #[test]

@@ -50,6 +50,11 @@ pub(super) struct Webhook {
     proxied: bool,
 }
 
+/// Refuses a proxy that may not be given as a flag, which process lists show.
+pub(super) fn check_proxy_flag(proxy: &str) -> Result<(), CliError> {
+    proxy::check_flag(proxy).map_err(|why| CliError::Usage(format!("--proxy: {why}")))
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     id: &'a JobId,

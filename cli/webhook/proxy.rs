@@ -15,6 +15,16 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Why this URL may not be given as a flag, if it may not.
+pub(super) fn check_flag(text: &str) -> Result<(), String> {
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("the URL contains a user or password, which process lists show to other users; put it into RETRACED_PROXY or the settings file".into())
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

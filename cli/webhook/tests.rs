@@ -17,7 +17,7 @@ use super::client::{Limits, Roots};
 use super::destination::Destination;
 use super::resolver::PublicOnly;
 use super::{Addresses, Failure, Webhook};
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, RESEND_WITHIN};
 
 /// Limits for tests in which no limit may be reached.
 const GENEROUS: Limits =
@@ -594,4 +594,75 @@ async fn a_response_that_comes_before_the_request_was_read_counts() {
     let (ended, _) = refusal.deliver(GENEROUS, job).await;
     let failure = ended.unwrap_err();
     assert_eq!(failure.code(), Code::InvalidJobData, "{}", failure.message());
+}
+
+/// Method: each connection answers its first request; what it does with a second one is up to the case. The delivery that reuses the connection must fail, and be its only request.
+async fn requests_when_a_kept_connection_ends(names: Arc<dyn Resolve>, pause: Duration) -> (usize, Option<Failure>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = requests.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                for first in [true, false] {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"}") {
+                        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    if first {
+                        stream.write_all(format!("{OK}content-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+                    } else {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            });
+        }
+    });
+    let webhook = webhook(&format!("http://receiver.test:{port}/"), Addresses::Any, GENEROUS, names).unwrap();
+    webhook.deliver("a-1", b"{}".to_vec()).await.unwrap();
+    let ended = webhook.deliver("a-2", b"{}".to_vec()).await;
+    (requests.load(Ordering::SeqCst), ended.err())
+}
+
+#[tokio::test]
+async fn a_request_that_was_worked_on_is_not_sent_a_second_time() {
+    let names = || Arc::new(FakeResolver(|_: &str| vec!["127.0.0.1".parse().unwrap()]));
+    let (requests, failure) =
+        requests_when_a_kept_connection_ends(names(), RESEND_WITHIN + Duration::from_millis(100)).await;
+    assert_eq!((requests, failure.map(|failure| failure.code())), (2, Some(Code::NetworkError)));
+    let (requests, failure) = requests_when_a_kept_connection_ends(names(), Duration::ZERO).await;
+    assert_eq!(
+        (requests, failure.map(|failure| failure.code())),
+        (3, None),
+        "the connection was not kept: the test proves nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_went_out_is_not_said_to_have_stayed_for_want_of_files() {
+    /// Resolves once, and then has no file left.
+    struct Once(AtomicUsize);
+    impl Resolve for Once {
+        fn resolve(&self, _: Name) -> Resolving {
+            let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+            Box::pin(async move {
+                let found: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap()];
+                if first {
+                    Ok(Box::new(found.into_iter()) as Addrs)
+                } else {
+                    Err(std::io::Error::from_raw_os_error(24).into())
+                }
+            })
+        }
+    }
+    let names = Arc::new(Once(AtomicUsize::new(0)));
+    let (requests, failure) = requests_when_a_kept_connection_ends(names, Duration::ZERO).await;
+    let failure = failure.unwrap();
+    assert_eq!((requests, failure.code(), failure.exhausted()), (2, Code::NetworkError, None), "{failure:?}");
+    assert!(!failure.message().contains("was not asked"), "{failure:?}");
 }
