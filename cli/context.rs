@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use retraced::store::{KeyPrefix, RedisOptions, StoreError, StoreFacts};
-use retraced::{Operator, QueueName, RedisStore, Store};
+use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, note, one_line};
@@ -47,7 +47,12 @@ impl CommandContext {
     /// An operator, after a check that this queue exists.
     pub(crate) async fn operator_of(&self, queue: &QueueName) -> Result<Operator, CliError> {
         let operator = self.operator().await?;
-        operator.require_queue(queue).await?;
+        operator.require_queue(queue).await.map_err(|error| match &error {
+            OperatorError::UnknownQueue { nearest: None, .. } => CliError::Failed(format!(
+                "there is no queue {queue}: no producer and no worker has used it; `retraced queues` lists them"
+            )),
+            _ => CliError::from(error),
+        })?;
         Ok(operator)
     }
 

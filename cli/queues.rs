@@ -274,9 +274,9 @@ impl DeleteQueue {
         let operator = context.operator_of(&queue).await?;
         let live = if force { LiveJobs::Delete } else { LiveJobs::Refuse };
         let jobs = operator.delete_queue(&queue, live).await.map_err(|error| match &error {
-            OperatorError::QueueHasJobs { .. } => {
-                CliError::Failed(format!("{error}; cancel them with `retraced job cancel`, or give --force"))
-            }
+            OperatorError::QueueHasJobs { queue, pending, processing, delayed, .. } => CliError::Failed(format!(
+                "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel them with `retraced job cancel`, or give --force"
+            )),
             _ => CliError::from(error),
         })?;
         let row = Deleted { queue, deleted: true, jobs };

@@ -283,12 +283,8 @@ impl fmt::Display for OperatorError {
                 )
             }
             OperatorError::QueueHasWorkers { queue, workers } => {
-                let names: Vec<String> = workers.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "queue {queue} is processed by live workers, which would make it again: stop {}",
-                    names.join(", ")
-                )
+                let names = workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "queue {queue} is processed by live workers, which would make it again: stop {names}")
             }
             OperatorError::QueueHasJobs { queue, pending, processing, delayed } => {
                 write!(
