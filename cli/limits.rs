@@ -54,6 +54,10 @@ pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
 /// Time from the first signal to stop until another one stops at once. One that comes earlier has no effect: senders often repeat the first.
 pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
+/// Signals that wait until the worker heeds them; past it, those that ask what runs are dropped.
+pub(crate) const SIGNALS_WAITING_MAX: usize = 16;
+/// How long a worker that is stopped at once waits until it has said so; past it the process ends anyway.
+pub(crate) const LAST_NOTE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis, a file of secrets, name lookups.
 pub(crate) const OTHER_FILES_MAX: u64 = 32;
 /// How long a worker that has ended waits until its last supervision events are read; those that nobody reads by then are not shown.

@@ -7,7 +7,6 @@ mod signals;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::process;
 use std::time::Duration;
 
 use clap::Args;
@@ -123,7 +122,6 @@ impl Work {
                 asked = signals.next() => match asked {
                     SignalAction::ShowRunning => note(running_message(runtime)),
                     SignalAction::Drain => break,
-                    SignalAction::StopAtOnce(number) => stop_at_once(number),
                 },
             }
         }
@@ -136,7 +134,6 @@ impl Work {
                 asked = signals.next() => match asked {
                     SignalAction::ShowRunning => note(running_message(runtime)),
                     SignalAction::Drain => {}
-                    SignalAction::StopAtOnce(number) => stop_at_once(number),
                 },
             }
         };
@@ -194,11 +191,6 @@ fn running_message(runtime: &Runtime) -> String {
         text += &format!("\n  {path}: {job}");
     }
     text
-}
-
-fn stop_at_once(number: i32) -> ! {
-    note("stopped at once; running jobs run again when their leases expire");
-    process::exit(128 + number)
 }
 
 fn drained_message(report: ShutdownReport) -> String {

@@ -11,11 +11,12 @@ mod hook;
 mod support;
 
 use std::fs::File;
+use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gate::Gate;
-use harness::{Harness, Worker};
+use harness::{EVENT_MAX, Harness, Worker};
 use hook::{Hook, response};
 
 /// Longer than the time for which a second signal to stop has no effect.
@@ -155,4 +156,40 @@ fn a_worker_whose_output_cannot_be_written_does_not_abandon_its_jobs() {
     harness.wait_for_state("q", "a-1", "completed");
     worker.signal("-TERM");
     assert_eq!(worker.ended(), Some(0));
+}
+
+/// The pipe of its log is full from the start, so that everything that writes to it waits for ever.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_whose_log_nobody_reads_does_not_outlive_a_second_signal() {
+    /// What a pipe of Linux holds.
+    const PIPE_BYTES: usize = 64 * 1024;
+    let harness = Harness::new();
+    let (_nobody_reads, mut log) = std::io::pipe().unwrap();
+    log.write_all(&vec![b'x'; PIPE_BYTES]).unwrap();
+    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    let mut worker = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    let id = worker.id().to_string();
+    let deadline = Instant::now() + EVENT_MAX;
+    let catches_signals = || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+        // USR1, the last signal that the worker begins to listen for.
+        u64::from_str_radix(&caught, 16).unwrap() & (1 << 9) != 0
+    };
+    while !catches_signals() {
+        assert!(Instant::now() < deadline, "the worker does not listen for signals");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut ended = None;
+    while ended.is_none() {
+        if Instant::now() >= deadline {
+            worker.kill().unwrap();
+            panic!("the worker did not end");
+        }
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        std::thread::sleep(PAST_THE_PAUSE);
+        ended = worker.try_wait().unwrap();
+    }
+    assert_eq!(ended.unwrap().code(), Some(143));
 }

@@ -1,62 +1,123 @@
 //! The signals of `retraced work`: HUP, INT, QUIT and TERM stop it, USR1 asks what runs.
 
-use std::io;
 use std::time::Instant;
+use std::{io, process, thread};
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::limits::SECOND_STOP_AFTER;
+use crate::limits::{LAST_NOTE_TIMEOUT, SECOND_STOP_AFTER, SIGNALS_WAITING_MAX};
+use crate::output::note;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalAction {
     /// Claim no more jobs, let those that run finish, and end.
     Drain,
-    /// End without waiting, because of this signal.
-    StopAtOnce(i32),
     /// Print which jobs run.
     ShowRunning,
 }
 
-/// The signals, from [`listen`](Self::listen) on. Before that, each of them ends the process.
-pub(super) struct Signals {
+/// The signals, from [`listen`](Self::listen) on. Before that, each of them ends the process. A thread of their own receives them: if nobody reads the log, all others may
+/// wait to write to it, and a second signal must end the process all the same.
+pub(super) struct Signals(Receiver<SignalAction>);
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        let (asking, asked) = channel(SIGNALS_WAITING_MAX);
+        let (ready, listening) = std::sync::mpsc::channel();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let (runtime, listener) = match Listener::start() {
+                Ok(started) => started,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let _ = ready.send(Ok(()));
+            runtime.block_on(listener.serve(&asking))
+        })?;
+        listening.recv().map_err(io::Error::other)??;
+        Ok(Self(asked))
+    }
+
+    /// Waits for the next signal that asks for something.
+    pub(super) async fn next(&mut self) -> SignalAction {
+        match self.0.recv().await {
+            Some(asked) => asked,
+            // The thread never ends before the process.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Receives the signals.
+struct Listener {
     /// `None` if the process was started with HUP ignored, as by `nohup`: it should then outlive its terminal.
     hangup: Option<Signal>,
     interrupt: Signal,
     quit: Signal,
     terminate: Signal,
     show_running: Signal,
-    stops: Stops,
 }
 
-impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
+impl Listener {
+    fn start() -> io::Result<(Runtime, Self)> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
         let hangup = SignalKind::hangup();
-        Ok(Self {
+        let listener = Self {
             hangup: if is_ignored(hangup.as_raw_value()) { None } else { Some(signal(hangup)?) },
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             show_running: signal(SignalKind::user_defined1())?,
-            stops: Stops::default(),
-        })
+        };
+        drop(entered);
+        Ok((runtime, listener))
     }
 
-    /// Waits for the next signal that asks for something.
-    pub(super) async fn next(&mut self) -> SignalAction {
+    async fn serve(mut self, asking: &Sender<SignalAction>) {
+        let mut stops = Stops::default();
         loop {
             let stop = tokio::select! {
                 () = received(self.hangup.as_mut()) => SignalKind::hangup(),
                 _ = self.interrupt.recv() => SignalKind::interrupt(),
                 _ = self.quit.recv() => SignalKind::quit(),
                 _ = self.terminate.recv() => SignalKind::terminate(),
-                _ = self.show_running.recv() => return SignalAction::ShowRunning,
+                _ = self.show_running.recv() => {
+                    // One place is left for the signal to stop.
+                    if asking.capacity() > 1 {
+                        let _ = asking.try_send(SignalAction::ShowRunning);
+                    }
+                    continue;
+                }
             };
-            if let Some(asked) = self.stops.stop(stop.as_raw_value(), Instant::now()) {
-                return asked;
+            match stops.stop(stop.as_raw_value(), Instant::now()) {
+                Some(Stop::Drain) => drop(asking.try_send(SignalAction::Drain)),
+                Some(Stop::AtOnce(number)) => stop_at_once(number),
+                None => {}
             }
         }
     }
+}
+
+/// Ends the process. Says so first if it can: writing to a log that nobody reads would wait for ever.
+fn stop_at_once(number: i32) -> ! {
+    let (said, heard) = std::sync::mpsc::channel();
+    let _ = thread::Builder::new().spawn(move || {
+        note("stopped at once; running jobs run again when their leases expire");
+        let _ = said.send(());
+    });
+    let _ = heard.recv_timeout(LAST_NOTE_TIMEOUT);
+    process::exit(128 + number)
+}
+
+/// What a signal to stop means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The first one.
+    Drain,
+    /// End without waiting, because of this signal.
+    AtOnce(i32),
 }
 
 /// When the first signal to stop came.
@@ -68,14 +129,14 @@ struct Stops {
 impl Stops {
     /// What a signal to stop asks for. Terminals and service managers often send several within moments of the first (HUP and TERM, or one to the process and one to its
     /// group); these mean the same stop, not a second one.
-    fn stop(&mut self, number: i32, now: Instant) -> Option<SignalAction> {
+    fn stop(&mut self, number: i32, now: Instant) -> Option<Stop> {
         match self.first {
             None => {
                 self.first = Some(now);
-                Some(SignalAction::Drain)
+                Some(Stop::Drain)
             }
             Some(first) if now.duration_since(first) < SECOND_STOP_AFTER => None,
-            Some(_) => Some(SignalAction::StopAtOnce(number)),
+            Some(_) => Some(Stop::AtOnce(number)),
         }
     }
 }
@@ -111,11 +172,11 @@ mod tests {
     fn a_second_stop_within_a_second_of_the_first_does_not_count() {
         let mut stops = Stops::default();
         let first = Instant::now();
-        assert_eq!(stops.stop(15, first), Some(SignalAction::Drain));
+        assert_eq!(stops.stop(15, first), Some(Stop::Drain));
         for later_ms in [0, 1, 999] {
             assert_eq!(stops.stop(2, first + Duration::from_millis(later_ms)), None, "{later_ms} ms");
         }
-        assert_eq!(stops.stop(2, first + Duration::from_secs(1)), Some(SignalAction::StopAtOnce(2)));
+        assert_eq!(stops.stop(2, first + Duration::from_secs(1)), Some(Stop::AtOnce(2)));
     }
 
     #[test]
