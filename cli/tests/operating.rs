@@ -307,7 +307,7 @@ fn a_worker_whose_row_cannot_be_read_keeps_its_queue_until_it_is_stale() {
         let _: () = redis::cmd("HSET").arg("retraced:workers").arg(&[7_u8; 16]).arg(row).query(&mut raw).unwrap();
     };
     write_row(seconds * 1_000);
-    let id = "07070707-0707-0707-0707-070707070707";
+    let id = "07070707070707070707070707070707";
     let used = harness.run(&["queue", "delete", "q", "--force"]);
     assert_eq!((used.status, used.stdout.as_str()), (Some(1), ""), "{used:?}");
     assert!(used.stderr.contains("live workers") && used.stderr.contains(id), "{used:?}");
