@@ -328,7 +328,9 @@ mod tests {
     use futures_util::future::join_all;
     use retraced_jobs::job::{NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{CallId, Decorator, LiveJobs, Moved, QueueDeletion, ReplaySlots, Target};
+    use retraced_jobs::store::{
+        Admin, CallId, Decorator, LiveJobs, Moved, QueueDeletion, ReplaySlots, Target, Transitions,
+    };
     use uuid::Uuid;
 
     use super::*;

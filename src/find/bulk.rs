@@ -325,7 +325,7 @@ mod tests {
         ) -> StoreFuture<'a, JobPage> {
             Box::pin(async move {
                 let mut page = self.0.jobs(queue, state, from, limit).await?;
-                page.jobs.iter_mut().filter(|job| job.id.as_str() == "bare").for_each(|job| job.enqueued_ms = None);
+                page.jobs.iter_mut().filter(|job| job.id.to_string() == "bare").for_each(|job| job.enqueued_ms = None);
                 Ok(page)
             })
         }
