@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced_jobs::store::BATCH_MAX;
+use retraced_jobs::store::{BATCH_MAX, WORKER_STALE_AFTER};
 
 // Options. A runtime with an option outside of these bounds does not start.
 
@@ -64,8 +64,8 @@ pub const EVENTS_BROADCAST_MAX: usize = 1_024;
 pub const EVENTS_PER_CALL_MAX: usize = 200;
 /// How often the ledger stores the supervision events that wait. It then makes calls until none are left.
 pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a worker writes its row, and the names of its queues, to the store. During an outage it does not.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a worker writes its row, and the names of its queues, to the store: every 10 s. During an outage it does not.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(WORKER_STALE_AFTER.as_secs() / 3);
 
 // Store calls
 

@@ -9,16 +9,16 @@ use retraced::{JobId, JobState, Operator, QueueName};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::listing::Listing;
-use crate::output::{NOTHING, Output, Progress, Style, job_count, note};
+use crate::output::{NOTHING, Output, Progress, Style, counted, job_count, note};
 
-/// Whether, and on how many jobs, a command acts.
+/// Whether, and on how many jobs, a command acts. A command that uses it has its arguments for ids in the group `by_id`, because a limit beside them is refused.
 #[derive(Args)]
 pub(crate) struct BulkOptions {
     /// List the jobs that the command would act on, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Act on at most this many of the jobs that match. Default: on all.
-    #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "by_id", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
@@ -72,6 +72,15 @@ impl Verb {
     }
 }
 
+/// How many jobs an action changed, or would change.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Tally {
+    done: u64,
+    /// Running jobs whose handler was asked to stop.
+    asked: u64,
+    pub(crate) unchanged: u64,
+}
+
 /// An action on many jobs of a queue.
 pub(crate) struct Bulk<'a> {
     pub(crate) verb: Verb,
@@ -87,21 +96,21 @@ impl Bulk<'_> {
         operator: &Operator,
         ids: &[JobId],
     ) -> Result<(), CliError> {
-        let mut unchanged = 0;
+        let mut tally = Tally::default();
         for slice in ids.chunks(BATCH_MAX) {
-            unchanged += match self.options.dry_run {
-                true => self.show(context, operator, slice).await?,
+            match self.options.dry_run {
+                true => self.show(context, operator, slice, &mut tally).await?,
                 false => {
                     let moved = self.act(operator, slice).await?;
-                    print_results(&context.out, self.queue, slice.iter().cloned().zip(moved))?
+                    print_results(&context.out, self.queue, slice.iter().cloned().zip(moved), &mut tally)?;
                 }
-            };
+            }
         }
-        let (all, done) = (ids.len() as u64, self.verb.done());
-        if unchanged > 0 {
-            return Err(CliError::Failed(format!("{unchanged} of {} could not be {done}", job_count(all))));
+        if tally.unchanged > 0 {
+            let (unchanged, all, done) = (tally.unchanged, job_count(ids.len() as u64), self.verb.done());
+            return Err(CliError::Failed(format!("{unchanged} of {all} could not be {done}")));
         }
-        self.note_done(all);
+        self.note_done(tally);
         self.note_if_paused(context, operator).await
     }
 
@@ -113,23 +122,32 @@ impl Bulk<'_> {
         }
     }
 
-    /// Prints the jobs that would be acted on, and returns how many would be left alone.
-    async fn show(&self, context: &CommandContext, operator: &Operator, ids: &[JobId]) -> Result<usize, CliError> {
-        let mut refused = 0;
+    /// Prints the jobs that would be acted on.
+    async fn show(
+        &self,
+        context: &CommandContext,
+        operator: &Operator,
+        ids: &[JobId],
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
         for id in ids {
             match operator.job(self.queue, id).await? {
                 Some(view) if self.verb.allows(view.state) => {
                     let row = JobRow::from(&view);
                     context.out.result(&row, || format!("{id}  is {}", state(&context.out, Some(row.state))))?;
+                    match row.state {
+                        JobState::Processing => tally.asked += 1,
+                        _ => tally.done += 1,
+                    }
                 }
                 view => {
                     let moved = view.map_or(Moved::NotFound, |view| Moved::Refused { state: view.state });
                     note(sentence(&context.out, &ActionRow::new(self.queue, id, moved)));
-                    refused += 1;
+                    tally.unchanged += 1;
                 }
             }
         }
-        Ok(refused)
+        Ok(())
     }
 
     /// A redrive or discard leaves a job alone that changed after it was read; a cancellation applies in every state.
@@ -171,7 +189,10 @@ impl Bulk<'_> {
             let mut search = operator.search(self.queue, listing.filter, None)?;
             match listing.print(context, &mut search, limit, u64::MAX).await? {
                 0 => listing.note_none(false, false),
-                found => self.note_done(found),
+                asked if listing.filter.states() == [JobState::Processing] => {
+                    self.note_done(Tally { asked, ..Tally::default() });
+                }
+                done => self.note_done(Tally { done, ..Tally::default() }),
             }
             return Ok(());
         }
@@ -179,18 +200,20 @@ impl Bulk<'_> {
         let mut action = self.verb.bulk(operator, self.queue, listing.filter).limit(limit);
         let ended = self.run_steps(context, &progress, &mut action).await;
         drop(progress);
+        let tally = Tally { done: action.changed(), asked: action.asked(), unchanged: action.unchanged() };
         if let Err(error) = ended {
-            let done = self.verb.done();
-            return Err(CliError::Failed(format!("{error}; before that: {} {done}", job_count(action.changed()))));
+            return Err(CliError::Failed(format!("{error}; before that: {}", self.summary(tally))));
         }
-        match (action.changed(), action.unchanged()) {
-            (0, 0) => listing.note_none(false, false),
-            (changed, 0) => self.note_done(changed),
-            (changed, unchanged) => note(format_args!(
-                "{} {}; {unchanged} left alone, because others moved them first",
-                job_count(changed),
-                self.verb.done()
-            )),
+        match tally {
+            Tally { done: 0, asked: 0, unchanged: 0 } => listing.note_none(false, false),
+            Tally { unchanged: 0, .. } => self.note_done(tally),
+            Tally { unchanged, .. } => {
+                let summary = self.summary(tally);
+                note(format_args!("{summary}; {unchanged} left alone, because others moved them first"));
+            }
+        }
+        if action.newer() > 0 {
+            note(format_args!("{} enqueued after the command began: left alone", job_count(action.newer())));
         }
         self.note_if_paused(context, operator).await
     }
@@ -206,17 +229,29 @@ impl Bulk<'_> {
             progress.advance(step.examined);
             // On a terminal the total is enough; a program gets one line for each job.
             if !context.out.is_text_on_terminal() {
-                print_results(&context.out, self.queue, step.results)?;
+                print_results(&context.out, self.queue, step.results, &mut Tally::default())?;
             }
         }
         Ok(())
     }
 
-    fn note_done(&self, count: u64) {
-        let (jobs, done) = (job_count(count), self.verb.done());
+    fn note_done(&self, tally: Tally) {
+        let summary = self.summary(tally);
         match self.options.dry_run {
-            true => note(format_args!("{jobs} would be {done}; nothing was changed (--dry-run)")),
-            false => note(format_args!("{jobs} {done}")),
+            true => note(format_args!("{summary}; nothing was changed (--dry-run)")),
+            false => note(summary),
+        }
+    }
+
+    /// What was done, or would be done. A running job is only asked to stop: it may still complete.
+    fn summary(&self, tally: Tally) -> String {
+        let would_be = if self.options.dry_run { "would be " } else { "" };
+        let done = format!("{} {would_be}{}", job_count(tally.done), self.verb.done());
+        let asked = format!("{} {would_be}asked to stop", counted(tally.asked, "running job"));
+        match (tally.done, tally.asked) {
+            (_, 0) => done,
+            (0, _) => asked,
+            _ => format!("{done}; {asked}"),
         }
     }
 }
@@ -227,19 +262,23 @@ pub(crate) fn distinct(ids: impl IntoIterator<Item = JobId>) -> Vec<JobId> {
     ids.into_iter().filter(|id| seen.insert(id.clone())).collect()
 }
 
-/// Prints the result for each job, and returns how many jobs were not changed.
+/// Prints and counts the result for each job.
 pub(crate) fn print_results(
     out: &Output,
     queue: &QueueName,
     results: impl IntoIterator<Item = (JobId, Moved)>,
-) -> Result<usize, CliError> {
-    let mut unchanged = 0;
+    tally: &mut Tally,
+) -> Result<(), CliError> {
     for (id, moved) in results {
         let row = ActionRow::new(queue, &id, moved);
-        unchanged += usize::from(!row.is_changed());
+        match row.result {
+            ActionResult::Asked => tally.asked += 1,
+            _ if row.is_changed() => tally.done += 1,
+            _ => tally.unchanged += 1,
+        }
         out.result(&row, || sentence(out, &row))?;
     }
-    Ok(unchanged)
+    Ok(())
 }
 
 fn sentence(out: &Output, row: &ActionRow) -> String {

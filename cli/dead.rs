@@ -51,6 +51,7 @@ pub(crate) struct List {
 /// Selects dead and poisoned jobs: by id, all of them, or those that match a filter.
 #[derive(Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "more_ids", "all", "code", "kind", "since", "until"]))]
+#[command(group = ArgGroup::new("by_id").multiple(true).args(["ids", "more_ids"]))]
 pub(crate) struct Selection {
     /// The queue.
     queue: QueueName,

@@ -7,7 +7,7 @@ use retraced::view::JobDetail;
 use retraced::{JobId, JobState, Operator, QueueName};
 
 use crate::args;
-use crate::bulk::{Bulk, BulkOptions, Verb, distinct, print_results};
+use crate::bulk::{Bulk, BulkOptions, Tally, Verb, distinct, print_results};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
@@ -48,6 +48,7 @@ pub(crate) enum Job {
 /// Selects jobs to cancel: by id, all that wait, or those that match a filter.
 #[derive(Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "all", "state", "code", "kind", "since", "until"]))]
+#[command(group = ArgGroup::new("by_id").multiple(true).args(["ids"]))]
 pub(crate) struct Cancel {
     /// The queue.
     queue: QueueName,
@@ -108,7 +109,9 @@ impl Job {
             Job::Retry(OneJob { queue, id }) => {
                 let operator = context.operator_of(&queue).await?;
                 let moved = operator.redrive(&queue, [&id]).await?;
-                match print_results(&context.out, &queue, std::iter::once(id).zip(moved))? {
+                let mut tally = Tally::default();
+                print_results(&context.out, &queue, std::iter::once(id).zip(moved), &mut tally)?;
+                match tally.unchanged {
                     0 => context.note_if_paused(&operator, &queue).await,
                     _ => Err(CliError::Failed("nothing was changed".into())),
                 }

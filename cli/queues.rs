@@ -119,9 +119,13 @@ impl Queues {
         // From here on, Ctrl-C ends the loop.
         let mut interrupts = signal(SignalKind::interrupt())?;
         while !context.out.is_closed() {
-            self.print(context, &operator).await?.iter().for_each(note);
+            let shown = async {
+                self.print(context, &operator).await?.iter().for_each(note);
+                tokio::time::sleep(every).await;
+                Ok::<_, CliError>(())
+            };
             tokio::select! {
-                () = tokio::time::sleep(every) => {}
+                shown = shown => shown?,
                 _ = interrupts.recv() => break,
             }
         }

@@ -7,7 +7,7 @@ use retraced::view::WorkerDetail;
 use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, Style, note, now_ms, printable, short_duration};
+use crate::output::{Cell, Column, NOTHING, Style, note, now_ms, printable, short_duration};
 
 /// `retraced workers`
 #[derive(Args)]
@@ -43,11 +43,23 @@ impl Workers {
                 "stale: no heartbeat for more than {after}; the worker was killed, or cannot reach the server"
             ));
         }
+        if workers.iter().any(|worker| worker.unreadable) && !context.out.is_json() {
+            note("unreadable: the worker has a newer version than this command; it may process any queue");
+        }
         Ok(())
     }
 }
 
 fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
+    let seen = format!("{} ago", short_duration(worker.seen_ago_ms));
+    let seen = Cell::new(seen, if worker.stale { Style::Warn } else { Style::Plain });
+    if worker.unreadable {
+        let remark = if worker.stale { "unreadable, stale" } else { "unreadable" };
+        let mut cells = vec![Cell::from(worker.worker.clone())];
+        cells.extend((0..7).map(|_| Cell::from(NOTHING.to_owned())));
+        cells.extend([seen, Cell::new(remark, Style::Warn)]);
+        return cells;
+    }
     let list = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>().join(", ");
     let mut kinds = list(&mut worker.kinds.iter().map(ToString::to_string));
     let listed = u32::try_from(worker.kinds.len()).unwrap_or(u32::MAX);
@@ -57,7 +69,6 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
     if worker.every_kind {
         kinds = if kinds.is_empty() { "every kind".to_owned() } else { format!("{kinds} and every other") };
     }
-    let seen = format!("{} ago", short_duration(worker.seen_ago_ms));
     vec![
         worker.worker.clone().into(),
         printable(&worker.host).into(),
@@ -67,7 +78,7 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
         kinds.into(),
         format!("{} of {}", worker.running, worker.concurrency).into(),
         short_duration(now_ms.saturating_sub(worker.started_at.as_ms())).into(),
-        Cell::new(seen, if worker.stale { Style::Warn } else { Style::Plain }),
+        seen,
         Cell::new(if worker.stale { "stale" } else { "" }, Style::Warn),
     ]
 }

@@ -150,6 +150,9 @@ pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most kinds of jobs that a worker row lists; the others are only counted.
 pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
+/// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is stale: it was killed, or cannot reach the store.
+pub const WORKER_STALE_AFTER: Duration = Duration::from_secs(30);
+
 /// How long a worker row is listed after its last heartbeat: 1 h.
 pub const WORKER_ROW_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use retraced_actors::limits::HEARTBEAT_INTERVAL;
-
 // Options of a runtime. One with an option outside of these bounds does not start.
 pub use retraced_actors::limits::{
     BUILD_LABEL_BYTES_MAX, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, CRASHES_DEFAULT, CRASHES_MAX, LEASE_DEFAULT,
@@ -27,6 +25,9 @@ pub use retraced_jobs::limits::{
     BACKTRACE_BYTES_MAX, CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, FINDING_EXAMPLES_MAX,
     HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX,
 };
+
+// When a worker counts as gone.
+pub use retraced_jobs::limits::WORKER_STALE_AFTER;
 
 /// Enqueue calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
 pub const CLIENT_CALLS_MAX: u16 = 64;
@@ -68,8 +69,8 @@ pub(crate) const OUTCOME_HINTS_MAX: usize = 1024;
 /// How long one poll of a job may take: 5 s. Past it the poll is repeated.
 pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is listed as stale: it was killed, or cannot reach the store.
-pub const WORKER_STALE_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
+/// How far the store's clock may run ahead during a bulk cancellation: 1 s. Jobs stamped up to that much later than now count as enqueued since it began.
+pub(crate) const BULK_CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// How similar a known name must be to be suggested for an unknown one, from 0 (different) to 1 (equal).
 pub(crate) const SIMILARITY_MIN: f64 = 0.6;

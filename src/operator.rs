@@ -19,7 +19,8 @@ use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
 
 /// Shows queues and jobs, and acts on them. Cheap to clone. Every method except [`outcome`](Self::outcome) waits at most 5 s (an audit or repair 15 min) for a store that
-/// does not answer. Meanwhile it sends its call again; a call that changes something has the same id each time, so that nothing is done twice.
+/// does not answer. Meanwhile it sends its call again; a call that changes something has the same id each time, so that nothing is done twice; the deletion of a queue is
+/// sent once.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -231,6 +232,13 @@ pub enum OperatorError {
         /// Its delayed jobs.
         delayed: u64,
     },
+    /// The deletion of a queue was sent and not answered: look at the queue before you delete it again, or jobs that came in since are deleted too.
+    DeletionUnknown {
+        /// The queue.
+        queue: QueueName,
+        /// What the store reported; `None` if it was silent.
+        cause: Option<StoreError>,
+    },
     /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
     RuntimeEnded,
 }
@@ -255,9 +263,10 @@ impl OperatorError {
             OperatorError::Store(error) => error.is_retryable(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
             OperatorError::QueueHasWorkers { .. } => true,
-            OperatorError::RuntimeEnded | OperatorError::UnknownQueue { .. } | OperatorError::QueueHasJobs { .. } => {
-                false
-            }
+            OperatorError::RuntimeEnded
+            | OperatorError::UnknownQueue { .. }
+            | OperatorError::QueueHasJobs { .. }
+            | OperatorError::DeletionUnknown { .. } => false,
         }
     }
 }
@@ -292,6 +301,11 @@ impl fmt::Display for OperatorError {
                     "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel them, or pass `LiveJobs::Delete`"
                 )
             }
+            OperatorError::DeletionUnknown { queue, cause } => {
+                write!(f, "queue {queue} may have been deleted, because no answer came")?;
+                cause.as_ref().map_or(Ok(()), |cause| write!(f, " ({cause})"))?;
+                f.write_str("; look at it before you delete it again: jobs that came in since would be deleted too")
+            }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",
             ),
@@ -302,7 +316,7 @@ impl fmt::Display for OperatorError {
 impl std::error::Error for OperatorError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            OperatorError::Store(error) => error.source(),
+            OperatorError::Store(error) | OperatorError::DeletionUnknown { cause: Some(error), .. } => error.source(),
             _ => None,
         }
     }
@@ -311,9 +325,15 @@ impl std::error::Error for OperatorError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
     use futures_util::future::join_all;
+    use retraced_jobs::job::{NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{CallId, Decorator, Moved, Target};
+    use retraced_jobs::store::{
+        Admin, CallId, Decorator, LiveJobs, Moved, QueueDeletion, ReplaySlots, Target, Transitions,
+    };
+    use uuid::Uuid;
 
     use super::*;
 
@@ -341,5 +361,42 @@ mod tests {
             redriven = redrives => panic!("the reads waited for {redriven:?}"),
             (stats, audit) = reads => assert_eq!((stats.pending, audit.findings.len()), (0, 0)),
         }
+    }
+
+    /// A store whose first reply to a deletion is lost, after which a producer adds a job.
+    struct LosesReply {
+        inner: MemoryStore,
+        deletions: AtomicU32,
+    }
+
+    impl Decorator for LosesReply {
+        fn inner(&self) -> &dyn Store {
+            &self.inner
+        }
+
+        fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+            Box::pin(async move {
+                let deletion = self.inner.delete_queue(queue, live).await?;
+                if self.deletions.fetch_add(1, SeqCst) > 0 {
+                    return Ok(deletion);
+                }
+                let call = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await.next_call();
+                let job = NewJob { id: "new".parse().unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
+                self.inner.enqueue(call, queue, &[job]).await?;
+                Err(StoreError::Unavailable { operation: "delete_queue", cause: "the connection broke".into() })
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_without_a_reply_is_not_sent_again_and_spares_the_jobs_that_came_since() {
+        let store = Arc::new(LosesReply { inner: MemoryStore::new(), deletions: AtomicU32::new(0) });
+        let (operator, queue) = (Operator::shared(store), QueueName::new("email").unwrap());
+        let error = operator.delete_queue(&queue, LiveJobs::Delete).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("queue email may have been deleted") && said.contains("look at it"), "{said}");
+        assert!(said.contains("the connection broke"), "{said}");
+        assert_eq!(operator.stats(&queue).await.unwrap().pending, 1);
     }
 }

@@ -53,7 +53,7 @@ impl StoreCalls {
         .await
     }
 
-    /// Sends a call once. It must be a call that changes nothing or may be applied twice.
+    /// Sends a call once, for a call without a replay slot.
     ///
     /// # Errors
     /// As [`until_answered_by`](Self::until_answered_by).

@@ -3,6 +3,8 @@
 
 #[path = "support/failures.rs"]
 mod failures;
+#[path = "support/gate.rs"]
+mod gate;
 #[path = "support/harness.rs"]
 mod harness;
 #[path = "support/hook.rs"]
@@ -17,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use failures::run_jobs;
+use gate::Gate;
 use harness::{COMMAND_MAX, Harness, Worker, objects, retraced};
 use hook::{Hook, response};
 use serde_json::{Value, json};
@@ -181,6 +184,52 @@ fn a_limit_and_an_end_of_time_select_no_more_than_they_say() {
 }
 
 #[test]
+fn a_limit_beside_ids_is_refused_and_nothing_is_acted_on() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "bad.data")]);
+    harness.enqueue("q", "k", "waits", &[]);
+    for act in [
+        ["dead", "discard", "q", "--id", "a", "--id", "b"].as_slice(),
+        &["dead", "redrive", "q", "--id", "a", "--id", "b"],
+        &["dead", "discard", "q", "a", "--id", "b"],
+        &["dead", "redrive", "q", "a", "b"],
+        &["job", "cancel", "q", "waits"],
+    ] {
+        let refused = harness.run(&[act, &["--limit", "1"]].concat());
+        assert_eq!((refused.status, refused.stdout.as_str()), (Some(2), ""), "{act:?}: {refused:?}");
+        assert!(refused.stderr.contains("--limit"), "{act:?}: {refused:?}");
+    }
+    assert_eq!(["a", "b", "waits"].map(|id| harness.state("q", id)), ["poisoned", "poisoned", "pending"]);
+}
+
+#[test]
+fn a_running_job_that_was_asked_to_stop_is_not_reported_as_cancelled() {
+    let (harness, gate) = (Harness::new(), Gate::default());
+    let opens = gate.clone();
+    let hook = Hook::start(move |_| {
+        opens.wait();
+        response(200, "", "")
+    });
+    let worker = harness.worker(&hook.url(), &[]);
+    harness.enqueue("q", "k", "later", &["--delay", "1h"]);
+    for (running, act, said) in [
+        ("a", ["job", "cancel", "q", "--state", "processing"].as_slice(), "1 running job asked to stop\n"),
+        ("b", &["job", "cancel", "q", "b"], "1 running job asked to stop\n"),
+        ("c", &["job", "cancel", "q", "c", "later"], "1 job cancelled; 1 running job asked to stop\n"),
+    ] {
+        let before = hook.requests().len();
+        harness.enqueue("q", "slow", running, &[]);
+        hook.wait_for_requests(before + 1);
+        let cancelled = harness.run(&[act, &["--json"]].concat());
+        assert_eq!((cancelled.status, cancelled.stderr.as_str()), (Some(0), said), "{act:?}: {cancelled:?}");
+        assert_eq!(objects(&cancelled.stdout)[0]["result"], "asked", "{act:?}");
+        harness.wait_for_state("q", running, "cancelled");
+    }
+    gate.open();
+    drop(worker);
+}
+
+#[test]
 fn many_waiting_jobs_are_cancelled_by_filter_and_none_is_missed() {
     let harness = Harness::new();
     let job =
@@ -245,6 +294,31 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() 
     assert_eq!(damaged.status, Some(1), "live jobs: {damaged:?}");
     assert_eq!(harness.one(&["queue", "delete", "q", "--force"])["jobs"], json!(1));
     assert_eq!(keys(), Vec::<String>::new());
+}
+
+#[test]
+fn a_worker_whose_row_cannot_be_read_keeps_its_queue_until_it_is_stale() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    let mut raw = harness.redis.connection();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
+    let mut write_row = |seen_ms: u64| {
+        let row = [&seen_ms.to_be_bytes()[2..], b"of a newer version"].concat();
+        let _: () = redis::cmd("HSET").arg("retraced:workers").arg(&[7_u8; 16]).arg(row).query(&mut raw).unwrap();
+    };
+    write_row(seconds * 1_000);
+    let id = "07070707070707070707070707070707";
+    let used = harness.run(&["queue", "delete", "q", "--force"]);
+    assert_eq!((used.status, used.stdout.as_str()), (Some(1), ""), "{used:?}");
+    assert!(used.stderr.contains("live workers") && used.stderr.contains(id), "{used:?}");
+    let row = harness.one(&["workers"]);
+    assert_eq!((&row["worker"], &row["unreadable"], &row["stale"]), (&json!(id), &json!(true), &json!(false)));
+    let shown = harness.run(&["workers"]);
+    assert!(shown.stdout.contains(id) && shown.stdout.contains("unreadable"), "{shown:?}");
+
+    write_row(seconds * 1_000 - 31_000);
+    assert_eq!(harness.one(&["workers"])["stale"], json!(true));
+    assert_eq!(harness.one(&["queue", "delete", "q", "--force"])["jobs"], json!(1));
 }
 
 #[test]
@@ -396,6 +470,27 @@ fn queues_are_watched_until_the_reader_leaves_or_ctrl_c() {
         }
     }
     assert_eq!(harness.run(&["queues", "--watch=1ms"]).status, Some(2));
+}
+
+#[test]
+fn ctrl_c_ends_a_watch_that_waits_for_its_rates() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    let mut raw = harness.redis.connection();
+    let mut lists_read = || {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut raw).unwrap();
+        stats.lines().find(|line| line.starts_with("cmdstat_smembers:")).map(str::to_owned)
+    };
+    let before = lists_read();
+    let mut command = harness.command(&["queues", "--watch=100ms", "--rates-over", "2m"]);
+    let child = command.stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + COMMAND_MAX;
+    while lists_read() == before {
+        assert!(Instant::now() < deadline, "the queues were not read");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(status_of(child), Some(0));
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub use retention::{Retention, RetentionRule};
 
 pub use crate::limits::{
     BATCH_MAX, HEADER_BYTES, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, OUTCOME_WAIT_MAX, REPLAY_SLOTS_MAX,
-    WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX,
+    WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX, WORKER_STALE_AFTER,
 };
 
 use std::time::Duration;
@@ -433,7 +433,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes a worker's row. The store sets its [`seen_ms`](WorkerRow::seen_ms).
     fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
 
-    /// The rows of all workers whose last heartbeat is at most [`WORKER_ROW_AGE_MAX`] ago, ordered by process instance.
+    /// The rows of all workers whose last heartbeat is at most [`WORKER_ROW_AGE_MAX`] ago, also those that cannot be read ([`WorkerRow::unreadable`]), ordered by process instance.
     fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
 
     /// Removes the row of a process instance that will never call again, and its replay slots in these queues.

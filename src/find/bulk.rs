@@ -2,9 +2,11 @@
 
 use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::{JobSummary, Moved, Target};
+use retraced_jobs::units::millis;
+use tokio::time::Instant;
 
 use super::{JobFilter, JobSearch};
-use crate::limits::{BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
+use crate::limits::{BULK_CLOCK_SLACK, BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
 
 /// A redrive, a discard or a cancellation of all jobs that match a filter. Each step acts on at most 100 jobs, in the order in which they are found. To stop, drop the
@@ -38,10 +40,13 @@ pub struct BulkAction {
     action: Action,
     filter: JobFilter,
     search: JobSearch,
-    /// Whether the search was prepared, which takes a call to the store.
+    /// Whether the action was prepared, which takes a call to the store.
     begun: bool,
-    /// Whether the search begins again after its end, until it changes nothing.
-    repeats: bool,
+    /// When a cancellation began: in ms since the Unix epoch by the store's clock, and by this process. Then the search begins again after its end, until it changes
+    /// nothing.
+    began: Option<(u64, Instant)>,
+    /// Whether the search has begun again.
+    repeated: bool,
     /// How many jobs were moved since the search last began.
     moved: u64,
     /// At most this many jobs are changed.
@@ -51,7 +56,10 @@ pub struct BulkAction {
     /// How many jobs the steps so far have examined.
     examined: u64,
     changed: u64,
+    asked: u64,
     unchanged: u64,
+    /// How many jobs the search has passed over since it last began, because they are newer than the action.
+    newer: u64,
 }
 
 /// What one step of a bulk action did.
@@ -81,17 +89,20 @@ impl BulkAction {
             filter: filter.clone(),
             search,
             begun: false,
-            repeats: false,
+            began: None,
+            repeated: false,
             moved: 0,
             limit: u64::MAX,
             unsent: Vec::new(),
             examined: 0,
             changed: 0,
+            asked: 0,
             unchanged: 0,
+            newer: 0,
         }
     }
 
-    /// Changes at most this many jobs, those that are found first. Default: no limit.
+    /// Changes at most this many jobs, those that are found first; one that is asked to stop counts too. Default: no limit.
     #[must_use]
     pub fn limit(self, jobs_max: u64) -> Self {
         Self { limit: jobs_max, ..self }
@@ -104,17 +115,20 @@ impl BulkAction {
     /// counted as unchanged.
     pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
         self.begin().await?;
-        let left = usize::try_from(self.limit.saturating_sub(self.changed)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.limit.saturating_sub(self.changed + self.asked)).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(None);
         }
-        if self.unsent.is_empty() && self.search.is_over() && self.repeats && self.moved > 0 {
+        if self.unsent.is_empty() && self.search.is_over() && self.must_repeat() {
             self.search_again();
         }
         if self.unsent.is_empty() {
-            self.unsent = self.search.take(BULK_STEP_JOBS.min(left), BULK_STEP_EXAMINED_MAX).await?;
+            let found = self.search.take(BULK_STEP_JOBS.min(left), BULK_STEP_EXAMINED_MAX).await?;
+            let (newer, unsent): (Vec<_>, _) = found.into_iter().partition(|job| self.is_newer(job));
+            self.newer += newer.len() as u64;
+            self.unsent = unsent;
         }
-        if self.unsent.is_empty() && self.search.is_over() {
+        if self.unsent.is_empty() && self.search.is_over() && !self.must_repeat() {
             return Ok(None);
         }
         let targets: Vec<Target> = self.unsent.iter().map(Target::from).collect();
@@ -134,25 +148,47 @@ impl BulkAction {
     /// until a pass cancels nothing, limited to jobs that existed at the start; otherwise a busy producer would keep it running.
     async fn begin(&mut self) -> Result<(), OperatorError> {
         if !self.begun && self.action == Action::Cancel {
-            if let Some(now_ms) = self.operator.probe().await?.now_ms {
-                self.filter = self.filter.clone().no_later_than(now_ms);
-                self.repeats = true;
-            }
-            self.search_again();
+            let asked_at = Instant::now();
+            self.began = self.operator.probe().await?.now_ms.map(|now_ms| (now_ms, asked_at));
         }
         self.begun = true;
         Ok(())
     }
 
-    fn search_again(&mut self) {
-        self.search = JobSearch::from_the_beginning(&self.operator, &self.queue, &self.filter);
-        (self.examined, self.moved) = (0, 0);
+    fn must_repeat(&self) -> bool {
+        self.began.is_some() && self.moved > 0
     }
 
-    /// How many jobs were changed so far.
+    fn search_again(&mut self) {
+        self.search = JobSearch::from_the_beginning(&self.operator, &self.queue, &self.filter);
+        (self.examined, self.moved, self.newer, self.repeated) = (0, 0, 0, true);
+    }
+
+    /// Whether a job was enqueued after this cancellation began. One that is ahead of the store's clock was enqueued before the clock was set back, and one of unknown
+    /// age may be old; but a repeated search passes over both, or it might not end.
+    fn is_newer(&self, job: &JobSummary) -> bool {
+        let Some((began_ms, began)) = self.began else { return false };
+        let now_ms = began_ms.saturating_add(millis(began.elapsed() + BULK_CLOCK_SLACK));
+        job.enqueued_ms.map_or(self.repeated, |at_ms| at_ms > began_ms && (self.repeated || at_ms <= now_ms))
+    }
+
+    /// How many jobs were moved or removed so far.
     #[must_use]
     pub fn changed(&self) -> u64 {
         self.changed
+    }
+
+    /// How many running jobs were asked to stop so far; they may still complete, and do not count as [`changed`](Self::changed).
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// How many jobs a cancellation found at last that were enqueued after it began, by their instant. They are left alone, and do not count as
+    /// [`unchanged`](Self::unchanged).
+    #[must_use]
+    pub fn newer(&self) -> u64 {
+        self.newer
     }
 
     /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action.
@@ -163,8 +199,10 @@ impl BulkAction {
 
     fn count(&mut self, moved: &[Moved]) {
         let unchanged = moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
+        let asked = moved.iter().filter(|moved| matches!(moved, Moved::Asked)).count();
         self.unchanged += unchanged as u64;
-        self.changed += (moved.len() - unchanged) as u64;
+        self.asked += asked as u64;
+        self.changed += (moved.len() - unchanged - asked) as u64;
         self.moved += moved.iter().filter(|moved| matches!(moved, Moved::Moved { .. })).count() as u64;
     }
 }
@@ -179,7 +217,7 @@ mod tests {
     use retraced_jobs::job::{InstanceId, JobState, NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
     use retraced_jobs::store::{
-        Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFuture, Transitions,
+        Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFacts, StoreFuture, Transitions,
     };
     use uuid::Uuid;
 
@@ -260,5 +298,52 @@ mod tests {
         let mut cancel = operator.cancel_matching(&queue, &JobFilter::in_state(JobState::Pending)).limit(130);
         while cancel.step().await.unwrap().is_some() {}
         assert_eq!((cancel.changed(), operator.stats(&queue).await.unwrap().cancelled), (130, 130));
+    }
+
+    /// A store whose clock was set back by an hour after the jobs were enqueued, and whose jobs named `bare` have lost the instant at which they were enqueued.
+    struct SetBack(MemoryStore);
+
+    impl Decorator for SetBack {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+            Box::pin(async move {
+                let mut facts = self.0.probe().await?;
+                facts.now_ms = facts.now_ms.map(|now_ms| now_ms - 3_600_000);
+                Ok(facts)
+            })
+        }
+
+        fn jobs<'a>(
+            &'a self,
+            queue: &'a QueueName,
+            state: JobState,
+            from: Option<Cursor>,
+            limit: usize,
+        ) -> StoreFuture<'a, JobPage> {
+            Box::pin(async move {
+                let mut page = self.0.jobs(queue, state, from, limit).await?;
+                page.jobs.iter_mut().filter(|job| job.id.to_string() == "bare").for_each(|job| job.enqueued_ms = None);
+                Ok(page)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bulk_cancellation_passes_over_no_job_whose_instant_is_unknown_or_ahead_of_the_clock() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (store, queue) = (SetBack(MemoryStore::new()), QueueName::new("q").unwrap());
+        let jobs = ["ahead", "bare"].map(|name| NewJob {
+            id: name.parse().unwrap(),
+            run_at: RunAt::Now,
+            envelope: "sealed".into(),
+        });
+        store.0.enqueue(slots.take().await.next_call(), &queue, &jobs).await.unwrap();
+        let operator = Operator::new(store);
+        let mut cancel = operator.cancel_matching(&queue, &JobFilter::waiting());
+        while cancel.step().await.unwrap().is_some() {}
+        assert_eq!((cancel.changed(), operator.stats(&queue).await.unwrap().pending), (2, 0));
     }
 }

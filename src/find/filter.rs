@@ -88,12 +88,6 @@ impl JobFilter {
         Self { until_ms: Some(until_ms), ..self }
     }
 
-    /// Only jobs that existed at this instant, besides all other conditions.
-    pub(super) fn no_later_than(self, at_ms: u64) -> Self {
-        let until_ms = self.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms));
-        self.until_ms(until_ms)
-    }
-
     /// Whether there are no conditions besides the states.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use retraced_actors::CallError;
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target};
-use retraced_jobs::units::millis;
 
 use super::{Audit, Operator, OperatorError};
-use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT, WORKER_STALE_AFTER};
+use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT};
 
 /// A method of the store that acts on jobs.
 type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
@@ -125,11 +125,11 @@ impl Operator {
     /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.
     ///
     /// A queue that a live worker processes is never deleted, because the worker would make a new one: stop it first. A worker that was killed counts as live until it is
-    /// [stale](WORKER_STALE_AFTER). Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
+    /// [stale](retraced_jobs::store::WorkerRow::is_stale). One whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
     ///
     /// # Errors
-    /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`]; the
-    /// others if the store does not support it, refuses or does not answer.
+    /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`];
+    /// [`OperatorError::DeletionUnknown`] if no answer came: the deletion is sent only once. The others if the store does not support it, refuses or does not answer.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -152,18 +152,20 @@ impl Operator {
     pub async fn delete_queue(&self, queue: &QueueName, live: LiveJobs) -> Result<u64, OperatorError> {
         let rows = self.workers().await?;
         let now_ms = self.probe().await?.now_ms.unwrap_or_default();
-        let is_live = |seen_ms: u64| now_ms.saturating_sub(seen_ms) <= millis(WORKER_STALE_AFTER);
-        let on_queue = rows.iter().filter(|row| row.queues.contains(queue) && is_live(row.seen_ms));
+        let on_queue = rows.iter().filter(|row| row.may_process(queue) && !row.is_stale(now_ms));
         let workers: Vec<_> = on_queue.map(|row| row.instance).collect();
         if !workers.is_empty() {
             return Err(OperatorError::QueueHasWorkers { queue: queue.clone(), workers });
         }
         let wanted = queue.clone();
-        let deletion = self.read(move |store| {
-            let queue = wanted.clone();
-            async move { store.delete_queue(&queue, live).await }
+        // Sent once: a second deletion would take the jobs that came in since the first.
+        let deletion =
+            self.calls.once_by(OPERATOR_TIMEOUT, move |store| async move { store.delete_queue(&wanted, live).await });
+        let deletion = deletion.await.map_err(|error| match error {
+            CallError::OutcomeUnknown(cause) => OperatorError::DeletionUnknown { queue: queue.clone(), cause },
+            error => OperatorError::of(error, OPERATOR_TIMEOUT),
         });
-        match deletion.await? {
+        match deletion? {
             QueueDeletion::Refused { pending, processing, delayed } => {
                 Err(OperatorError::QueueHasJobs { queue: queue.clone(), pending, processing, delayed })
             }

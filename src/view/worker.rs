@@ -2,11 +2,9 @@
 
 use retraced_jobs::job::{Kind, QueueName};
 use retraced_jobs::store::WorkerRow;
-use retraced_jobs::units::millis;
 use serde::Serialize;
 
 use super::Timestamp;
-use crate::limits::WORKER_STALE_AFTER;
 
 /// A worker process, as its last heartbeat described it.
 ///
@@ -51,12 +49,14 @@ pub struct WorkerDetail {
     pub seen_at: Timestamp,
     /// How long ago that was, in ms, by the store's clock.
     pub seen_ago_ms: u64,
-    /// Whether that is longer ago than [`WORKER_STALE_AFTER`]: the worker was killed, or cannot reach the store.
+    /// Whether that is longer ago than [`WORKER_STALE_AFTER`](crate::limits::WORKER_STALE_AFTER): the worker was killed, or cannot reach the store.
     pub stale: bool,
     /// The number of its executors.
     pub concurrency: u32,
     /// How many jobs ran in it at that heartbeat.
     pub running: u32,
+    /// Whether its row cannot be read, because it has a newer version: then only `worker`, `seen_at`, `seen_ago_ms` and `stale` are known.
+    pub unreadable: bool,
 }
 
 impl WorkerDetail {
@@ -77,9 +77,10 @@ impl WorkerDetail {
             started_at: Timestamp::from_ms(row.started_ms),
             seen_at: Timestamp::from_ms(row.seen_ms),
             seen_ago_ms,
-            stale: seen_ago_ms > millis(WORKER_STALE_AFTER),
+            stale: row.is_stale(now_ms),
             concurrency: row.concurrency,
             running: row.running,
+            unreadable: row.unreadable,
         }
     }
 }

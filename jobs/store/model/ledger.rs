@@ -3,6 +3,8 @@
 use super::Cursor;
 use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, Kind, QueueName};
+use crate::limits::WORKER_STALE_AFTER;
+use crate::units::millis;
 
 /// A page of supervision events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +50,9 @@ pub struct WorkerRow {
     pub concurrency: u32,
     /// Jobs it was running at the last heartbeat.
     pub running: u32,
+    /// Whether the row was written and cannot be read, because the worker has a newer version: then only `instance` and `seen_ms` are known.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 impl WorkerRow {
@@ -68,6 +73,26 @@ impl WorkerRow {
             seen_ms: 0,
             concurrency: 0,
             running: 0,
+            unreadable: false,
         }
+    }
+
+    /// A row of this worker that cannot be read.
+    #[must_use]
+    pub fn unreadable(instance: InstanceId, seen_ms: u64) -> Self {
+        Self { seen_ms, unreadable: true, ..Self::new(instance, 0) }
+    }
+
+    /// Whether its last heartbeat is more than [`WORKER_STALE_AFTER`] ago at this instant of the store's clock, in ms since the Unix epoch: the worker was killed, or
+    /// cannot reach the store.
+    #[must_use]
+    pub fn is_stale(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.seen_ms) > millis(WORKER_STALE_AFTER)
+    }
+
+    /// Whether the worker processes this queue, as far as is known: one whose row cannot be read may process any.
+    #[must_use]
+    pub fn may_process(&self, queue: &QueueName) -> bool {
+        self.unreadable || self.queues.contains(queue)
     }
 }

@@ -86,22 +86,24 @@ impl Ledger for RedisStore {
         const OPERATION: &str = "workers";
         Box::pin(async move {
             let now_ms = scripts::probe(&self.0.general).await?.now_ms;
-            let found = self.0.general.send(OPERATION, redis::cmd("HVALS").arg(&self.keyspace().workers)).await?;
+            let found = self.0.general.send(OPERATION, redis::cmd("HGETALL").arg(&self.keyspace().workers)).await?;
             let mut found = Reply::new(OPERATION, found)?;
             let age_max_ms = millis(WORKER_ROW_AGE_MAX);
             let mut rows = Vec::with_capacity(found.len());
             while !found.is_empty() {
-                let value = found.bytes()?;
+                let (field, value) = (found.bytes()?, found.bytes()?);
+                let Ok(instance) = uuid::Uuid::from_slice(&field) else { continue };
                 // 6 bytes of time, then the encoded row, as `heartbeat.lua` writes them.
                 let Some((seen, row)) = value.split_at_checked(6) else { continue };
                 let seen_ms = big_endian(seen);
                 if seen_ms.saturating_add(age_max_ms) < now_ms {
                     continue;
                 }
-                // A row that cannot be read, from a newer version or written by hand, is left out.
-                if let Ok(row) = crate::codec::from_payload::<WorkerRow>(row) {
-                    rows.push(WorkerRow { seen_ms, ..row });
-                }
+                // A row that cannot be read is one of a newer version, whose worker lives all the same.
+                rows.push(match crate::codec::from_payload::<WorkerRow>(row) {
+                    Ok(row) => WorkerRow { seen_ms, ..row },
+                    Err(_) => WorkerRow::unreadable(instance.into(), seen_ms),
+                });
             }
             rows.sort_by_key(|row| row.instance);
             Ok(rows)

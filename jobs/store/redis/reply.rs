@@ -20,6 +20,11 @@ impl Reply {
         match value {
             // RESP3 has sets.
             Value::Array(items) | Value::Set(items) => Ok(Self { operation, items: items.into_iter() }),
+            // And maps, which RESP2 gives as lists.
+            Value::Map(pairs) => {
+                let items: Vec<Value> = pairs.into_iter().flat_map(|(field, value)| [field, value]).collect();
+                Ok(Self { operation, items: items.into_iter() })
+            }
             other => Err(corrupt(operation, format!("the reply has {other:?} instead of a list"))),
         }
     }
