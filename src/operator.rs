@@ -271,6 +271,8 @@ impl OperatorError {
     }
 }
 
+const LOOK_FIRST: &str = "look at it before you delete it again: jobs that came in since would be deleted too";
+
 impl fmt::Display for OperatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -286,10 +288,7 @@ impl fmt::Display for OperatorError {
                 write!(f, "there is no queue {queue}; the most similar name is {nearest}")
             }
             OperatorError::UnknownQueue { queue, nearest: None } => {
-                write!(
-                    f,
-                    "there is no queue {queue}: no producer and no worker has used it; `Operator::queues` lists them"
-                )
+                write!(f, "there is no queue {queue}: nobody has used it; `Operator::queues` lists them")
             }
             OperatorError::QueueHasWorkers { queue, workers } => {
                 let names = workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -302,9 +301,8 @@ impl fmt::Display for OperatorError {
                 )
             }
             OperatorError::DeletionUnknown { queue, cause } => {
-                write!(f, "queue {queue} may have been deleted, because no answer came")?;
-                cause.as_ref().map_or(Ok(()), |cause| write!(f, " ({cause})"))?;
-                f.write_str("; look at it before you delete it again: jobs that came in since would be deleted too")
+                let cause = cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+                write!(f, "queue {queue} may have been deleted, because no answer came{cause}; {LOOK_FIRST}")
             }
             OperatorError::RuntimeEnded => f.write_str(
                 "the runtime this operator belongs to has ended; make an independent operator with Operator::new",

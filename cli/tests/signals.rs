@@ -168,6 +168,7 @@ fn a_worker_whose_log_nobody_reads_does_not_outlive_a_second_signal() {
     let (_nobody_reads, mut log) = std::io::pipe().unwrap();
     log.write_all(&vec![b'x'; PIPE_BYTES]).unwrap();
     let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    #[allow(clippy::zombie_processes, reason = "only a test that fails leaves it to the end of this process")]
     let mut worker = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
     let id = worker.id().to_string();
     let deadline = Instant::now() + EVENT_MAX;
