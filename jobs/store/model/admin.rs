@@ -106,6 +106,16 @@ pub enum LiveJobs {
 }
 
 /// The result of [`Admin::delete_queue`](crate::store::Admin::delete_queue).
+///
+/// ```
+/// use retraced_jobs::store::QueueDeletion;
+/// let told = |deletion: QueueDeletion| match deletion {
+///     QueueDeletion::Deleted { jobs } => format!("deleted with {jobs} jobs"),
+///     QueueDeletion::Refused { pending, processing, delayed, .. } => format!("{} jobs are live", pending + processing + delayed),
+///     _ => "unknown".to_owned(),
+/// };
+/// assert_eq!(told(QueueDeletion::Deleted { jobs: 3 }), "deleted with 3 jobs");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueDeletion {
