@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::Connection;
+use redis::{Commands, Connection};
 
 use crate::execution_log::RunEnd;
 use crate::scenario::{Scenario, millis, secs, sized};
@@ -59,6 +59,9 @@ async fn t20_disconnected_clients_lose_no_job() {
     let time = sized(secs(3), secs(60));
     let mut scenario = Scenario::open("T20", "every client is disconnected every 200 ms", secs(240)).await;
     let _workers = [scenario.worker_config().start(), scenario.worker_config().start()];
+    // A worker whose first probe is cut does not start. The scenario is about those that work.
+    let rows = || scenario.server.connection().hlen::<_, u64>("retraced:workers").unwrap();
+    scenario.until("the start of both workers", || async { rows() == 2 }).await;
     let mut redis_connection = scenario.server.connection();
     let connections = |redis_connection: &mut Connection| info(redis_connection, "stats", "total_connections_received");
     let (before, begun, mut number) = (connections(&mut redis_connection), Instant::now(), 0);
