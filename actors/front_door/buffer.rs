@@ -44,7 +44,7 @@ struct Buffer {
     jobs: VecDeque<Enqueue>,
     bytes: usize,
     flushes: usize,
-    /// What a blocked store answered to the last batch, until a flush tries again. Callers that come meanwhile are told at once.
+    /// What a blocked store answered to the last batch, until a flush tries again. Callers that come meanwhile get it at once.
     refusal: Option<EnqueueError>,
     dropped: Dropped,
     closed: bool,

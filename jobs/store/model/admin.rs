@@ -109,12 +109,12 @@ pub enum LiveJobs {
 ///
 /// ```
 /// use retraced_jobs::store::QueueDeletion;
-/// let told = |deletion: QueueDeletion| match deletion {
+/// let text = |deletion: QueueDeletion| match deletion {
 ///     QueueDeletion::Deleted { jobs } => format!("deleted with {jobs} jobs"),
 ///     QueueDeletion::Refused { pending, processing, delayed, .. } => format!("{} jobs are live", pending + processing + delayed),
 ///     _ => "unknown".to_owned(),
 /// };
-/// assert_eq!(told(QueueDeletion::Deleted { jobs: 3 }), "deleted with 3 jobs");
+/// assert_eq!(text(QueueDeletion::Deleted { jobs: 3 }), "deleted with 3 jobs");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -145,7 +145,7 @@ impl Endpoint {
                 (self.unavailable(operation, format!("{address}: {text}")), true)
             }
             _ if let Some(advice) = refusal(&raw) => (refused(advice), true),
-            _ if let Some(advice) = missing_right(&raw) => {
+            _ if let Some(advice) = advice_on_missing_right(&raw) => {
                 let advice = advice.replace("PREFIX", self.keyspace.prefix().as_str());
                 (self.missing_right(operation, format!("{text}; {advice}")), false)
             }
@@ -163,7 +163,7 @@ impl Endpoint {
 const CHECK_LOGIN: &str = "check user and password of the Redis URL";
 
 /// What to do about a missing right, with PREFIX for the prefix of the keys, by the error of a server that says so. `None` for any other error.
-fn missing_right(said: &str) -> Option<&'static str> {
+fn advice_on_missing_right(said: &str) -> Option<&'static str> {
     const KEYS: &str = "give this user the keys ~PREFIX:*";
     const RIGHT: &str = "give this user the missing right";
     const ENABLE: &str = "renamed or disabled commands must be enabled again";
