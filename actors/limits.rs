@@ -142,7 +142,7 @@ pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
 pub const SETTLE_BATCH_MIN: usize = 32;
 /// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each.
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
-/// Most executors that a claim wakes at once. The others are woken by those.
+/// Most executors that a claim wakes at once, if the tokio runtime of the handlers has that many threads. The others are woken by those.
 pub const EXECUTORS_WOKEN_MAX: usize = 16;
 
 // Retries and delays

@@ -48,10 +48,11 @@ pub(crate) struct QueueContext {
 }
 
 impl QueueContext {
-    pub(crate) fn new(spec: QueueSpec, crashes_max: u32, door: Arc<FrontDoor>) -> Self {
+    /// Handlers run on this many threads.
+    pub(crate) fn new(spec: QueueSpec, threads: usize, crashes_max: u32, door: Arc<FrontDoor>) -> Self {
         let QueueSpec { name, options, runner } = spec;
         Self {
-            inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency, crashes_max)),
+            inflight: Arc::new(Inflight::new(runner.clone(), options.concurrency, threads, crashes_max)),
             name,
             options,
             runner,

@@ -36,8 +36,9 @@ impl ExecutorPort for ActorRef<ExecutorMessage> {
 }
 
 impl Inflight {
-    pub(crate) fn new(runner: Arc<Runner>, concurrency: usize, crashes_max: u32) -> Self {
-        Self { table: Mutex::new(Table::new(runner, concurrency, crashes_max)), changed: Notify::new() }
+    /// Handlers run on this many threads.
+    pub(crate) fn new(runner: Arc<Runner>, concurrency: usize, threads: usize, crashes_max: u32) -> Self {
+        Self { table: Mutex::new(Table::new(runner, concurrency, threads, crashes_max)), changed: Notify::new() }
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table<ActorRef<ExecutorMessage>>> {

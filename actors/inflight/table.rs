@@ -33,6 +33,8 @@ use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNS
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
+    /// Executors that a claim wakes at once.
+    woken_max: usize,
     crashes_max: u32,
     next_grant: GrantId,
     held: HashMap<GrantId, Held>,
@@ -49,10 +51,12 @@ pub(super) struct Table<X> {
 }
 
 impl<X: ExecutorPort> Table<X> {
-    pub(super) fn new(runner: Arc<Runner>, concurrency: usize, crashes_max: u32) -> Self {
+    /// Handlers run on this many threads.
+    pub(super) fn new(runner: Arc<Runner>, concurrency: usize, threads: usize, crashes_max: u32) -> Self {
         Self {
             runner,
             concurrency,
+            woken_max: threads.clamp(1, EXECUTORS_WOKEN_MAX),
             crashes_max,
             next_grant: 0,
             held: HashMap::default(),
@@ -102,12 +106,12 @@ impl<X: ExecutorPort> Table<X> {
             };
             self.held.insert(grant, Held { job, control, risk, phase });
         }
-        (0..granted.clamp(1, EXECUTORS_WOKEN_MAX)).for_each(|_| self.wake_one(now));
+        (0..granted.clamp(1, self.woken_max)).for_each(|_| self.wake_one(now));
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. tokio would run the next executor on the same thread, after a handler that computes. So a claim wakes several, and idle
-    /// threads steal them.
+    /// are woken for many fast jobs. tokio would run the next executor on the same thread, after a handler that computes. So a claim wakes one per
+    /// thread, and idle threads steal them.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();

@@ -252,7 +252,8 @@ fn build(spec: TreeSpec) -> RuntimeContext {
         .into_iter()
         .map(|queue| {
             let door = FrontDoor::new(queue.name.clone(), calls.clone(), events.clone(), tree.clone());
-            Arc::new(QueueContext::new(queue, options.crashes_max, door))
+            let threads = handlers.metrics().num_workers();
+            Arc::new(QueueContext::new(queue, threads, options.crashes_max, door))
         })
         .collect();
     RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended })

@@ -16,6 +16,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
 const CRASHES_MAX: u32 = 3;
+const THREADS: usize = 4;
 
 struct World {
     table: Table<Fake>,
@@ -30,7 +31,7 @@ impl World {
         let instance = InstanceId::from(Uuid::from_u128(1));
         let queue = QueueName::new("email").unwrap();
         let runner = Arc::new(Runner::new(queue, handlers, states, Rules::default(), instance));
-        let mut table = Table::new(runner, concurrency as usize, CRASHES_MAX);
+        let mut table = Table::new(runner, concurrency as usize, THREADS, CRASHES_MAX);
         let executors: Vec<Fake> = (0..concurrency).map(|_| Fake::default()).collect();
         for (fake, slot) in executors.iter().zip(0..) {
             table.executors.add(executor(slot), 0, fake.clone());
@@ -96,15 +97,15 @@ fn jobs_start_in_the_order_of_the_queue() {
 }
 
 #[test]
-fn a_claim_wakes_an_executor_for_each_job_up_to_a_limit_and_those_wake_the_others() {
-    let mut world = World::new(u32::try_from(EXECUTORS_WOKEN_MAX + 5).unwrap());
+fn a_claim_wakes_an_executor_for_each_job_but_one_per_thread_and_those_wake_the_others() {
+    let mut world = World::new(9);
     world.grant(vec![fresh("a"), fresh("b")]);
     assert_eq!(world.woken(), 2);
-    let many = (0..EXECUTORS_WOKEN_MAX + 2).map(|n| fresh(&n.to_string())).collect();
+    let many = (0..6).map(|n| fresh(&n.to_string())).collect();
     world.grant(many);
-    assert_eq!(world.woken(), 2 + EXECUTORS_WOKEN_MAX);
+    assert_eq!(world.woken(), 2 + THREADS);
     world.next(0).unwrap();
-    assert_eq!(world.woken(), 3 + EXECUTORS_WOKEN_MAX, "the woken executor wakes the next");
+    assert_eq!(world.woken(), 3 + THREADS, "the woken executor wakes the next");
 }
 
 #[test]
