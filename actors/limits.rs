@@ -81,6 +81,9 @@ pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
 /// Shortest time between two reports of the same refusal, if no other refusal is reported in between.
 pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// How long calls must go unanswered before that is reported as an outage: 1 s. A server that closes idle connections, and a connection that breaks and is replaced at
+/// once, are none.
+pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// Delay before the first health check of an outage, and before the store link replaces a subscription that has ended.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.

@@ -49,6 +49,8 @@ pub(crate) enum RetrySchedulerMessage {
 pub(crate) enum StoreLinkMessage {
     /// A call was not answered, or the store is blocked: probe until it is up.
     NotUp,
+    /// Calls have gone unanswered for as long as it takes to be an outage.
+    OutageReportDue,
     /// A health check has ended.
     Probed,
 }

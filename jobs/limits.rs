@@ -233,6 +233,9 @@ pub(crate) mod redis {
 /// How long an enqueue waits, unless the caller sets another timeout, for capacity, for the store and for its receipt: 800 ms, so that a caller learns of an outage
 /// within a second.
 pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
+/// The same for a handler's own enqueues ([`Context::enqueue`](crate::context::Context::enqueue)): 30 s. A handler that gives up sooner cannot be settled during an outage
+/// either, and would spend an attempt on it.
+pub const HANDLER_ENQUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- Tests of handlers ------------------------------------------------------------------------------------------------------------------------
 

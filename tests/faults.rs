@@ -418,6 +418,47 @@ async fn a_server_that_restarts_with_its_append_only_file_loses_nothing() {
     runtime.shutdown().await.unwrap();
 }
 
+/// Goal: connections that the server closes and that are replaced at once are not reported as outages, and cost no job an attempt. Method: the server closes idle
+/// connections after a second, and the test closes all others every 200 ms while jobs run, then none while the runtime is idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_server_closes_are_not_reported_as_outages() {
+    let jobs = 300;
+    let server = RedisServer::start_with(&["--timeout", "1"]);
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let seen = Seen::default();
+    enqueue(&store, 0..jobs, 50).await;
+    let runtime = Runtime::builder()
+        .shared_store(store.clone())
+        .state(seen.clone())
+        .queue(Queue::new("faults").unwrap().concurrency(5).handler(work))
+        .start()
+        .await
+        .unwrap();
+    let mut events = runtime.supervision();
+    let mut killed = 0;
+    while seen.returned() < jobs {
+        for kind in ["normal", "pubsub"] {
+            let kill = redis::cmd("CLIENT").arg(&["KILL", "TYPE", kind]).query::<u64>(&mut server.connection());
+            killed += kill.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // Longer than the server keeps an idle connection, several times.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let admin = Operator::shared(store);
+    let settled = || async { admin.stats(&queue()).await.is_ok_and(|stats| stats.completed_total == jobs) };
+    eventually("the completion of all jobs", Duration::from_secs(10), settled).await;
+    let stats = admin.stats(&queue()).await.unwrap();
+    let reported: Vec<_> = drain_events(&mut events).into_iter().map(|event| event.kind).collect();
+    println!("{killed} connections closed by the test: {reported:?}");
+    assert!(killed > 20, "{killed}");
+    let outage =
+        |kind: &EventKind| matches!(kind, EventKind::StoreUnreachable { .. } | EventKind::StoreReachable { .. });
+    assert!(!reported.iter().any(outage), "{reported:?}");
+    assert_eq!((seen.repeated(), stats.failures_total, stats.crashes_total), (0, 0, 0), "{stats:?}");
+    runtime.shutdown().await.unwrap();
+}
+
 #[derive(Serialize, Deserialize)]
 struct Block {
     /// Whether the job is snoozed once. Its next start is recorded in the store, by the executor.

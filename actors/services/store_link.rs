@@ -26,6 +26,7 @@ pub(crate) struct StoreLinkState {
     runtime: Arc<RuntimeContext>,
     backoff: backoff::ExponentialBackoff,
     probe: Option<BackgroundTask>,
+    outage_report: Option<BackgroundTask>,
     /// When the last probe began.
     probed_at: Option<Instant>,
     _subscription: BackgroundTask,
@@ -46,7 +47,14 @@ impl Actor for StoreLink {
         if !runtime.calls.health().is_up() {
             myself.cast(StoreLinkMessage::NotUp)?;
         }
-        Ok(StoreLinkState { runtime, backoff: probe_backoff(), probe: None, probed_at: None, _subscription: hints })
+        Ok(StoreLinkState {
+            runtime,
+            backoff: probe_backoff(),
+            probe: None,
+            outage_report: None,
+            probed_at: None,
+            _subscription: hints,
+        })
     }
 
     async fn handle(
@@ -56,7 +64,12 @@ impl Actor for StoreLink {
         state: &mut StoreLinkState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            StoreLinkMessage::NotUp => state.probe_unless_probing(&myself),
+            StoreLinkMessage::NotUp => {
+                let due = state.runtime.calls.health().outage_report_due();
+                state.outage_report = due.map(|due| background::timer(&myself, due, StoreLinkMessage::OutageReportDue));
+                state.probe_unless_probing(&myself);
+            }
+            StoreLinkMessage::OutageReportDue => state.runtime.calls.health().report_outage(),
             StoreLinkMessage::Probed => {
                 state.probe = None;
                 // The store may be down again already: a message that said so while the probe was under way was passed over.

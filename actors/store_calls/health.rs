@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Address;
-use crate::limits::{OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
 use crate::path;
 use crate::supervision::event::Events;
@@ -21,9 +21,13 @@ use crate::supervision::event::Events;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum StoreState {
     Up,
-    /// Calls get no answer. The next answer ends it, unless it is a refusal: a proxy or a server that is still starting may refuse everything.
+    /// Calls get no answer. The next answer ends it, unless it is a refusal: a proxy or a server that is still starting may refuse everything. If that answer
+    /// comes before the outage was reported, the state is again what it was before.
     Unreachable {
         since: Instant,
+        reason: Arc<str>,
+        reported: bool,
+        before: Box<StoreState>,
     },
     /// Calls get answers, but some or all writes are refused. Only a probe or an outage ends it, because the success of one call does not show that others are no longer
     /// refused. After an outage the next refused write finds it again.
@@ -104,12 +108,43 @@ impl Health {
     fn unanswered(&self, reason: &str) {
         self.change(|state, _| match state {
             StoreState::Unreachable { .. } => None,
-            StoreState::Up | StoreState::Blocked { .. } => Some((
-                StoreState::Unreachable { since: Instant::now() },
-                vec![EventKind::StoreUnreachable { reason: reason.to_owned() }],
-            )),
+            StoreState::Up | StoreState::Blocked { .. } => {
+                let before = Box::new(state.clone());
+                let (since, reason) = (Instant::now(), reason.into());
+                Some((StoreState::Unreachable { since, reason, reported: false, before }, Vec::new()))
+            }
         });
+        self.report_outage();
         self.0.link.send(StoreLinkMessage::NotUp);
+    }
+
+    /// In how long the outage is to be reported; `None` if there is none or it was reported.
+    pub(crate) fn outage_report_due(&self) -> Option<Duration> {
+        match &*self.0.state.borrow() {
+            StoreState::Unreachable { since, reported: false, .. } => {
+                Some(OUTAGE_REPORTED_AFTER.saturating_sub(since.elapsed()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reports the outage if it has lasted for [`OUTAGE_REPORTED_AFTER`], once.
+    pub(crate) fn report_outage(&self) {
+        if self.outage_report_due() != Some(Duration::ZERO) {
+            return;
+        }
+        self.change(|state, _| match state {
+            StoreState::Unreachable { since, reason, reported: false, before } => Some((
+                StoreState::Unreachable {
+                    since: *since,
+                    reason: reason.clone(),
+                    reported: true,
+                    before: before.clone(),
+                },
+                vec![EventKind::StoreUnreachable { reason: reason.as_ref().to_owned() }],
+            )),
+            _ => None,
+        });
     }
 
     fn answered(&self) {
@@ -117,7 +152,8 @@ impl Health {
             return;
         }
         self.change(|state, _| match state {
-            StoreState::Unreachable { since } => Some((StoreState::Up, vec![reachable(*since)])),
+            StoreState::Unreachable { since, reported: true, .. } => Some((StoreState::Up, vec![reachable(*since)])),
+            StoreState::Unreachable { before, .. } => Some((before.as_ref().clone(), Vec::new())),
             StoreState::Up | StoreState::Blocked { .. } => None,
         });
     }
@@ -129,10 +165,16 @@ impl Health {
             return self.answered();
         }
         self.change(|state, last| {
-            let (since, end_of_outage) = match state {
-                StoreState::Blocked { by: known, reported: true, .. } if *known == by => return None,
+            let known = match state {
+                StoreState::Unreachable { reported: false, before, .. } => before,
+                state => state,
+            };
+            let (since, end_of_outage) = match known {
+                StoreState::Blocked { by: known_by, reported: true, .. } if *known_by == by => {
+                    return (known != state).then(|| (known.clone(), Vec::new()));
+                }
                 StoreState::Blocked { since, .. } => (*since, None),
-                StoreState::Unreachable { since } => (Instant::now(), Some(reachable(*since))),
+                StoreState::Unreachable { since, .. } => (Instant::now(), Some(reachable(*since))),
                 StoreState::Up => (Instant::now(), None),
             };
             let due = last.get(&by).is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);

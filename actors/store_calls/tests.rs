@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::limits::{REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
@@ -76,6 +76,52 @@ async fn a_call_without_an_answer_is_sent_again_under_the_same_id_and_the_outage
         matches!(reported[..], [EventKind::StoreUnreachable { .. }, EventKind::StoreReachable { .. }]),
         "{reported:?}"
     );
+}
+
+/// One call with this answer. What is due to be reported half of the time later that makes an outage is reported, as the store link does.
+async fn answer(world: &World, result: fn() -> Result<(), StoreError>) {
+    let _ = world.calls.once("test", |_| Box::pin(async move { result() })).await;
+    tokio::time::sleep(OUTAGE_REPORTED_AFTER / 2).await;
+    world.calls.health().report_outage();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_and_is_back_within_a_second_is_no_outage() {
+    let world = World::new(1);
+    for _ in 0..3 {
+        answer(&world, unavailable).await;
+        assert!(!world.calls.health().is_reachable());
+        answer(&world, || Ok(())).await;
+        assert!(world.calls.health().is_up());
+    }
+    assert_eq!(world.reported(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_for_a_moment_does_not_hide_a_block() {
+    let world = World::new(1);
+    for result in [blocked, unavailable, blocked, unavailable, || Ok(())] {
+        answer(&world, result).await;
+        assert!(!world.calls.health().is_up());
+    }
+    assert!(world.calls.health().is_reachable());
+    world.calls.health().unblocked();
+    let reported = world.reported();
+    assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }, EventKind::StoreUnblocked { .. }]), "{reported:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_without_further_calls_is_reported_when_its_time_has_come() {
+    let world = World::new(1);
+    answer(&world, unavailable).await;
+    let due = world.calls.health().outage_report_due();
+    assert_eq!(due, Some(OUTAGE_REPORTED_AFTER / 2));
+    tokio::time::sleep(OUTAGE_REPORTED_AFTER / 2).await;
+    for _ in 0..2 {
+        world.calls.health().report_outage();
+    }
+    assert!(matches!(world.reported()[..], [EventKind::StoreUnreachable { .. }]));
+    assert_eq!(world.calls.health().outage_report_due(), None);
 }
 
 #[tokio::test(start_paused = true)]

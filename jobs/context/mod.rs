@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::enqueue::{EnqueueError, IntoNewJob, JobHandle, Producers, QueueHandle};
 use crate::failure::bounded;
 use crate::job::{Counters, JobId, Kind, QueueName};
+use crate::limits::HANDLER_ENQUEUE_TIMEOUT;
 use crate::trace::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Progress};
 use crate::units::millis;
 
@@ -151,6 +152,9 @@ impl Context {
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
+    /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`](crate::limits::HANDLER_ENQUEUE_TIMEOUT)), so that an outage of the store that is shorter costs no
+    /// attempt.
+    ///
     /// # Errors
     /// [`EnqueueError`]. `?` turns it into a temporary failure of this attempt, or into a permanent one if the follow-up job is invalid.
     ///
@@ -173,16 +177,21 @@ impl Context {
     /// ```
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
         let queue = job.default_queue()?.unwrap_or_else(|| self.queue_name().clone());
-        QueueHandle::new(self.0.producers.producer(&queue)).enqueue(job).await
+        self.handle(&queue).enqueue(job).await
     }
 
-    /// A handle to any queue of this handler's store, to enqueue to. The queue need not have workers in this process, nor have been used before.
+    /// A handle to any queue of this handler's store, to enqueue to, with the same timeout as [`enqueue`](Self::enqueue). The queue need not have workers in this
+    /// process, nor have been used before.
     ///
     /// # Errors
     /// [`EnqueueError::InvalidQueue`] unless the name is 1 to 128 of `A-Z a-z 0-9 . _ -`.
     pub fn queue(&self, name: impl AsRef<str>) -> Result<QueueHandle, EnqueueError> {
         let name = QueueName::new(name).map_err(EnqueueError::InvalidQueue)?;
-        Ok(QueueHandle::new(self.0.producers.producer(&name)))
+        Ok(self.handle(&name))
+    }
+
+    fn handle(&self, queue: &QueueName) -> QueueHandle {
+        QueueHandle::new(self.0.producers.producer(queue)).enqueue_timeout(HANDLER_ENQUEUE_TIMEOUT)
     }
 
     /// Waits until the handler is asked to stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) returns the

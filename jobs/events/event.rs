@@ -106,7 +106,7 @@ pub enum EventKind {
     },
     /// A closed supervisor, that of the workers of a queue or that of the whole queue, runs again.
     SupervisorReopened,
-    /// The store cannot be reached. Actors wait for it, and then repeat their calls.
+    /// Calls to the store have gone unanswered for a second. Actors wait for it, and then repeat their calls.
     StoreUnreachable {
         /// The error, without credentials.
         reason: String,
