@@ -33,7 +33,7 @@ use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNS
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
-    /// Executors that a claim wakes at once.
+    /// Executors that a claim wakes at once: no more than handlers have threads.
     woken_max: usize,
     crashes_max: u32,
     next_grant: GrantId,
@@ -51,7 +51,6 @@ pub(super) struct Table<X> {
 }
 
 impl<X: ExecutorPort> Table<X> {
-    /// Handlers run on this many threads.
     pub(super) fn new(runner: Arc<Runner>, concurrency: usize, threads: usize, crashes_max: u32) -> Self {
         Self {
             runner,
