@@ -200,6 +200,8 @@ pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 pub const TRIM_BATCH_MAX: usize = 200;
 /// Delay between two rounds of audits. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Shortest time between two audits: after a lost lease or a late settlement the next one comes early, because the store may have lost its data.
+pub const AUDIT_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// How long a repair of a queue may take. What it has repaired by then stays repaired; the next failed check of the counts starts another repair.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 

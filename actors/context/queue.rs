@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::Claims;
+use retraced_jobs::store::{Claims, CountCheck};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -41,6 +41,8 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
+    /// The last count of its jobs, and when it was made.
+    counted: Mutex<Option<(CountCheck, Instant)>>,
     /// The end of the last reported lease grace.
     grace_until: Mutex<Option<Instant>>,
     /// The last claim to be answered emptied the queue, and no hint has come since.
@@ -66,6 +68,7 @@ impl QueueContext {
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
             settling_requested: AtomicBool::new(false),
+            counted: Mutex::new(None),
             grace_until: Mutex::new(None),
             empty: AtomicBool::new(false),
         }
@@ -107,6 +110,13 @@ impl QueueContext {
             self.request_settling();
         }
         outcome
+    }
+
+    /// Remembers a count of its jobs. Returns the one before, and how long ago that was.
+    pub(crate) fn counted(&self, count: CountCheck) -> Option<(CountCheck, Duration)> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counted.replace((count, Instant::now()));
+        before.map(|(count, at)| (count, at.elapsed()))
     }
 
     /// Whether a lease grace that lasts for `grace` from now was not reported yet.

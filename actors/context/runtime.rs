@@ -7,6 +7,7 @@ use std::time::Duration;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, QueueName};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use super::exhaustion::Exhaustion;
 use crate::address::Address;
 use crate::clock::StoreClock;
 use crate::inflight::EndedAttempt;
-use crate::limits::{PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
+use crate::limits::{AUDIT_INTERVAL, AUDIT_INTERVAL_MIN, PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
 use crate::messages::RetrySchedulerMessage;
 use crate::observer::{AttemptEnded, Observer, Observers};
 use crate::options::TreeOptions;
@@ -49,6 +50,7 @@ pub(crate) struct RuntimeContext {
     hints_subscribed: AtomicBool,
     /// What this process has run out of.
     pub(crate) exhaustion: Exhaustion,
+    audit_requested: Notify,
 }
 
 /// What a [`RuntimeContext`] is made of.
@@ -86,6 +88,7 @@ impl RuntimeContext {
             options,
             hints_subscribed: AtomicBool::new(false),
             exhaustion: Exhaustion::default(),
+            audit_requested: Notify::new(),
         }
     }
 
@@ -122,6 +125,17 @@ impl RuntimeContext {
     /// Whether the subscription for hints is alive.
     pub(crate) fn hints_subscribed(&self) -> bool {
         self.hints_subscribed.load(Ordering::Relaxed)
+    }
+
+    /// Asks the janitor for an audit sooner than usual. One request at most waits to be served.
+    pub(crate) fn request_audit(&self) {
+        self.audit_requested.notify_one();
+    }
+
+    /// Waits until the next audit is due.
+    pub(crate) async fn wait_for_audit(&self) {
+        tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
+        let _ = tokio::time::timeout(AUDIT_INTERVAL - AUDIT_INTERVAL_MIN, self.audit_requested.notified()).await;
     }
 
     /// Asks the retry scheduler for a round.

@@ -9,13 +9,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::TrimPolicy;
+use retraced_jobs::store::{CountCheck, TrimPolicy};
+use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{
-    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL,
-    TRIM_POLL_MIN,
+    BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_POLL_MIN,
 };
 use crate::path;
 
@@ -52,7 +52,8 @@ impl Actor for Janitor {
     ) -> Result<JanitorState, ActorProcessingErr> {
         myself.cast(JanitorMessage::StartRound)?;
         let mut state = JanitorState { runtime, round: None, timer: None, audits: None };
-        state.audit_later(&myself);
+        // The first counts are there to compare later ones with.
+        state.audit_after(&myself, std::future::ready(()));
         Ok(state)
     }
 
@@ -65,7 +66,10 @@ impl Actor for Janitor {
         match message {
             JanitorMessage::StartRound => state.start_round(&myself),
             JanitorMessage::RoundEnded { next } => state.round_ended(&myself, next),
-            JanitorMessage::Audited => state.audit_later(&myself),
+            JanitorMessage::Audited => {
+                let runtime = state.runtime.clone();
+                state.audit_after(&myself, async move { runtime.wait_for_audit().await });
+            }
         }
         Ok(())
     }
@@ -89,10 +93,10 @@ impl JanitorState {
         self.timer = Some(background::timer(myself, delay, JanitorMessage::StartRound));
     }
 
-    fn audit_later(&mut self, myself: &ActorRef<JanitorMessage>) {
+    fn audit_after(&mut self, myself: &ActorRef<JanitorMessage>, due: impl Future<Output = ()> + Send + 'static) {
         let runtime = self.runtime.clone();
         self.audits = Some(background::start(myself, async move {
-            tokio::time::sleep(AUDIT_INTERVAL).await;
+            due.await;
             for queue in &runtime.queues {
                 audit(&runtime, queue).await;
             }
@@ -124,6 +128,7 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     let count = || runtime.calls.once("check_counts", |store| store.check_counts(&queue.name));
     let Ok(first) = count().await else { return };
+    report_loss(runtime, queue, first);
     if first.adds_up() {
         return;
     }
@@ -138,5 +143,22 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
         && !findings.is_empty()
     {
         runtime.events.emit(path::JANITOR, EventKind::QueueRepaired { queue: queue.name.clone(), findings });
+    }
+}
+
+/// Reports that the store has lost data of the queue, if it has since the last count.
+fn report_loss(runtime: &RuntimeContext, queue: &QueueContext, now: CountCheck) {
+    if let Some((before, ago)) = queue.counted(now)
+        && now.enqueued_total < before.enqueued_total
+    {
+        let kind = EventKind::DataLost {
+            queue: queue.name.clone(),
+            jobs_before: before.jobs,
+            jobs: now.jobs,
+            enqueued_before: before.enqueued_total,
+            enqueued: now.enqueued_total,
+            counted_before_ms: millis(ago),
+        };
+        runtime.events.emit(path::JANITOR, kind);
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::cancellations;
 use crate::background::{self, BackgroundTask};
 use crate::context::RuntimeContext;
-use crate::limits::{PROBE_DELAY_MAX, PROBE_DELAY_MIN, PROBE_RESET_AFTER, REFUSED_DELAY};
+use crate::limits::{OUTAGE_REPORTED_AFTER, PROBE_DELAY_MAX, PROBE_DELAY_MIN, PROBE_RESET_AFTER, REFUSED_DELAY};
 use crate::messages::StoreLinkMessage;
 
 /// The actor.
@@ -65,8 +65,7 @@ impl Actor for StoreLink {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             StoreLinkMessage::NotUp => {
-                let due = state.runtime.calls.health().outage_report_due();
-                state.outage_report = due.map(|due| background::timer(&myself, due, StoreLinkMessage::OutageReportDue));
+                state.report_outage_later(&myself);
                 state.probe_unless_probing(&myself);
             }
             StoreLinkMessage::OutageReportDue => state.runtime.calls.health().report_outage(),
@@ -81,12 +80,20 @@ impl Actor for StoreLink {
 }
 
 impl StoreLinkState {
+    fn report_outage_later(&mut self, myself: &ActorRef<StoreLinkMessage>) {
+        let since = self.runtime.calls.health().unreported_outage();
+        self.outage_report = since.map(|since| {
+            let due = OUTAGE_REPORTED_AFTER.saturating_sub(since.elapsed());
+            background::timer(myself, due, StoreLinkMessage::OutageReportDue)
+        });
+    }
+
     fn probe_unless_probing(&mut self, myself: &ActorRef<StoreLinkMessage>) {
         if self.probe.is_some() || self.runtime.calls.health().is_up() {
             return;
         }
         // Not as soon as the store is up: one that is blocked and free in turn would be probed without a pause.
-        if self.probed_at.is_some_and(|at| at.elapsed() >= PROBE_RESET_AFTER) {
+        if self.probed_at.is_some_and(|at| at.elapsed() >= PROBE_RESET_AFTER) || self.is_first_of_an_outage() {
             self.backoff.reset();
         }
         self.probed_at = Some(Instant::now());
@@ -97,6 +104,12 @@ impl StoreLinkState {
             probe(&runtime).await;
             StoreLinkMessage::Probed
         }));
+    }
+
+    /// Several probes must fit into the time after which an outage is reported.
+    fn is_first_of_an_outage(&self) -> bool {
+        let since = self.runtime.calls.health().unreported_outage();
+        since.is_some_and(|since| self.probed_at.is_none_or(|at| at < since))
     }
 }
 

@@ -118,31 +118,30 @@ impl Health {
         self.0.link.send(StoreLinkMessage::NotUp);
     }
 
-    /// In how long the outage is to be reported; `None` if there is none or it was reported.
-    pub(crate) fn outage_report_due(&self) -> Option<Duration> {
+    /// When the outage began; `None` if there is none or it was reported.
+    pub(crate) fn unreported_outage(&self) -> Option<Instant> {
         match &*self.0.state.borrow() {
-            StoreState::Unreachable { since, reported: false, .. } => {
-                Some(OUTAGE_REPORTED_AFTER.saturating_sub(since.elapsed()))
-            }
+            StoreState::Unreachable { since, reported: false, .. } => Some(*since),
             _ => None,
         }
     }
 
     /// Reports the outage if it has lasted for [`OUTAGE_REPORTED_AFTER`], once.
     pub(crate) fn report_outage(&self) {
-        if self.outage_report_due() != Some(Duration::ZERO) {
-            return;
-        }
         self.change(|state, _| match state {
-            StoreState::Unreachable { since, reason, reported: false, before } => Some((
-                StoreState::Unreachable {
-                    since: *since,
-                    reason: reason.clone(),
-                    reported: true,
-                    before: before.clone(),
-                },
-                vec![EventKind::StoreUnreachable { reason: reason.as_ref().to_owned() }],
-            )),
+            StoreState::Unreachable { since, reason, reported: false, before }
+                if since.elapsed() >= OUTAGE_REPORTED_AFTER =>
+            {
+                Some((
+                    StoreState::Unreachable {
+                        since: *since,
+                        reason: reason.clone(),
+                        reported: true,
+                        before: before.clone(),
+                    },
+                    vec![EventKind::StoreUnreachable { reason: reason.as_ref().to_owned() }],
+                ))
+            }
             _ => None,
         });
     }

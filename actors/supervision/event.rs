@@ -184,6 +184,9 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::AuditFailed { queue, difference } => {
             say!(error, event, "queue audit failed", %queue, difference)
         }
+        EventKind::DataLost { queue, jobs_before, jobs, enqueued_before, enqueued, counted_before_ms } => {
+            say!(error, event, "the store has lost data: it was emptied or restored from an older copy, or the queue was deleted", %queue, jobs_before, jobs, enqueued_before, enqueued, counted_before_ms)
+        }
         EventKind::QueueRepaired { queue, findings } => {
             let found: Vec<_> = findings.iter().map(ToString::to_string).collect();
             say!(warn, event, "queue repaired", %queue, found = %found.join(", "))

@@ -13,7 +13,7 @@ use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{Fault, Harness, Moment, Verb, Work, millis};
+use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};
 
 fn repairs(harness: &Harness) -> usize {
     harness.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
@@ -48,6 +48,30 @@ async fn a_count_that_is_wrong_once_is_not_reported() {
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(harness.store.calls(Verb::Repair), 0);
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::AuditFailed { .. })), 0);
+    harness.close().await;
+}
+
+/// Goal: that the store has lost its data is reported once, with numbers, soon after the first outcome that finds no lease. Method: the queue is removed from the store while
+/// jobs run.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_has_lost_its_data_is_reported_with_numbers() {
+    let harness = Harness::start().await;
+    harness.enqueue_many("job", 10, &Work::lasting(AUDIT_INTERVAL * 2)).await;
+    harness.until("some run", || harness.recorder.running() == 4).await;
+    tokio::time::sleep(AUDIT_INTERVAL + secs(1)).await;
+    harness.lose_data().await;
+    harness.enqueue("later", Work::succeed()).await;
+    let lost = |kind: &EventKind| {
+        let EventKind::DataLost { queue, jobs_before: 10, jobs, enqueued_before: 10, enqueued: 1, counted_before_ms } =
+            kind
+        else {
+            return false;
+        };
+        *queue == harness.queue && *jobs == 1 && *counted_before_ms < 30_000
+    };
+    harness.until_within(secs(25), "the report", || harness.count(lost) == 1).await;
+    tokio::time::sleep(AUDIT_INTERVAL * 2).await;
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::DataLost { .. })), 1, "{:?}", harness.events());
     harness.close().await;
 }
 

@@ -123,6 +123,9 @@ fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, s
     let stale = settling.confirm(settled);
     let path = path::settler(&queue.name);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
+    if !stale.is_empty() {
+        runtime.request_audit();
+    }
     for stale in stale {
         let kind =
             EventKind::StaleSettlement { queue: queue.name.clone(), job: stale.id, attempt: stale.token.attempt };

@@ -257,6 +257,22 @@ pub enum EventKind {
         /// Stored jobs minus jobs in containers; 0 if only the numbers of grants and leases differ.
         difference: i64,
     },
+    /// The store has lost data of a queue: fewer jobs were ever enqueued to it than this process has seen before. It was emptied or restored from an older copy, or
+    /// the queue was deleted.
+    DataLost {
+        /// The queue.
+        queue: QueueName,
+        /// Jobs that it had when this process counted them last.
+        jobs_before: u64,
+        /// Jobs that it has now.
+        jobs: u64,
+        /// Jobs ever enqueued, as of the last count.
+        enqueued_before: u64,
+        /// Jobs ever enqueued, as of now.
+        enqueued: u64,
+        /// The time between the two counts, in ms.
+        counted_before_ms: u64,
+    },
     /// A repair removed damage; no job was deleted.
     QueueRepaired {
         /// The queue.

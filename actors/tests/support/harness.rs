@@ -19,7 +19,7 @@ use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
-use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, QueueStats, ReplaySlots};
+use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, LiveJobs, QueueStats, ReplaySlots};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -421,6 +421,12 @@ impl Harness {
         assert_eq!(self.stats().processing, 0, "jobs are still leased\n{}", self.report());
         self.assert_clean();
         report
+    }
+
+    /// Removes the queue from the store, as a server that lost its data would.
+    pub async fn lose_data(&self) {
+        self.store.memory().delete_queue(&self.queue, LiveJobs::Delete).await.unwrap();
+        self.enqueued.lock().unwrap().clear();
     }
 
     /// Shuts the tree down, whatever becomes of its jobs.

@@ -249,6 +249,8 @@ pub struct CountCheck {
     pub contained: u64,
     /// Number of leases minus number of grants; a job in `processing` has one of each.
     pub grant_difference: i64,
+    /// Jobs ever enqueued to the queue. It falls only if the store loses data or the queue is deleted.
+    pub enqueued_total: u64,
 }
 
 impl CountCheck {

@@ -16,6 +16,7 @@ pub(in crate::store::redis) async fn check_counts(link: &Link, keys: &QueueKeys)
         stale: reply.number()?,
         contained: reply.number()?,
         grant_difference: reply.signed()?,
+        enqueued_total: reply.number()?,
     })
 }
 
