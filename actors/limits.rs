@@ -143,6 +143,11 @@ pub const SETTLE_CALLS_MAX: usize = 4;
 pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
 /// Outcomes that must be waiting before a further settlement call is opened while one is under way.
 pub const SETTLE_BATCH_MIN: usize = 32;
+/// Outcomes of a queue that the store has not confirmed, beyond one per executor. At the limit the queue claims no more jobs until the store has confirmed some. Jobs that it
+/// holds already still run.
+pub const UNSETTLED_JOBS_MAX: usize = 10 * BATCH_MAX;
+/// Bytes of the records of such outcomes: 32 MiB. At the limit the queue claims no more jobs either.
+pub const UNSETTLED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each.
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
 /// Most executors that a claim wakes at once, if the tokio runtime of the handlers has that many threads. The others are woken by those.

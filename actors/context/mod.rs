@@ -1,5 +1,6 @@
 //! What the actors of one runtime share, and what the actors of one queue share. A context outlives all of its actors.
 
+mod claims_stop;
 mod exhaustion;
 mod queue;
 mod runtime;

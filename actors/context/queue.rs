@@ -11,6 +11,7 @@ use retraced_jobs::store::{Claims, CountCheck};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::claims_stop::ClaimsStop;
 use crate::address::Address;
 use crate::front_door::FrontDoor;
 use crate::inflight::{ClaimOutcome, Inflight, OpenClaim};
@@ -45,6 +46,8 @@ pub(crate) struct QueueContext {
     counted: Mutex<Option<(CountCheck, Instant)>>,
     /// The end of the last reported lease grace.
     grace_until: Mutex<Option<Instant>>,
+    /// Whether it is reported that the queue claims no more.
+    pub(crate) claims_stop: ClaimsStop,
     /// The last claim to be answered emptied the queue, and no hint has come since.
     empty: AtomicBool,
 }
@@ -70,6 +73,7 @@ impl QueueContext {
             settling_requested: AtomicBool::new(false),
             counted: Mutex::new(None),
             grace_until: Mutex::new(None),
+            claims_stop: ClaimsStop::default(),
             empty: AtomicBool::new(false),
         }
     }

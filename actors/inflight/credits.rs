@@ -36,15 +36,16 @@ impl Credits {
         Self { concurrency, requested: 0, hints: 0, unresolved_claims: Vec::new(), pace: Pace::default() }
     }
 
-    /// Reserves all credits there are, up to a batch: free executors plus prefetch, less the jobs that wait and those already requested. Returns how many; `None` if there are none.
+    /// Reserves all credits there are, up to a batch and up to `most`: free executors plus prefetch, less the jobs that wait and those already requested. Returns how
+    /// many; `None` if there are none.
     ///
     /// With a concurrency of 1 there is only one claim at a time: the replies of two could be taken in in the wrong order, and the queue promises its order.
-    pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize) -> Option<usize> {
+    pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize, most: usize) -> Option<usize> {
         if self.concurrency == 1 && !self.none_requested() {
             return None;
         }
         let goal = free_executors + self.pace.prefetch(self.concurrency);
-        let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX);
+        let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX).min(most);
         if limit == 0 {
             return None;
         }
@@ -138,20 +139,20 @@ mod tests {
     #[test]
     fn nothing_is_prefetched_before_a_handler_was_measured() {
         let mut credits = Credits::new(4);
-        assert_eq!(credits.reserve(4, 0).unwrap(), 4);
-        assert_eq!(credits.reserve(4, 0), None, "all credits are in use");
+        assert_eq!(credits.reserve(4, 0, BATCH_MAX).unwrap(), 4);
+        assert_eq!(credits.reserve(4, 0, BATCH_MAX), None, "all credits are in use");
         credits.give_back(4);
-        assert_eq!(credits.reserve(4, 1).unwrap(), 3, "a waiting job takes an executor");
+        assert_eq!(credits.reserve(4, 1, BATCH_MAX).unwrap(), 3, "a waiting job takes an executor");
     }
 
     #[test]
     fn jobs_are_prefetched_for_fast_handlers_and_not_for_slow_ones() {
         let mut credits = Credits::new(4);
         credits.observe_run(Duration::from_millis(1));
-        assert_eq!(credits.reserve(0, 0).unwrap(), 100, "25 ms of four executors at 1 ms per job");
+        assert_eq!(credits.reserve(0, 0, BATCH_MAX).unwrap(), 100, "25 ms of four executors at 1 ms per job");
         credits.give_back(100);
         credits.observe_wait(Duration::from_secs(1));
-        assert_eq!(credits.reserve(0, 0), None);
+        assert_eq!(credits.reserve(0, 0, BATCH_MAX), None);
     }
 
     #[test]
@@ -167,18 +168,18 @@ mod tests {
     #[test]
     fn one_claim_asks_for_no_more_than_a_batch() {
         let mut credits = Credits::new(5_000);
-        assert_eq!(credits.reserve(5_000, 0).unwrap(), BATCH_MAX);
-        assert_eq!(credits.reserve(5_000, 0).unwrap(), BATCH_MAX, "a second claim asks for the next batch");
+        assert_eq!(credits.reserve(5_000, 0, BATCH_MAX).unwrap(), BATCH_MAX);
+        assert_eq!(credits.reserve(5_000, 0, BATCH_MAX).unwrap(), BATCH_MAX, "a second claim asks for the next batch");
     }
 
     #[test]
     fn with_a_concurrency_of_one_there_is_one_claim_at_a_time() {
         let mut credits = Credits::new(1);
-        let first = credits.reserve(1, 0).unwrap();
+        let first = credits.reserve(1, 0, BATCH_MAX).unwrap();
         credits.observe_run(Duration::from_micros(10));
-        assert_eq!(credits.reserve(1, 0), None, "its reply could overtake that of the first");
+        assert_eq!(credits.reserve(1, 0, BATCH_MAX), None, "its reply could overtake that of the first");
         credits.give_back(first);
-        assert!(credits.reserve(1, 0).unwrap() > 1);
+        assert!(credits.reserve(1, 0, BATCH_MAX).unwrap() > 1);
     }
 
     #[test]

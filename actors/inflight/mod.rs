@@ -7,6 +7,7 @@ mod claim;
 mod credits;
 mod executors;
 mod grant;
+mod outcomes;
 mod phase;
 mod quarantine;
 mod settling;

@@ -33,7 +33,10 @@ pub(super) enum Phase {
     Running(Run),
     Finished(Settlement),
     /// Its outcome is in a batch that is being sent: a [`Settling`](super::Settling) holds it.
-    Settling,
+    Settling {
+        /// Size of the record, in bytes.
+        record: usize,
+    },
 }
 
 /// The run of a handler.

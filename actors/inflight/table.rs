@@ -9,7 +9,6 @@
 //! A job that was returned before is *starting* while its start is recorded in the store. A job that is released becomes *finished* at once. A job whose lease
 //! is lost before its handler runs is gone at once.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +23,11 @@ use tokio::time::Instant;
 use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
+use super::outcomes::Outcomes;
 use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run};
 use super::quarantine::{ClaimPosition, CrashRisk, Gate};
 use super::waiting::Waiting;
-use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, SETTLE_BYTES_MAX, UNSTARTED_MAX};
+use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
 
 /// The jobs that this worker holds of one queue, the executors and the credits.
 pub(super) struct Table<X> {
@@ -39,11 +39,13 @@ pub(super) struct Table<X> {
     next_grant: GrantId,
     held: HashMap<GrantId, Held>,
     waiting: Waiting,
-    finished: VecDeque<GrantId>,
+    outcomes: Outcomes,
     /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
     pub(super) executors: Executors<X>,
+    /// A claim was not opened, because too many outcomes are unsettled or jobs are on their way back to the queue.
+    claims_held_back: bool,
     /// The workers of the queue are closed for a while.
     closed: bool,
     /// The runtime shuts down.
@@ -59,11 +61,12 @@ impl<X: ExecutorPort> Table<X> {
             crashes_max,
             next_grant: 0,
             held: HashMap::default(),
-            waiting: Waiting::default(),
-            finished: VecDeque::new(),
+            waiting: Waiting::new(concurrency == 1),
+            outcomes: Outcomes::default(),
             ended: Vec::new(),
             credits: Credits::new(concurrency),
             executors: Executors::default(),
+            claims_held_back: false,
             closed: false,
             shutting_down: false,
         }
@@ -81,9 +84,29 @@ impl<X: ExecutorPort> Table<X> {
         if !self.admits() {
             return None;
         }
+        let most = self.claimable();
+        self.claims_held_back = most == 0;
         let bytes_max = self.waiting.bytes_left()?;
-        let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency))?;
+        let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
+    }
+
+    /// How many jobs may be claimed, for the outcomes that the store has not confirmed. None while jobs are on their way back to the front of a queue that keeps its
+    /// order: a claim could overtake them.
+    fn claimable(&self) -> usize {
+        if self.outcomes.any_returning() { 0 } else { self.outcomes.left(self.concurrency) }
+    }
+
+    /// Whether claims that were held back may go on. Returns it once.
+    pub(super) fn claims_resume(&mut self) -> bool {
+        let resume = self.claims_held_back && self.claimable() > 0;
+        self.claims_held_back &= !resume;
+        resume
+    }
+
+    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
+    pub(super) fn held_back_by(&self) -> usize {
+        if self.outcomes.left(self.concurrency) == 0 { self.outcomes.unsettled() } else { 0 }
     }
 
     /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.
@@ -94,16 +117,18 @@ impl<X: ExecutorPort> Table<X> {
             self.next_grant += 1;
             let control = Arc::new(AttemptControl::new_at(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
-            let phase = if self.admits() {
+            let mut held = Held { job, control, risk, phase: Phase::Waiting { ready_from: now } };
+            if self.admits() {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
-                let [high, low, ..] = job.token.nonce;
+                let [high, low, ..] = held.job.token.nonce;
                 let position = ClaimPosition { offset: u16::from_be_bytes([high, low]), n };
-                Phase::Waiting { ready_from: self.waiting.add(grant, risk, job.envelope.len(), now, position) }
+                let ready_from = self.waiting.add(grant, risk, held.job.envelope.len(), now, position);
+                held.phase = Phase::Waiting { ready_from };
             } else {
-                self.finished.push_back(grant);
-                Phase::Finished(self.runner.interrupted(&job, None))
-            };
-            self.held.insert(grant, Held { job, control, risk, phase });
+                let release = self.runner.interrupted(&held.job, None);
+                self.outcomes.add(grant, &mut held, release);
+            }
+            self.held.insert(grant, held);
         }
         (0..granted.clamp(1, self.woken_max)).for_each(|_| self.wake_one(now));
     }
@@ -151,8 +176,8 @@ impl<X: ExecutorPort> Table<X> {
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.control.remaining_at(now).is_zero() {
                 // Another worker may hold the job. If so, the store ignores this release. A job whose start is recorded needs no check here: `begin` tells whether the lease still holds.
-                held.phase = Phase::Finished(self.runner.unstarted(&held.job));
-                self.finished.push_back(grant);
+                let release = self.runner.unstarted(&held.job);
+                self.outcomes.add(grant, held, release);
                 continue;
             }
             held.phase = if records_start {
@@ -195,8 +220,7 @@ impl<X: ExecutorPort> Table<X> {
         if !matches!(held.phase, Phase::Running(run) if run.executor == by) {
             return false;
         }
-        held.phase = Phase::Finished(settlement);
-        self.finished.push_back(grant);
+        self.outcomes.add(grant, held, settlement);
         self.executors.set(by, Activity::Free);
         self.credits.observe_run(ran);
         true
@@ -208,7 +232,7 @@ impl<X: ExecutorPort> Table<X> {
         let ran_by = match held.phase {
             Phase::Starting { .. } => None,
             Phase::Running(run) => Some(run.ran_by(now)),
-            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling => return,
+            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling { .. } => return,
         };
         // The handler gets this reason for any interruption by this worker.
         held.control.stop(Stop::Shutdown);
@@ -217,8 +241,7 @@ impl<X: ExecutorPort> Table<X> {
             let run = HandlerRun { executor, job: held.job.clone(), ran };
             self.ended.push(EndedAttempt { run, verdict: settlement.verdict, timed_out: false });
         }
-        held.phase = Phase::Finished(settlement);
-        self.finished.push_back(grant);
+        self.outcomes.add(grant, held, settlement);
     }
 
     /// An executor has ended. If it had a job whose outcome is not known, that job is released.
@@ -260,8 +283,8 @@ impl<X: ExecutorPort> Table<X> {
     fn release_waiting(&mut self) {
         for grant in self.waiting.take_all() {
             if let Some(held) = self.held.get_mut(&grant) {
-                held.phase = Phase::Finished(self.runner.interrupted(&held.job, None));
-                self.finished.push_back(grant);
+                let release = self.runner.interrupted(&held.job, None);
+                self.outcomes.add(grant, held, release);
             }
         }
     }
@@ -288,39 +311,16 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Takes a batch of the settlements that wait, bounded by number and bytes; nothing if fewer than `least` wait.
     pub(super) fn take_settlements(&mut self, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
-        if self.finished.len() < least {
-            return (Vec::new(), Vec::new());
-        }
-        let count = self.finished.len().min(BATCH_MAX);
-        let (mut grants, mut settlements) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut bytes = 0;
-        while let Some(&grant) = self.finished.front().filter(|_| grants.len() < BATCH_MAX) {
-            if let Some(held) = self.held.get_mut(&grant)
-                && let Phase::Finished(settlement) = &held.phase
-            {
-                bytes += settlement.record.len();
-                if bytes > SETTLE_BYTES_MAX && !grants.is_empty() {
-                    break;
-                }
-                if let Phase::Finished(settlement) = std::mem::replace(&mut held.phase, Phase::Settling) {
-                    grants.push(grant);
-                    settlements.push(settlement);
-                }
-            }
-            self.finished.pop_front();
-        }
-        (grants, settlements)
+        self.outcomes.take(&mut self.held, least)
     }
 
     pub(super) fn any_finished(&self) -> bool {
-        !self.finished.is_empty()
+        self.outcomes.any_waiting()
     }
 
     /// The store has confirmed these outcomes: the jobs leave the table.
     pub(super) fn confirmed(&mut self, grants: &[GrantId], now: Instant) {
-        for grant in grants {
-            self.held.remove(grant);
-        }
+        self.outcomes.confirmed(&mut self.held, grants);
         if self.waiting.any_returned() {
             // The gate may have been closed because of a job that is gone now.
             self.wake_one(now);
@@ -329,14 +329,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// The store did not confirm these outcomes: they wait for the next settlement call.
     pub(super) fn unconfirmed(&mut self, grants: Vec<GrantId>, settlements: Vec<Settlement>) {
-        for (grant, settlement) in grants.into_iter().zip(settlements) {
-            if let Some(held) = self.held.get_mut(&grant)
-                && matches!(held.phase, Phase::Settling)
-            {
-                held.phase = Phase::Finished(settlement);
-                self.finished.push_back(grant);
-            }
-        }
+        self.outcomes.unconfirmed(&mut self.held, grants, settlements);
     }
 
     // --- leases
@@ -367,45 +360,61 @@ impl<X: ExecutorPort> Table<X> {
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
     /// crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
-        let mut released = self.finish_unstarted_never_returned(now);
-        // Prefetched too much. A returned job may have waited for the gate instead, so it does not count here.
+        let released = self.take_unstarted(now);
+        // Prefetched too much. A crash suspect may have waited for the gate instead, so it does not count here.
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
+        // They are added together, so that one call releases them if they fit: that keeps their order at the front of the queue.
+        for grant in &released {
+            self.release(*grant, None);
+        }
+        if self.keeps_order() {
+            self.outcomes.return_in_order(&released);
+        }
         let gate = self.gate();
         for (grant, blocked) in self.waiting.take_unstarted_returned(now, gate) {
-            let Some(held) = self.held.get_mut(&grant) else { continue };
-            self.waiting.free(held.job.envelope.len());
-            held.phase = Phase::Finished(match blocked {
-                true => self.runner.postponed(&held.job, QUARANTINE_DELAY),
-                false => self.runner.unstarted(&held.job),
-            });
-            released.push(grant);
+            self.release(grant, blocked.then_some(QUARANTINE_DELAY));
         }
-        // They are added together, so that one call releases them if they fit: that keeps their order at the front of the queue.
-        self.finished.extend(&released);
         if self.waiting.any_returned() {
             self.wake_one(now);
         }
     }
 
-    fn finish_unstarted_never_returned(&mut self, now: Instant) -> Vec<GrantId> {
-        let mut taken = Vec::new();
-        while let Some(grant) = self.waiting.front() {
-            let Some(held) = self.held.get_mut(&grant) else {
-                self.waiting.pop_front();
-                continue;
-            };
-            let Phase::Waiting { ready_from } = held.phase else { break };
-            if now.duration_since(ready_from) < UNSTARTED_MAX {
-                break;
-            }
-            self.waiting.free(held.job.envelope.len());
-            held.phase = Phase::Finished(self.runner.unstarted(&held.job));
-            taken.push(grant);
-            self.waiting.pop_front();
+    /// Releases a job that waited for an executor.
+    fn release(&mut self, grant: GrantId, delay: Option<Duration>) {
+        let Some(held) = self.held.get_mut(&grant) else { return };
+        self.waiting.free(held.job.envelope.len());
+        let release = match delay {
+            Some(delay) => self.runner.postponed(&held.job, delay),
+            None => self.runner.unstarted(&held.job),
+        };
+        self.outcomes.add(grant, held, release);
+    }
+
+    /// Removes the jobs that have waited too long for an executor, except crash suspects.
+    ///
+    /// A queue that keeps its order releases them with all that wait behind them, the last ones first, no more than one call releases. It does not while other jobs are on
+    /// their way back, or while a claim is open: the jobs it brings belong behind these, and would be started first.
+    fn take_unstarted(&mut self, now: Instant) -> Vec<GrantId> {
+        let held = &self.held;
+        let too_late = |grant: &GrantId| match held.get(grant).map(|held| &held.phase) {
+            Some(Phase::Waiting { ready_from }) => now.duration_since(*ready_from) >= UNSTARTED_MAX,
+            _ => true,
+        };
+        if !self.keeps_order() {
+            return self.waiting.take_while(too_late);
         }
-        taken
+        let may_release = self.credits.none_requested() && !self.outcomes.any_returning();
+        if may_release && self.waiting.front().is_some_and(too_late) {
+            return self.waiting.take_last(BATCH_MAX);
+        }
+        Vec::new()
+    }
+
+    /// With a concurrency of 1 jobs that do not fail start in the order of the queue.
+    fn keeps_order(&self) -> bool {
+        self.concurrency == 1
     }
 
     /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.
@@ -422,8 +431,7 @@ impl<X: ExecutorPort> Table<X> {
                 self.ended.push(ended);
                 self.executors.set(run.executor, Activity::Zombie);
                 held.control.stop(Stop::TimedOut);
-                held.phase = Phase::Finished(settlement);
-                self.finished.push_back(*grant);
+                self.outcomes.add(*grant, held, settlement);
             } else if !run.reported_stuck && held.control.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
                 found.stuck.push(handler_run());
                 run.reported_stuck = true;

@@ -9,16 +9,21 @@ use super::quarantine::{ClaimPosition, CrashRisk, Gate, ReturnedJobs};
 use crate::limits::CLAIM_BYTES_MAX;
 
 /// Granted jobs without an executor.
-#[derive(Default)]
 pub(super) struct Waiting {
-    /// Jobs that were never returned, in the order of the queue.
+    /// Jobs that start in the order of the queue: those that were never returned, and if the queue keeps its order all except crash suspects.
     queue: VecDeque<GrantId>,
+    keeps_order: bool,
     returned: ReturnedJobs,
     /// Size of the envelopes of all these jobs.
     bytes: usize,
 }
 
 impl Waiting {
+    /// If the queue keeps its order, jobs that were released and claimed again wait behind those that are still here.
+    pub(super) fn new(keeps_order: bool) -> Self {
+        Self { queue: VecDeque::new(), keeps_order, returned: ReturnedJobs::default(), bytes: 0 }
+    }
+
     /// Adds a job whose envelope has this many bytes. Returns the instant from which it may start (see [`ReturnedJobs::add`]).
     pub(super) fn add(
         &mut self,
@@ -29,7 +34,7 @@ impl Waiting {
         position: ClaimPosition,
     ) -> Instant {
         self.bytes += bytes;
-        if risk == CrashRisk::None {
+        if risk == CrashRisk::None || (self.keeps_order && risk == CrashRisk::Returned) {
             self.queue.push_back(grant);
             return now;
         }
@@ -41,13 +46,21 @@ impl Waiting {
         self.returned.take(now, gate).or_else(|| self.queue.pop_front())
     }
 
-    /// The job that has waited longest of those that were never returned.
-    pub(super) fn front(&self) -> Option<GrantId> {
-        self.queue.front().copied()
+    /// The next job that is no returned one.
+    pub(super) fn front(&self) -> Option<&GrantId> {
+        self.queue.front()
     }
 
-    pub(super) fn pop_front(&mut self) {
-        self.queue.pop_front();
+    /// Removes jobs from the front of the queue, returned ones excepted. The caller frees their bytes.
+    pub(super) fn take_while(&mut self, is_taken: impl Fn(&GrantId) -> bool) -> Vec<GrantId> {
+        let taken = self.queue.iter().take_while(|grant| is_taken(grant)).count();
+        self.queue.drain(..taken).collect()
+    }
+
+    /// Removes up to `most` jobs from the back of the queue, in their order, returned ones excepted. The caller frees their bytes.
+    pub(super) fn take_last(&mut self, most: usize) -> Vec<GrantId> {
+        let left = self.queue.len().saturating_sub(most);
+        self.queue.split_off(left).into()
     }
 
     /// Removes the returned jobs that have waited for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) since the instant from which they may start.

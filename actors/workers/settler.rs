@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Claims, Settled};
+use retraced_jobs::store::{Claims, Settled, StoreError};
 use tokio::time::Instant;
 
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{OpenClaim, Settling};
 use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
-use crate::messages::SettlerMessage;
+use crate::messages::{FetcherMessage, SettlerMessage};
 use crate::path;
 use crate::random::Random;
 
@@ -94,6 +94,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
     match answer {
         Some(Ok((settled, claims))) => {
             confirm(runtime, queue, settling, &settled);
+            resume_claims(runtime, queue);
             if let Some(claim) = claim {
                 runtime.store_clock.observe(claims.now_ms);
                 runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
@@ -101,12 +102,35 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
             }
         }
         // The outcomes return to the table when `settling` is dropped, and are sent again.
-        Some(Err(_)) => {
+        Some(Err(error)) => {
             drop(claim);
+            report_stopped_claims(runtime, queue, &error);
             runtime.calls.health().wait_after_refusal().await;
         }
         None => {}
     }
+}
+
+/// The store refused to settle. Reports it if so many outcomes are unsettled that the queue claims no more.
+fn report_stopped_claims(runtime: &RuntimeContext, queue: &QueueContext, error: &StoreError) {
+    let unsettled = queue.inflight.held_back_by();
+    if unsettled > 0 && queue.claims_stop.is_new() {
+        let reason = error.to_string();
+        let kind = EventKind::ClaimsStopped { queue: queue.name.clone(), unsettled: unsettled as u64, reason };
+        runtime.events.emit(&path::settler(&queue.name), kind);
+    }
+}
+
+/// The store has settled: claims that were held back go on.
+fn resume_claims(runtime: &RuntimeContext, queue: &QueueContext) {
+    if !queue.inflight.claims_resume() {
+        return;
+    }
+    if queue.claims_stop.end() {
+        let kind = EventKind::ClaimsResumed { queue: queue.name.clone() };
+        runtime.events.emit(&path::settler(&queue.name), kind);
+    }
+    queue.fetcher.send(FetcherMessage::Poll);
 }
 
 /// Settles the outcomes of closed workers, and releases the jobs that open claims still bring, until nothing is left or the workers have reopened.

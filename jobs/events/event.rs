@@ -280,6 +280,20 @@ pub enum EventKind {
         /// What was found, and how much of it.
         findings: Vec<Finding>,
     },
+    /// The store refuses to settle, and so many outcomes are unsettled that the queue claims no more jobs. It goes on when the store settles again.
+    ClaimsStopped {
+        /// The queue.
+        queue: QueueName,
+        /// How many outcomes the store has not confirmed.
+        unsettled: u64,
+        /// What the store said, without credentials.
+        reason: String,
+    },
+    /// The store settles again, and the queue claims again.
+    ClaimsResumed {
+        /// The queue.
+        queue: QueueName,
+    },
     /// The store refuses calls for a reason that waiting does not remove.
     StoreRefused {
         /// What was tried.

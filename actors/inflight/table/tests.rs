@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::super::executors::tests::{Fake, executor};
 use super::*;
+use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
@@ -315,4 +316,122 @@ fn nothing_is_claimed_while_the_waiting_jobs_fill_the_byte_limit() {
     assert_eq!(world.table.open_claim(), None);
     world.next(0).unwrap();
     assert!(world.table.open_claim().is_some());
+}
+
+/// Runs this many jobs, one after the other, each with a record of this size.
+fn run_many(world: &mut World, jobs: usize, record: usize) {
+    for n in 0..jobs {
+        world.grant(vec![fresh(&n.to_string())]);
+        let next = world.next(0).unwrap();
+        let record = vec![0; record].into();
+        let settlement = Settlement { record, ..settlement(&next.job, Verdict::Complete { keep: true }) };
+        assert!(world.table.finish(executor(0), next.grant, settlement, Duration::from_millis(1)));
+    }
+}
+
+/// Claims with all credits, and gives them back.
+fn claimable(world: &mut World) -> Option<usize> {
+    let limit = world.table.open_claim()?.limit;
+    world.table.credits.give_back(limit);
+    Some(limit)
+}
+
+#[test]
+fn unsettled_outcomes_use_up_the_credits_until_nothing_is_claimed() {
+    let mut world = World::new(2);
+    let most = UNSETTLED_JOBS_MAX + 2;
+    run_many(&mut world, most - 1, 0);
+    assert_eq!((claimable(&mut world), world.table.held_back_by()), (Some(1), 0));
+    assert!(!world.table.claims_resume(), "nothing was held back");
+    run_many(&mut world, 1, 0);
+    assert_eq!((claimable(&mut world), world.table.held_back_by()), (None, most));
+    let (grants, settlements) = world.table.take_settlements(1);
+    assert_eq!(claimable(&mut world), None, "they are on their way, and not settled");
+    world.table.unconfirmed(grants, settlements);
+    assert_eq!((claimable(&mut world), world.table.claims_resume()), (None, false), "the store refused them");
+    let (grants, _) = world.table.take_settlements(1);
+    world.table.confirmed(&grants, world.now);
+    assert!(world.table.claims_resume());
+    assert!(!world.table.claims_resume(), "it is returned once");
+    assert!(claimable(&mut world) > Some(1));
+}
+
+#[test]
+fn large_unsettled_outcomes_stop_claims_by_their_bytes() {
+    let mut world = World::new(1);
+    let size = SETTLE_BYTES_MAX / 2;
+    run_many(&mut world, UNSETTLED_BYTES_MAX / size, size);
+    assert_eq!(claimable(&mut world), None);
+    let (grants, _) = world.table.take_settlements(1);
+    assert_eq!(grants.len(), 2);
+    world.table.confirmed(&grants, world.now);
+    assert!(world.table.claims_resume() && claimable(&mut world).is_some());
+}
+
+#[test]
+fn a_job_whose_outcome_is_known_keeps_no_payload() {
+    let mut world = World::new(2);
+    world.grant(vec![fresh("a"), fresh("b"), fresh("c")]);
+    let next = world.next(0).unwrap();
+    world.finish(0, &next);
+    world.next(1).unwrap();
+    world.table.executor_ended(executor(1), world.now);
+    world.table.shut_down();
+    let payloads: Vec<usize> = world.table.held.values().map(|held| held.job.envelope.len()).collect();
+    assert_eq!(payloads, [0, 0, 0]);
+}
+
+#[test]
+fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_claims_after_that() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("runs"), fresh("late")]);
+    world.next(0).unwrap();
+    world.now += SECOND / 2;
+    world.grant(vec![fresh("later")]);
+    world.table.credits.observe_run(Duration::from_millis(1));
+    let limit = world.table.open_claim().unwrap().limit;
+    world.now += SECOND / 2;
+    world.table.release_unstarted(world.now);
+    assert!(world.take_outcomes().is_empty(), "an open claim may bring jobs that belong behind them");
+    world.table.credits.give_back(limit);
+    world.table.release_unstarted(world.now);
+    let (grants, settlements) = world.table.take_settlements(1);
+    let ids: Vec<String> = settlements.iter().map(|settlement| settlement.id.to_string()).collect();
+    assert_eq!(ids, ["late", "later"]);
+    world.table.executor_ended(executor(0), world.now);
+    world.table.executors.add(executor(1), 0, Fake::default());
+    assert_eq!(world.table.open_claim(), None, "a claim could overtake them");
+    world.table.confirmed(&grants, world.now);
+    assert!(world.table.claims_resume() && world.table.open_claim().is_some());
+}
+
+#[test]
+fn jobs_of_a_queue_that_keeps_its_order_return_in_the_calls_that_keep_it() {
+    let mut world = World::new(1);
+    let names: Vec<String> = (0..BATCH_MAX + 3).map(|n| n.to_string()).collect();
+    world.grant(vec![fresh("runs")]);
+    let runs = world.next(0).unwrap();
+    world.grant(names.iter().map(|name| fresh(name)).collect());
+    world.finish(0, &runs);
+    world.table.release_unstarted(world.now + SECOND);
+    let (grants, settlements) = world.table.take_settlements(1);
+    let ids: Vec<String> = settlements.iter().map(|settlement| settlement.id.to_string()).collect();
+    assert_eq!(ids, names[3..], "the last ones go first, together");
+    world.table.release_unstarted(world.now + SECOND);
+    world.table.unconfirmed(grants, settlements);
+    assert_eq!(world.table.take_settlements(1).1[0].id.to_string(), "3", "they are still together");
+    assert_eq!(world.next(0).unwrap().job.id.to_string(), "0", "the first ones wait here");
+}
+
+#[test]
+fn in_a_queue_that_keeps_its_order_a_job_that_was_released_starts_after_those_that_are_still_here() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("first")]);
+    world.grant(vec![job("released", Counters { attempts: 2, releases: 1, ..Counters::default() }), fresh("last")]);
+    for expected in ["first", "released", "last"] {
+        let next = world.next(0).unwrap();
+        assert_eq!(next.job.id.to_string(), expected);
+        world.table.started(executor(0), next.grant, world.now, 0);
+        world.finish(0, &next);
+    }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use retraced_jobs::events::{Finding, SupervisionEvent};
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use retraced_jobs::store::memory::MemoryStore;
@@ -127,6 +129,16 @@ impl FaultyStore {
         self.plan_faults(move |called, _| {
             seen += usize::from(called == verb);
             (called == verb && seen == nth).then_some(fault)
+        });
+    }
+
+    /// From now on delays the reply of every other call that claims, by a pseudo-random time below `most`.
+    pub fn delay_every_other_claim(&self, seed: u64, most: Duration) {
+        let (mut rng, mut claims) = (SmallRng::seed_from_u64(seed), 0_usize);
+        self.plan_faults(move |verb, _| {
+            claims += usize::from(matches!(verb, Verb::Claim | Verb::SettleAndClaim));
+            let delayed = matches!(verb, Verb::Claim | Verb::SettleAndClaim) && claims % 2 == 1;
+            delayed.then(|| Fault::ReplyDelayed(most.mul_f64(rng.random())))
         });
     }
 

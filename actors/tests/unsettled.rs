@@ -1,0 +1,55 @@
+//! A store that grants claims and refuses settlements.
+
+use retraced_actors::limits;
+use retraced_jobs::events::EventKind;
+use retraced_jobs::store::{Admin, BATCH_MAX};
+
+use crate::support::{Fault, Harness, Verb, Work, millis, secs};
+
+const CONCURRENCY: usize = 4;
+
+/// What this worker may hold of a queue.
+const HELD_MAX: usize = limits::UNSETTLED_JOBS_MAX + 4 * CONCURRENCY + limits::PREFETCH_JOBS_MAX;
+
+fn stops(harness: &Harness) -> Vec<(u64, String)> {
+    let stop = |kind| match kind {
+        EventKind::ClaimsStopped { unsettled, reason, .. } => Some((unsettled, reason)),
+        _ => None,
+    };
+    harness.events().into_iter().filter_map(|event| stop(event.kind)).collect()
+}
+
+/// Goal: outcomes that the store does not take never pile up without a bound. Method: many fast jobs, and every settlement is refused, while claims succeed.
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_the_store_refuses_never_pile_up() {
+    let harness = Harness::build().concurrency(CONCURRENCY).start().await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    let ids = harness.enqueue_many("job", 2 * HELD_MAX, &Work::lasting(millis(1))).await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("the queue claims no more", || !stops(&harness).is_empty()).await;
+    tokio::time::sleep(secs(600)).await;
+    let ran = harness.recorder.count();
+    assert!(ran >= limits::UNSETTLED_JOBS_MAX && ran <= HELD_MAX, "{ran} jobs ran, and none was settled");
+    assert_eq!(harness.recorder.running(), 0);
+    let [(unsettled, said)] = &stops(&harness)[..] else { panic!("{:?}", harness.events()) };
+    assert!(*unsettled as usize >= limits::UNSETTLED_JOBS_MAX && said.contains("by plan"), "{unsettled} {said}");
+
+    harness.store.clear_faults();
+    harness.until("all are settled", || harness.stats().completed_total as usize == ids.len()).await;
+    assert_eq!(harness.recorder.count(), ids.len(), "no job ran twice");
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::ClaimsResumed { .. })), 1, "{:?}", harness.events());
+    harness.close().await;
+}
+
+/// Goal: the bound costs nothing while the store settles. Method: more jobs than the bound end at the same instant.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_settles_slowly_is_not_reported() {
+    let harness = Harness::build().concurrency(CONCURRENCY).start().await;
+    harness.store.latency(millis(50));
+    let ids = harness.enqueue_many("job", 2 * limits::UNSETTLED_JOBS_MAX, &Work::succeed()).await;
+    harness.until("all are settled", || harness.stats().completed_total as usize == ids.len()).await;
+    assert!(stops(&harness).is_empty(), "{:?}", harness.events());
+    assert!(harness.store.calls(Verb::SettleAndClaim) >= ids.len() / BATCH_MAX);
+    harness.close().await;
+}
