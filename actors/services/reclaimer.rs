@@ -132,7 +132,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
         if reclaimed.jobs.iter().any(|job| !job.poisoned) {
             queue.wake_fetcher();
         }
-        if reclaimed.jobs.len() < RECLAIM_BATCH_MAX {
+        if reclaimed.jobs.len().max(reclaimed.shortened) < RECLAIM_BATCH_MAX {
             let interval_max = lease / RECLAIMS_PER_LEASE;
             return reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
         }
@@ -148,6 +148,10 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         && queue.lease_grace_is_new(grace)
     {
         let kind = EventKind::LeaseGraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
+        runtime.events.emit(path::RECLAIMER, kind);
+    }
+    if reclaimed.shortened > 0 {
+        let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases: reclaimed.shortened };
         runtime.events.emit(path::RECLAIMER, kind);
     }
     for job in &reclaimed.jobs {

@@ -170,6 +170,9 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::LeaseGraceGiven { queue, grace_ms } => {
             say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
         }
+        EventKind::LeasesShortened { queue, leases } => {
+            say!(warn, event, "the store's clock was set back, leases shortened to one lease time", %queue, leases)
+        }
         EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),
         EventKind::StaleSettlement { queue, job, attempt } => {
             say!(warn, event, "late settlement had no effect", %queue, %job, attempt)

@@ -1,6 +1,10 @@
 //! Store outages: no actor crashes, calls wait, and work resumes when the store is back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use retraced_actors::Enqueue;
+use retraced_jobs::clock::{Clock, TokioClock};
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::{DropReason, EventKind};
 use retraced_jobs::job::{JobId, JobState, RunAt};
@@ -130,6 +134,50 @@ async fn the_jobs_of_a_dead_worker_are_reclaimed_after_one_lease() {
     assert!(died.elapsed() <= secs(12), "took {:?}", died.elapsed());
     assert!(ids.iter().all(|id| harness.view(id).counters.releases == 1), "it is not known whether they had started");
     assert_eq!(other.count(|kind| matches!(kind, EventKind::LeaseReclaimed { .. })), 4);
+    other.shut_down().await;
+    other.assert_clean();
+    harness.assert_clean();
+}
+
+/// The clock of a store, which a test sets back.
+struct SetBack {
+    clock: TokioClock,
+    by_ms: AtomicU64,
+}
+
+impl Clock for SetBack {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms() - self.by_ms.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_jobs_of_a_dead_worker_do_not_wait_for_a_clock_that_was_set_back() {
+    let clock = Arc::new(SetBack { clock: TokioClock::starting_at(1_700_000_000_000), by_ms: AtomicU64::new(0) });
+    let options = |lease| {
+        let clock = clock.clone();
+        move |options: &mut retraced_actors::TreeOptions| {
+            options.lease = lease;
+            options.wall_clock = clock;
+        }
+    };
+    let harness = Harness::build().options(options(secs(10))).start().await;
+    let ids = harness.enqueue_many("job", 4, &Work::then(Action::Hang).and(millis(1), Action::Succeed)).await;
+    harness.until("all run", || harness.recorder.running() == 4).await;
+    let other = Harness::build().options(options(secs(5))).sharing_store(&harness).start().await;
+    let live = other.enqueue("live", Work::lasting(secs(30))).await;
+    harness.until("it runs", || harness.recorder.running() == 5).await;
+    assert!(harness.tree.kill("retraced"));
+    harness.tree.wait().await;
+    let died = Instant::now();
+    clock.by_ms.store(60 * 60 * 1000, Ordering::Relaxed);
+    harness.until("the jobs of the dead worker run again", || harness.stats().completed_total >= 4).await;
+    assert!(died.elapsed() <= secs(12), "took {:?}", died.elapsed());
+    assert!(ids.iter().all(|id| harness.view(id).counters.releases == 1));
+    let shortened = other.count(|kind| matches!(kind, EventKind::LeasesShortened { leases: 5, .. }));
+    assert_eq!(shortened, 1, "it is reported once");
+    other.until_state(&live, JobState::Completed).await;
+    assert_eq!(harness.view(&live).counters.attempts, 1, "the lease of a worker that lives is kept");
     other.shut_down().await;
     other.assert_clean();
     harness.assert_clean();

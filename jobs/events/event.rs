@@ -178,6 +178,13 @@ pub enum EventKind {
         /// For how long, in ms.
         grace_ms: u64,
     },
+    /// The clock of the store was set back, so that leases ended further from now than any lease lasts. They now end one lease from now, unless they are renewed.
+    LeasesShortened {
+        /// The queue.
+        queue: QueueName,
+        /// How many leases.
+        leases: usize,
+    },
     /// The store refused to renew the lease of a job that ran, or waited for an executor, in this worker. Its handler is asked to stop.
     LeaseLost {
         /// The job's queue.

@@ -192,8 +192,12 @@ pub trait Transitions: Send + Sync + 'static {
     /// otherwise a release. A job that reaches `crashes_max` or `losses_max` is poisoned. Any other job is cancelled if that was requested, and otherwise
     /// returned to the front of the queue.
     ///
-    /// If no call was made for this queue within the last half of `request.lease`, there may have been an outage in which no worker could renew. Then, if there
-    /// are leases, a lease grace begins: for the time of one lease nothing is reclaimed.
+    /// If no call was made for this queue for more than half a lease, there may have been an outage in which no worker could renew. Then, if there are leases, a
+    /// lease grace begins: for the time of one lease nothing is reclaimed. If the leases of the calling workers differ, the shortest one decides whether it was an
+    /// outage. The grace lasts for the longest lease in use, but not for more than twice the outage, because longer leases could be renewed all the same.
+    ///
+    /// A lease that ends further from now than the longest lease in use is shortened to that length ([`Reclaimed::shortened`]). This happens when the store's clock
+    /// is set back, and only then: otherwise the lease of a dead worker would stand until the clock has caught up.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
     /// Releases the jobs of claims whose reply `instance` never read, because no worker will run them. `nonces` are the nonces of these claims, at most

@@ -116,7 +116,7 @@ enum Step {
     Promote(usize),
     Reclaim {
         limit: usize,
-        ample: bool,
+        longer: bool,
         crashes_max: u32,
         losses_max: u32,
     },
@@ -171,7 +171,7 @@ impl Step {
             }
             Step::Crash { asked, begun, crashes_max, losses_max } => {
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
-                let reclaim = Step::Reclaim { limit: 3, ample: true, crashes_max, losses_max };
+                let reclaim = Step::Reclaim { limit: 3, longer: false, crashes_max, losses_max };
                 let held: Vec<usize> = (0..3).collect();
                 let begun = Step::Renew { grants: begun.clone(), soon: false, begins: true };
                 let lost = Step::Renew { grants: held, soon: true, begins: false };
@@ -253,8 +253,8 @@ fn step() -> impl Strategy<Value = Step> {
         9 => endings().prop_map(Step::Settle),
         5 => (endings(), ask()).prop_map(|(endings, ask)| Step::SettleAndClaim(endings, ask)),
         4 => (0..5_usize).prop_map(Step::Promote),
-        3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, ample, crashes_max, losses_max)| {
-            Step::Reclaim { limit, ample, crashes_max, losses_max }
+        3 => (0..4_usize, any::<bool>(), 1..4_u32, 1..9_u32).prop_map(|(limit, longer, crashes_max, losses_max)| {
+            Step::Reclaim { limit, longer, crashes_max, losses_max }
         }),
         1 => (0..WORKERS, 0..4_usize).prop_map(|(worker, lost)| Step::Reconcile { worker, lost }),
         1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
@@ -281,7 +281,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn history() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let steps = vec((0..WORKERS, step()), STEPS_MAX / 2..STEPS_MAX);
     (prop::bool::weighted(0.8), steps).prop_map(|(reclaimed_before, steps)| {
-        let stamp = (0, Step::Reclaim { limit: 0, ample: true, crashes_max: 3, losses_max: 9 });
+        let stamp = (0, Step::Reclaim { limit: 0, longer: false, crashes_max: 3, losses_max: 9 });
         reclaimed_before.then_some(stamp).into_iter().chain(steps).collect()
     })
 }
@@ -642,8 +642,8 @@ impl<'a> Pair<'a> {
                 Call::SettleAndClaim(self.settlements(worker, endings), self.request(*ask))
             }
             Step::Promote(limit) => Call::Promote(*limit),
-            Step::Reclaim { limit, ample, crashes_max, losses_max } => {
-                let lease = if *ample { LONG } else { Duration::ZERO };
+            Step::Reclaim { limit, longer, crashes_max, losses_max } => {
+                let lease = if *longer { LONG * 2 } else { LONG };
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 Call::Reclaim(Reclaim { limit: *limit, lease, crashes_max, losses_max })
             }

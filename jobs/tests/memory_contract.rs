@@ -48,6 +48,10 @@ impl Harness for MemoryHarness {
         }
         .boxed()
     }
+
+    fn set_back(&self, by: Duration) {
+        self.clock.0.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
 }
 
 macro_rules! test_each_guarantee {

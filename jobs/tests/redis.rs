@@ -271,6 +271,10 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         "garbage",
         "idle_until",
         "grace_until",
+        "lease_longest",
+        "lease_longest_at",
+        "lease_shortest",
+        "lease_shortest_at",
     ] {
         let _: () = raw.hset(harness.key("stats"), field, "junk").unwrap();
     }
@@ -318,6 +322,29 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let stats = store.stats(&queue).await.unwrap();
     assert!(stats.garbage_total > 0 && !stats.paused, "{stats:?}");
     store.trim(harness.call(), &queue, &keep_nothing()).await.unwrap();
+}
+
+/// Goal: a lease is shortened only because the clock was set back, and not because nobody knows any more how long leases are. Method: the fields that say so are lost or
+/// edited; then a worker with a much shorter lease reclaims.
+#[tokio::test]
+async fn no_lease_is_shortened_because_stats_were_lost_or_edited() {
+    let mut harness = Harness::new().await;
+    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
+    let stats = harness.key("stats");
+    let quick = Reclaim { limit: 10, lease: Duration::from_millis(20), crashes_max: 3, losses_max: 20 };
+    harness.enqueue(&["a"]).await;
+    harness.claim(1).await;
+    let expiry: f64 = raw.zscore(harness.key("lease"), "a").unwrap();
+    for edited in ["", "junk", "nan", "inf", "-1"] {
+        for field in ["lease_longest", "lease_longest_at", "lease_shortest", "lease_shortest_at"] {
+            let _: () = raw.hset(&stats, field, edited).unwrap();
+            store.reclaim(harness.call(), &queue, &quick).await.unwrap();
+        }
+        let _: () = raw.del(&stats).unwrap();
+        let reclaimed = store.reclaim(harness.call(), &queue, &quick).await.unwrap();
+        assert_eq!((reclaimed.jobs.len(), reclaimed.shortened), (0, 0), "{edited}");
+        assert_eq!(expiry, raw.zscore::<_, _, f64>(harness.key("lease"), "a").unwrap(), "{edited}");
+    }
 }
 
 #[tokio::test]

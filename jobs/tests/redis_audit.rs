@@ -298,6 +298,7 @@ async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_wa
     assert_eq!(harness.repair().await, [(GrantWithoutLease, 1), (LeaseWithoutGrant, 1)]);
     let taken = harness.store.reclaim(harness.replay_slot.next_call(), &harness.queue, &reclaim).await.unwrap();
     assert_eq!(taken.jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), ["processing-0"]);
+    assert_eq!(taken.shortened, 0, "the lease that was given back is longer than the others, and stands");
 }
 
 /// Goal: an audit does not take a job that is being moved for damage. Method: workers enqueue, claim, settle in every way, cancel and redrive, while repairs run one after

@@ -10,12 +10,14 @@ use std::time::Duration;
 use contract::{Harness, TIMEOUT, check, for_each_guarantee};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use redis::Commands;
 use retraced_jobs::store::Store;
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use support::redis_server::RedisServer;
 
 struct RedisHarness {
     store: RedisStore,
+    prefix: &'static str,
     server: Arc<RedisServer>,
 }
 
@@ -28,11 +30,12 @@ impl RedisHarness {
         for program in programs {
             let server = RedisServer::start_binary(program, &[]);
             let store = RedisStore::connect(&server.url()).await.unwrap();
-            harnesses.push(Self { store, server: Arc::new(server) });
+            harnesses.push(Self { store, prefix: "retraced", server: Arc::new(server) });
         }
         let server = harnesses[0].server.clone();
-        let options = RedisOptions::default().prefix(KeyPrefix::new("Shop_2.test-er").unwrap());
-        harnesses.push(Self { store: RedisStore::open(&server.url(), options).unwrap(), server });
+        let prefix = "Shop_2.test-er";
+        let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
+        harnesses.push(Self { store: RedisStore::open(&server.url(), options).unwrap(), prefix, server });
         harnesses
     }
 }
@@ -45,6 +48,23 @@ impl Harness for RedisHarness {
     fn advance(&self, by: Duration) -> BoxFuture<'_, ()> {
         assert!(by < TIMEOUT, "the test would wait too long for the server's clock");
         tokio::time::sleep(by).boxed()
+    }
+
+    /// The clock of a running server cannot be moved, so the leases and instants are.
+    fn set_back(&self, by: Duration) {
+        let later = |instant: f64| instant + by.as_secs_f64() * 1000.0;
+        let mut raw = self.server.connection();
+        let key = |name: &str| format!("{}:{{contract}}:{name}", self.prefix);
+        let leases: Vec<(Vec<u8>, f64)> = raw.zrange_withscores(key("lease"), 0, -1).unwrap();
+        for (id, expiry) in leases {
+            let _: () = raw.zadd(key("lease"), id, later(expiry)).unwrap();
+        }
+        for field in ["reclaimed_at", "grace_until", "lease_longest_at", "lease_shortest_at"] {
+            let instant: Option<f64> = raw.hget(key("stats"), field).unwrap();
+            if let Some(instant) = instant.filter(|instant| *instant > 0.0) {
+                let _: () = raw.hset(key("stats"), field, later(instant)).unwrap();
+            }
+        }
     }
 }
 

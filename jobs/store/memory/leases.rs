@@ -33,7 +33,10 @@ impl MemoryStore {
     fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], begins: bool) -> Renewed {
         self.write(queue, |queue, now| {
             let expires_ms = now.saturating_add(millis(lease));
-            let results = held.iter().map(|lease| queue.renew(lease, expires_ms, begins)).collect();
+            let results: Vec<Renewal> = held.iter().map(|lease| queue.renew(lease, expires_ms, begins)).collect();
+            if results.iter().any(|renewal| *renewal != Renewal::Stale) {
+                queue.lease_lengths.lease_begins(millis(lease), now);
+            }
             Renewed { now_ms: now, results }
         })
     }

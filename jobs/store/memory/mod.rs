@@ -10,6 +10,7 @@
 //! | `records` | supervision events, worker rows and the names of queues |
 //! | `timeline` | jobs ordered by an instant |
 //! | `history` | the attempts kept of a job |
+//! | `lease_lengths` | how long leases are, and what follows for outages and for a clock that was set back |
 //! | `replay` | the last call of each replay slot, and its reply |
 //! | `hints` | sending hints to listeners |
 //! | `waits` | the jobs whose outcome clients wait for |
@@ -18,6 +19,7 @@ mod admin;
 mod cursor;
 mod hints;
 mod history;
+mod lease_lengths;
 mod leases;
 mod ledger;
 mod queue;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::hints::UnsentHints;
 use super::history::{History, Record};
+use super::lease_lengths::LeaseLengths;
 use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
 use super::waits::Waits;
@@ -27,10 +28,7 @@ pub(super) struct Queue {
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
     pub(super) paused: bool,
-    /// When [`reclaim`](crate::store::Transitions::reclaim) was last called for this queue.
-    pub(super) reclaimed_at_ms: Option<u64>,
-    /// The end of the latest lease grace: until then no lease is reclaimed.
-    pub(super) grace_until_ms: u64,
+    pub(super) lease_lengths: LeaseLengths,
     waits: Waits,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,

@@ -59,6 +59,16 @@ impl Timeline {
         self.0.first().map(|point| point.at_ms)
     }
 
+    /// The latest instant.
+    pub(super) fn last_ms(&self) -> Option<u64> {
+        self.0.last().map(|point| point.at_ms)
+    }
+
+    /// The jobs whose instant is later than `at_ms`, latest first.
+    pub(super) fn later_than(&self, at_ms: u64) -> impl Iterator<Item = &JobId> {
+        self.0.iter().rev().take_while(move |point| point.at_ms > at_ms).map(|point| &point.id)
+    }
+
     /// The jobs whose instant is `now_ms` or earlier, earliest first.
     pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &JobId> {
         self.0.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)

@@ -142,6 +142,9 @@ impl Queue {
                 id,
             });
         }
+        if !claims.jobs.is_empty() {
+            self.lease_lengths.lease_begins(millis(request.lease), now);
+        }
         claims
     }
 
@@ -196,19 +199,11 @@ impl Queue {
     }
 
     fn reclaim(&mut self, request: &Reclaim, now: u64) -> Reclaimed {
-        let lease_ms = millis(request.lease);
-        let called_recently =
-            self.reclaimed_at_ms.is_some_and(|reclaimed_at_ms| now.saturating_sub(reclaimed_at_ms) <= lease_ms / 2);
-        // While a worker reaches the store, its reclaimer calls more often than this. So there was an outage, in which no worker could renew.
-        if !called_recently && self.leases.len() > 0 {
-            self.grace_until_ms = now.saturating_add(lease_ms);
-        }
-        self.reclaimed_at_ms = Some(now);
-        let mut reclaimed = Reclaimed::default();
-        // An end of more than one lease from now was set before the clock went back or the lease became shorter; it does not count.
-        let in_grace = (now + 1..=now.saturating_add(lease_ms)).contains(&self.grace_until_ms);
-        if in_grace && self.leases.len() > 0 {
-            reclaimed.grace = Some(until(self.grace_until_ms, now));
+        self.lease_lengths.look(millis(request.lease), self.leases.last_ms(), now);
+        let mut reclaimed = Reclaimed { shortened: self.shorten_leases(request.limit, now), ..Reclaimed::default() };
+        let grace_until = self.lease_lengths.grace(now).filter(|_| self.leases.len() > 0);
+        if let Some(grace_until) = grace_until {
+            reclaimed.grace = Some(until(grace_until, now));
         } else {
             let mut front = self.front_positions();
             let expired: Vec<JobId> = self.leases.due(now).take(request.limit).cloned().collect();
@@ -216,6 +211,16 @@ impl Queue {
         }
         reclaimed.next_expiry = self.leases.first_ms().map(|at_ms| until(at_ms, now));
         reclaimed
+    }
+
+    /// Leases that end later than any lease may, because the clock was set back, now end as late as a lease may. Returns how many there were, at most `limit`.
+    fn shorten_leases(&mut self, limit: usize, now: u64) -> usize {
+        let expiry_max = self.lease_lengths.expiry_max(now);
+        let too_late: Vec<JobId> = self.leases.later_than(expiry_max).take(limit).cloned().collect();
+        for id in &too_late {
+            self.change_grant(id, |grant| grant.expires_ms = expiry_max);
+        }
+        too_late.len()
     }
 
     fn reclaim_one(

@@ -171,7 +171,8 @@ pub struct Promoted {
 pub struct Reclaim {
     /// Most leases to reclaim in this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,
-    /// How long leases of this queue last; also the length of the lease grace after an outage.
+    /// How long the leases of the calling worker last. Workers of one queue may differ, as in a rolling deploy: the shortest one decides what is an outage, the
+    /// longest one how long the lease grace after it lasts.
     pub lease: Duration,
     /// A job is poisoned when it reaches this number of crashes; 0 counts as 1.
     pub crashes_max: u32,
@@ -222,6 +223,9 @@ pub struct Reclaimed {
     pub next_expiry: Option<Duration>,
     /// How long the lease grace still lasts, in which nothing is reclaimed. `None` when there is no grace, and when there are no leases.
     pub grace: Option<Duration>,
+    /// Leases that ended further from now than the longest lease in use, because the store's clock was set back; at most [`Reclaim::limit`] per call. They were
+    /// shortened: they now end that far from now, unless their holders renew them.
+    pub shortened: usize,
 }
 
 /// A job whose expired lease was reclaimed.

@@ -45,6 +45,7 @@ lua!(
     "lib/write.lua",
     "lib/replay.lua",
     "lib/live.lua",
+    "lib/lease.lua",
     "lib/claim.lua",
     "claim.lua"
 );
@@ -74,6 +75,7 @@ lua!(
     "lib/forget.lua",
     "lib/settle.lua",
     "lib/live.lua",
+    "lib/lease.lua",
     "lib/claim.lua",
     "settle_and_claim.lua"
 );
@@ -110,7 +112,7 @@ lua!(
     "lib/byte_order.lua",
     "reconcile.lua"
 );
-lua!(RENEW, "lib/queue.lua", "lib/write.lua", "renew.lua");
+lua!(RENEW, "lib/queue.lua", "lib/write.lua", "lib/lease.lua", "renew.lua");
 lua!(
     REDRIVE,
     "lib/queue.lua",
@@ -166,6 +168,7 @@ lua!(
     "lib/check_types.lua",
     "lib/write.lua",
     "lib/containers.lua",
+    "lib/lease.lua",
     "scan_containers.lua"
 );
 lua!(

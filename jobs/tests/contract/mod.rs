@@ -42,6 +42,9 @@ pub(crate) trait Harness: Send + Sync {
     fn store(&self) -> Arc<dyn Store>;
     /// Advances the store's clock by at least this much.
     fn advance(&self, by: Duration) -> BoxFuture<'_, ()>;
+    /// Sets the store's clock back by this much, or does to the queue of the suite what this would do: all its leases, and all instants by which the store judges
+    /// leases, are later by this much.
+    fn set_back(&self, by: Duration);
 }
 
 impl dyn Harness + '_ {
@@ -127,6 +130,12 @@ macro_rules! for_each_guarantee {
                 a_reclaimed_job_whose_cancellation_was_requested_is_cancelled,
                 an_outage_counts_no_crash_for_any_job,
                 an_empty_queue_needs_no_grace,
+                a_worker_with_longer_leases_does_not_take_a_short_one_without_grace,
+                a_worker_with_shorter_leases_does_not_take_a_long_one_without_grace,
+                a_worker_with_shorter_leases_does_not_end_a_grace_for_longer_ones,
+                the_grace_is_never_longer_than_a_lease_that_is_still_in_use,
+                a_dead_workers_lease_does_not_stand_because_the_clock_was_set_back,
+                a_lease_longer_than_that_of_the_reclaiming_worker_is_not_shortened,
                 due_jobs_are_promoted_to_the_back_in_the_order_of_their_times,
                 a_retry_comes_back_with_its_counters,
                 promoting_or_reclaiming_more_than_a_batch_is_refused;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobState, RunAt};
-use retraced_jobs::store::{Reclaim, Renewal, Settled, StoreError, Verdict};
+use retraced_jobs::store::{ClaimedJob, Reclaim, Renewal, Settled, StoreError, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
 use super::leases::KEPT;
@@ -168,41 +168,51 @@ pub(crate) async fn a_reclaimed_job_whose_cancellation_was_requested_is_cancelle
     assert!(worker.reclaim(1).await.jobs[0].poisoned, "a crash that poisons outweighs a requested cancellation");
 }
 
-/// Reclaims until a job is reclaimed, and returns how long that took. The clock advances in steps that are short against the lease, like those of a reclaimer. If a
-/// step takes too long on a slow machine, grace is given again, and the reclaim only comes later.
-async fn reclaim_after_grace(harness: &dyn Harness, worker: &Worker, request: &Reclaim) -> Duration {
-    let mut waited = Duration::ZERO;
-    while waited < TIMEOUT {
+/// Reclaims until a job is reclaimed, and returns how long that took. The clock advances in steps that are short against the lease, like those of a reclaimer, and the
+/// leases of the jobs `kept` are renewed. If a step takes too long on a slow machine, grace is given again, and the reclaim only comes later.
+async fn reclaim_after_grace(
+    harness: &dyn Harness,
+    worker: &Worker,
+    request: &Reclaim,
+    kept: &[ClaimedJob],
+) -> Duration {
+    let begun_ms = worker.now_ms().await;
+    loop {
+        let waited = Duration::from_millis(worker.now_ms().await - begun_ms);
+        assert!(waited < TIMEOUT, "the lease was never reclaimed");
+        worker.renew(request.lease, kept).await;
         let reclaimed = worker.reclaim_with(request).await;
         if !reclaimed.jobs.is_empty() {
             assert_eq!(reclaimed.grace, None);
             return waited;
         }
         assert!(reclaimed.grace.is_some_and(|grace| grace <= request.lease), "{reclaimed:?}");
-        let step = request.lease / 10;
-        harness.advance(step).await;
-        waited += step;
+        harness.advance(request.lease / 10).await;
     }
-    panic!("the lease was never reclaimed");
+}
+
+/// How a worker whose leases have this length reclaims.
+fn reclaim_for(lease: Duration) -> Reclaim {
+    Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 }
 }
 
 pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness, worker: Worker) {
     let lease = Duration::from_millis(400);
-    let request = Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 };
+    let request = reclaim_for(lease);
     // No worker has visited this queue before.
     worker.enqueue(&ids(2)).await;
     let jobs = worker.claim_for(2, SHORT).await;
     harness.pass_short().await;
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.jobs.len(), first.grace, first.next_expiry), (0, Some(lease), Some(Duration::ZERO)));
-    assert_eq!(worker.renew(LONG, &jobs[..1]).await.len(), 1);
-    assert!(reclaim_after_grace(harness, &worker, &request).await >= lease * 9 / 10, "the grace lasts for one lease");
+    let waited = reclaim_after_grace(harness, &worker, &request, &jobs[..1]).await;
+    assert!(waited >= lease * 9 / 10, "the grace lasts for one lease, not {waited:?}");
     assert_eq!(worker.listed(JobState::Pending).await, [jobs[1].id.clone()]);
 
     // A worker visited the queue, and then none did for more than half a lease.
     let job = worker.claim_for(1, SHORT).await;
-    assert_eq!(worker.reclaim_with(&Reclaim { lease: LONG, ..request }).await.grace, None);
-    harness.advance(lease / 2 + Duration::from_millis(5)).await;
+    worker.reclaim_with(&Reclaim { limit: 0, ..request }).await;
+    harness.advance(lease + Duration::from_millis(5)).await;
     let after_outage = worker.reclaim_with(&request).await;
     assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
     let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
@@ -210,11 +220,149 @@ pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness,
 }
 
 pub(crate) async fn an_empty_queue_needs_no_grace(harness: &dyn Harness, worker: Worker) {
-    let request = Reclaim { limit: 9, lease: SHORT, crashes_max: 9, losses_max: 9 };
+    let request = reclaim_for(SHORT);
     let first = worker.reclaim_with(&request).await;
     assert_eq!((first.grace, first.next_expiry), (None, None));
     harness.pass_short().await;
     assert_eq!(worker.reclaim_with(&request).await.grace, None);
+}
+
+/// Two workers with different leases on one queue, as in a rolling deploy that changes the setting. Half of the shorter lease decides what is an outage.
+pub(crate) async fn a_worker_with_longer_leases_does_not_take_a_short_one_without_grace(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let (short, slow) = (Duration::from_millis(100), harness.worker(2));
+    slow.reclaim_with(&reclaim_for(LONG)).await;
+    worker.reclaim_with(&reclaim_for(short)).await;
+    worker.enqueue(&[id("a")]).await;
+    let job = worker.claim_for(1, short).await;
+    harness.advance(short + Duration::from_millis(5)).await;
+    let after_outage = slow.reclaim_with(&reclaim_for(LONG)).await;
+    assert_eq!(after_outage.jobs, [], "its holder had no time to renew it");
+    assert!(after_outage.grace.is_some_and(|grace| grace >= short), "{after_outage:?}");
+    assert_eq!(worker.renew(LONG, &job).await, [KEPT]);
+    assert_eq!(worker.renew(Duration::ZERO, &job).await, [KEPT]);
+
+    // The worker with the shorter leases is gone for good. The others do not take each of their intervals for an outage.
+    let mut waited = Duration::ZERO;
+    while slow.reclaim_with(&reclaim_for(LONG)).await.jobs.is_empty() {
+        assert!(waited < TIMEOUT, "the lease was never reclaimed");
+        harness.advance(short).await;
+        waited += short;
+    }
+}
+
+/// The grace lasts for the longest lease in use, whoever reclaims.
+pub(crate) async fn a_worker_with_shorter_leases_does_not_take_a_long_one_without_grace(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let (short, outage, quick) = (Duration::from_millis(50), Duration::from_millis(300), harness.worker(2));
+    worker.reclaim_with(&reclaim_for(LONG)).await;
+    quick.reclaim_with(&reclaim_for(short)).await;
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, SHORT).await;
+    harness.advance(outage).await;
+    let after_outage = quick.reclaim_with(&reclaim_for(short)).await;
+    assert_eq!(after_outage.jobs, []);
+    // A lease of more than twice the outage could be renewed all the same, so it needs no grace.
+    assert!(after_outage.grace.is_some_and(|grace| grace >= outage * 2), "{after_outage:?}");
+}
+
+pub(crate) async fn a_worker_with_shorter_leases_does_not_end_a_grace_for_longer_ones(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, SHORT).await;
+    harness.pass_short().await;
+    assert_eq!(worker.reclaim_with(&reclaim_for(LONG)).await.grace, Some(LONG));
+    let quick = harness.worker(2);
+    for _ in 0..5 {
+        let reclaimed = quick.reclaim_with(&reclaim_for(SHORT)).await;
+        assert_eq!(reclaimed.jobs, [], "the grace of the longer lease is not over");
+        assert!(reclaimed.grace.is_some_and(|grace| grace > LONG / 2), "{reclaimed:?}");
+        harness.pass_short().await;
+    }
+}
+
+pub(crate) async fn the_grace_is_never_longer_than_a_lease_that_is_still_in_use(harness: &dyn Harness, worker: Worker) {
+    let (long, short) = (Duration::from_millis(100), SHORT);
+    worker.reclaim_with(&reclaim_for(long)).await;
+    harness.advance(long + Duration::from_millis(5)).await;
+    // The first call stores when it looked, which is more than the longer lease after the length was last in use. The second sees that.
+    for _ in 0..2 {
+        worker.reclaim_with(&reclaim_for(short)).await;
+    }
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, short).await;
+    harness.advance(long).await;
+    let after_outage = worker.reclaim_with(&reclaim_for(short)).await;
+    assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(short)));
+}
+
+pub(crate) async fn a_dead_workers_lease_does_not_stand_because_the_clock_was_set_back(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let lease = Duration::from_millis(200);
+    let request = Reclaim { limit: 2, ..reclaim_for(lease) };
+    worker.reclaim_with(&request).await;
+    let names = ids(4);
+    worker.enqueue(&names).await;
+    let mut jobs = worker.claim_for(4, lease).await;
+    harness.set_back(LONG);
+    let other = harness.worker(2);
+    let first = other.reclaim_with(&request).await;
+    assert_eq!((first.jobs.len(), first.shortened), (0, 2), "a call shortens no more leases than its limit");
+    assert!(first.next_expiry.is_some_and(|next| next <= lease), "{first:?}");
+    assert_eq!(other.reclaim_with(&request).await.shortened, 2);
+    let last = other.reclaim_with(&request).await;
+    assert_eq!((last.shortened, last.grace), (0, None), "what was set before the clock was set back is no outage");
+
+    let kept = jobs.split_off(3);
+    let mut taken = 0;
+    let begun_ms = worker.now_ms().await;
+    while taken < 3 {
+        assert!(worker.now_ms().await - begun_ms < 20_000, "the leases of a dead worker stand");
+        assert_eq!(worker.renew(lease, &kept).await, [KEPT], "a holder that lives keeps its lease");
+        let reclaimed = other.reclaim_with(&request).await;
+        assert_eq!(reclaimed.shortened, 0);
+        taken += reclaimed.jobs.len();
+        harness.advance(lease / 10).await;
+    }
+    assert_eq!(worker.listed(JobState::Processing).await, [kept[0].id.clone()]);
+}
+
+/// Only a clock that was set back makes a lease end later than it may. A lease of another length does not.
+pub(crate) async fn a_lease_longer_than_that_of_the_reclaiming_worker_is_not_shortened(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let quick = harness.worker(2);
+    worker.enqueue(&ids(4)).await;
+    // Claimed before anybody knows how long leases are, and after that.
+    let mut jobs = worker.claim_for(1, LONG).await;
+    for longer in [1, 2] {
+        let reclaimed = quick.reclaim_with(&reclaim_for(SHORT)).await;
+        assert_eq!(reclaimed.shortened, 0);
+        jobs.extend(worker.claim_for(1, LONG * 2 * longer).await);
+    }
+    let settlements = [worker.settlement(&jobs.remove(0), Verdict::Complete { keep: true })];
+    let request = worker.request(1, LONG * 6);
+    let (_, claims) =
+        worker.store.settle_and_claim(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
+    jobs.extend(claims.jobs);
+    assert_eq!(worker.renew(LONG * 8, &jobs[..1]).await, [KEPT]);
+    assert_eq!(worker.begin(LONG * 10, &jobs[1..2]).await, [KEPT]);
+    let before = worker.snapshot().await;
+    for _ in 0..3 {
+        harness.pass_short().await;
+        let reclaimed = quick.reclaim_with(&reclaim_for(SHORT)).await;
+        assert_eq!((reclaimed.jobs.len(), reclaimed.shortened), (0, 0));
+    }
+    assert_eq!(worker.snapshot().await, before);
 }
 
 pub(crate) async fn due_jobs_are_promoted_to_the_back_in_the_order_of_their_times(

@@ -1,35 +1,76 @@
 -- reclaim.lua: reclaim expired leases.
 -- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
 -- reclaimed for one more lease (the lease grace). The script notices an outage when there are leases and its previous run is missing
--- or more than half a lease ago. A crash is counted only where the handler is known to have started.
+-- or more than half a lease ago: half of the shortest lease in use. The grace lasts for the longest lease in use, but not for more than
+-- twice the outage, which was no outage for leases of that length. A lease that ends further from now than the longest lease in use,
+-- because the clock was set back, now ends that far from now. A crash is counted only where the handler is known to have started.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 crashes that poison, 7 losses in a row
+-- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms of the caller, 6 crashes that poison, 7 losses in a row
 --         that poison; a loss is an expired lease whose handler is not known to have started
 -- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, instance(16) or '',
---         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua)} | {'superseded'} | {'other'} (lib/replay.lua)
+--         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua), how many leases were shortened} | {'superseded'} | {'other'} (lib/replay.lua)
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 
-local grace_until, leases = 0, call('ZCARD', LEASE)
+local leases = call('ZCARD', LEASE)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
-if leases > 0 then
-  local stamps = call('HMGET', STATS, 'reclaimed_at', 'grace_until')
-  local reclaimed_at = tonumber(stamps[1])
-  grace_until = tonumber(stamps[2]) or 0
-  check_all_types()
-  if not (reclaimed_at and NOW - reclaimed_at <= math.floor(lease_ms / 2)) then
-    grace_until = NOW + lease_ms
-    call('HSET', STATS, 'grace_until', grace_until)
-  end
+if leases > 0 then check_all_types() end
+local last_expiry -- of all leases; the encoding sentinel is behind it
+local last_two = leases > 0 and call('ZRANGE', LEASE, -2, -1, 'WITHSCORES') or {}
+for i = 2, #last_two, 2 do
+  local expiry = tonumber(last_two[i])
+  if expiry < math.huge then last_expiry = expiry end
 end
-call('HSET', STATS, 'reclaimed_at', NOW)
+
+-- A number in stats. One that was edited by hand counts as missing.
+local function number_of(text)
+  local n = tonumber(text)
+  return n and n >= 0 and n < NUMBERS_MAX and n or nil
+end
+-- An instant that has passed. One that has not was stored before the clock was set back.
+local function past_of(text)
+  local instant = number_of(text)
+  return instant and math.min(instant, NOW)
+end
+local stored = call('HMGET', STATS, 'reclaimed_at', 'grace_until', 'lease_longest_at', 'lease_shortest', 'lease_shortest_at')
+local reclaimed_at, grace_until = past_of(stored[1]), number_of(stored[2]) or 0
+
+-- A length is in use while those whose leases have it run this script or, if it is the longest, while a lease of this length may stand.
+-- Both are judged at the previous run, so that no length is forgotten during an outage.
+local longest, longest_at = number_of(LONGEST_LEASE), past_of(stored[3])
+if not longest or not longest_at or (reclaimed_at or 0) - longest_at > longest then
+  longest, longest_at = math.max(lease_ms, (last_expiry or 0) - NOW), NOW
+elseif lease_ms >= longest then
+  longest, longest_at = lease_ms, NOW
+end
+local shortest, shortest_at = number_of(stored[4]), past_of(stored[5])
+local in_use = shortest and shortest_at and reclaimed_at and reclaimed_at - shortest_at <= shortest / 2
+if not in_use or lease_ms <= shortest then shortest, shortest_at = lease_ms, NOW end
+
+local expiry_max = NOW + longest
+-- A lease grace of more than the longest lease was written by hand, or before the clock was set back; it does not count.
+if grace_until > expiry_max then grace_until = 0 end
+local outage = reclaimed_at and NOW - reclaimed_at or math.huge
+if leases > 0 and outage > math.floor(shortest / 2) then
+  grace_until = math.max(grace_until, NOW + math.min(longest, 2 * outage))
+  longest_at = NOW
+end
+call('HSET', STATS, 'reclaimed_at', NOW, 'grace_until', grace_until, 'lease_longest', longest, 'lease_longest_at', longest_at,
+  'lease_shortest', shortest, 'lease_shortest_at', shortest_at)
+
+local shortened = {}
+if last_expiry and last_expiry > expiry_max then
+  local expiry_text = string.format('%.0f', expiry_max)
+  local too_late = call('ZRANGEBYSCORE', LEASE, '(' .. expiry_text, '(+inf', 'LIMIT', 0, limit)
+  for i = 1, #too_late do shortened[2 * i - 1], shortened[2 * i] = expiry_text, too_late[i] end
+  each('ZADD', LEASE, shortened)
+end
 
 local reclaimed = {}
--- A lease grace of more than one lease was written by hand, or before the clock went back; it does not count.
-if grace_until <= NOW or grace_until > NOW + lease_ms then
+if leases == 0 or grace_until <= NOW then
   grace_until = nil
   local expired = leases > 0 and call('ZRANGEBYSCORE', LEASE, '-inf', NOW_TEXT, 'LIMIT', 0, limit, 'WITHSCORES') or {}
   local ids = {}
@@ -98,4 +139,5 @@ if grace_until <= NOW or grace_until > NOW + lease_ms then
   end
 end
 local earliest = leases > 0 and call('ZRANGE', LEASE, 0, 0, 'WITHSCORES') or {}
-return replay_close({ 'ok', NOW, earliest[1] and earliest[1] ~= ENCODING_SENTINEL and earliest[2] or '', grace_until or '', reclaimed })
+return replay_close({ 'ok', NOW, earliest[1] and earliest[1] ~= ENCODING_SENTINEL and earliest[2] or '', grace_until or '', reclaimed,
+  #shortened / 2 })

@@ -4,7 +4,7 @@
 -- ARGV    1 lease ms, 2 '1': the handlers of these jobs are about to start | '0'; then pairs: id, attempt(4) nonce(8)
 -- Reply   {'ok', now, one char per lease: k kept, c kept and a cancellation was requested, s stale: not held
 --         under this token any more}
-local lease_ms, begins = ARGV[1], ARGV[2] == '1'
+local lease_ms, begins = tonumber(ARGV[1]), ARGV[2] == '1'
 local ids, n = {}, 0
 for i = 3, #ARGV, 2 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return { 'ok', NOW, '' } end
@@ -27,7 +27,9 @@ for i = 1, n do
 end
 if #leases > 0 then
   call('ZCARD', LEASE) -- type check before the first write (lib/queue.lua)
+  LONGEST_LEASE = tonumber(call('HGET', STATS, 'lease_longest'))
   begin_writes()
+  use_lease(lease_ms)
 end
 each('HSET', GRANT, begun)
 each('ZADD', LEASE, leases)

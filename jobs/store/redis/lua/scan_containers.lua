@@ -80,6 +80,10 @@ end
 if repair then
   begin_writes()
   each(hash and 'HDEL' or 'ZREM', key, to_delete)
+  if #restored > 0 then
+    LONGEST_LEASE = tonumber(call('HGET', STATS, 'lease_longest'))
+    use_lease(RESTORED_LEASE_MS)
+  end
   if #leases > 0 and leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
   each('ZADD', LEASE, leases)
   count('garbage', #garbage)

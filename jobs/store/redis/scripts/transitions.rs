@@ -252,7 +252,8 @@ pub(in crate::store::redis) async fn reclaim(
             jobs.push(ReclaimedJob { id, held_by: InstanceId::from_slice(&instance), crashes, counted, poisoned });
         }
     }
-    Ok(Reclaimed { jobs, next_expiry, grace })
+    let shortened = usize::try_from(reply.number()?).unwrap_or(usize::MAX);
+    Ok(Reclaimed { jobs, next_expiry, grace, shortened })
 }
 
 /// `reconcile.lua`

@@ -126,6 +126,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   end
 
   if n > 0 then
+    use_lease(lease_ms)
     if leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
     local leases_added = call('ZADD', LEASE, 'NX', unpack(leases))
     if leases_added < n then

@@ -41,6 +41,7 @@ end
 local PAUSED, STALE
 local IDLE_UNTIL -- until then a worker may wait for a hint
 local LARGEST -- no body of this queue has more bytes. nil if that is not known: in a new queue, and when `stats` was lost or edited
+local LONGEST_LEASE -- the longest lease in use, in ms (lib/lease.lua). nil if that is not known
 local AWAITED_UNTIL, AWAITED -- until when a client may wait for the outcome of a job (watch_outcome.lua), and whether one may now
 
 local function largest_of(text)

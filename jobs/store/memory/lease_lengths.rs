@@ -1,0 +1,81 @@
+//! The lengths of the leases in use in one queue. They tell how often a worker must look for expired leases, how long a lease grace lasts, and whether a lease ends
+//! later than any lease may.
+
+/// The lengths, and what depends on them. Instants and lengths are in ms.
+#[derive(Debug, Default)]
+pub(super) struct LeaseLengths {
+    /// No lease ends further from now, unless the clock was set back. Unknown until a worker has looked for expired leases.
+    longest: Option<InUse>,
+    /// The shortest one of the workers that look for expired leases.
+    shortest: Option<InUse>,
+    /// When a worker last looked for expired leases.
+    looked_at: Option<u64>,
+    /// The end of the latest lease grace.
+    grace_until: u64,
+}
+
+/// A length, and when it was last known to be in use.
+#[derive(Debug, Clone, Copy)]
+struct InUse {
+    length: u64,
+    at: u64,
+}
+
+impl InUse {
+    /// Whether this length was still in use at the last look, that is, not more than `age_max` before it. An instant after `now` is of the time before the clock was
+    /// set back.
+    fn until_last_look(self, looked_at: u64, age_max: u64, now: u64) -> Option<Self> {
+        let at = self.at.min(now);
+        (looked_at.saturating_sub(at) <= age_max).then_some(Self { at, ..self })
+    }
+}
+
+impl LeaseLengths {
+    /// Leases of this length begin. What is unknown stays unknown, because longer leases may exist.
+    pub(super) fn lease_begins(&mut self, length: u64, now: u64) {
+        if let Some(longest) = &mut self.longest
+            && length > longest.length
+        {
+            *longest = InUse { length, at: now };
+        }
+    }
+
+    /// A worker whose leases have this length looks for expired leases. Begins a lease grace if there are leases and no worker has looked for too long. `last_expiry` is
+    /// the latest of all leases.
+    pub(super) fn look(&mut self, length: u64, last_expiry: Option<u64>, now: u64) {
+        let caller = InUse { length, at: now };
+        let looked_at = self.looked_at.map(|at| at.min(now));
+        // No length is forgotten during an outage, because what is judged is whether it was in use at the last look.
+        let longest = self.longest.and_then(|longest| longest.until_last_look(looked_at?, longest.length, now));
+        let longest = longest.unwrap_or_else(|| {
+            let standing = last_expiry.map_or(0, |expiry| expiry.saturating_sub(now));
+            InUse { length: length.max(standing), at: now }
+        });
+        let mut longest = if length >= longest.length { caller } else { longest };
+        let shortest =
+            self.shortest.and_then(|shortest| shortest.until_last_look(looked_at?, shortest.length / 2, now));
+        let shortest = shortest.filter(|shortest| shortest.length < length).unwrap_or(caller);
+
+        // An end after that of the longest lease was set before the clock was set back.
+        let expiry_max = now.saturating_add(longest.length);
+        self.grace_until = Some(self.grace_until).filter(|until| *until <= expiry_max).unwrap_or_default();
+        let outage = looked_at.map_or(u64::MAX, |at| now - at);
+        if last_expiry.is_some() && outage > shortest.length / 2 {
+            // Leases of more than twice the outage had time enough to be renewed.
+            let grace = longest.length.min(outage.saturating_mul(2));
+            self.grace_until = self.grace_until.max(now.saturating_add(grace));
+            longest.at = now;
+        }
+        (self.longest, self.shortest, self.looked_at) = (Some(longest), Some(shortest), Some(now));
+    }
+
+    /// The latest instant at which a lease may end.
+    pub(super) fn expiry_max(&self, now: u64) -> u64 {
+        now.saturating_add(self.longest.map_or(u64::MAX, |longest| longest.length))
+    }
+
+    /// The end of the lease grace, if there is one now.
+    pub(super) fn grace(&self, now: u64) -> Option<u64> {
+        Some(self.grace_until).filter(|until| *until > now)
+    }
+}
