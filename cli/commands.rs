@@ -8,6 +8,7 @@ use retraced::store::KeyPrefix;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::settings::Settings;
+use crate::tls::TlsArgs;
 use crate::{bench, completions, config, dead, demo, enqueue, jobs, queues, trace, work, workers};
 
 const AFTER_HELP: &str = "\
@@ -52,6 +53,8 @@ pub(crate) struct Global {
         default_value_t = KeyPrefix::default()
     )]
     pub(crate) prefix: KeyPrefix,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
     #[arg(long, global = true)]
     pub(crate) json: bool,

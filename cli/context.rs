@@ -7,6 +7,7 @@ use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, note, one_line};
+use crate::tls::TlsArgs;
 
 /// What a command is given: the server, the prefix of its keys, and where results go.
 pub(crate) struct CommandContext {
@@ -16,13 +17,15 @@ pub(crate) struct CommandContext {
     pub(crate) redis_from_environment: bool,
     /// What the names of all keys and channels begin with.
     pub(crate) prefix: KeyPrefix,
+    pub(crate) tls: TlsArgs,
     pub(crate) out: Output,
 }
 
 impl CommandContext {
     /// Connects to the store and checks that the server answers and can be used for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        let store = match RedisStore::open(&self.redis, RedisOptions::default().prefix(self.prefix.clone())) {
+        let options = RedisOptions::default().prefix(self.prefix.clone()).tls(self.tls.options()?);
+        let store = match RedisStore::open(&self.redis, options) {
             Ok(store) => store,
             Err(StoreError::Refused { reason, .. }) => {
                 let source =

@@ -50,6 +50,11 @@ pub(crate) const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest settings file, in bytes; a larger one is refused.
 pub(crate) const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
+// --- TLS
+
+/// Largest file of certificates or of a key, in bytes; a larger one is refused. The roots of a whole system take about 250 KiB.
+pub(crate) const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
 // --- `work`
 
 /// Time from the first signal to stop until another one stops at once. One that comes earlier has no effect: senders often repeat the first.

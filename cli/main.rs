@@ -22,6 +22,7 @@ mod output;
 mod queues;
 mod settings;
 mod start;
+mod tls;
 mod trace;
 mod webhook;
 mod work;

@@ -425,7 +425,11 @@ mod tests {
     #[test]
     fn errors_in_the_settings_file_are_reported_with_line_and_key() {
         for (text, line, why) in [
-            ("\nrediss = \"x\"", 2, "unknown key rediss; known keys are redis, prefix, color, work.queue"),
+            (
+                "\nrediss = \"x\"",
+                2,
+                "unknown key rediss; known keys are redis, prefix, tls-ca, tls-cert, tls-key, tls-server-name, color, work.queue",
+            ),
             ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
             ("[works]\n", 1, "unknown key works"),
             ("work = 1", 1, "work is a table: [work]"),

@@ -208,6 +208,10 @@ pub(crate) mod redis {
     /// Longest name of an unknown parameter of a URL, in bytes, that an error shows: 40. A longer one may be part of a password, and is not shown.
     pub(crate) const URL_PARAMETER_SHOWN_MAX: usize = 40;
 
+    /// Most names of a server's certificate that an error shows, if none of them is the expected one: 5.
+    #[cfg(feature = "tls")]
+    pub(crate) const CERTIFICATE_NAMES_SHOWN_MAX: usize = 5;
+
     /// How long a subscription for hints is silent before it is pinged: 5 s. A subscription that does not answer is closed.
     pub(crate) const SUBSCRIPTION_PING_EVERY: Duration = Duration::from_secs(5);
 

@@ -158,7 +158,7 @@ pub mod store {
     pub use retraced_jobs::store::WORKER_ROW_KINDS_MAX;
     pub use retraced_jobs::store::WorkerRow;
     #[cfg(feature = "redis")]
-    pub use retraced_jobs::store::redis::{KeyPrefix, RedisOptions};
+    pub use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, TlsOptions};
 }
 
 /// Jobs and their history, as a store returns them.

@@ -116,6 +116,16 @@ fn parse_step(text: &str) -> Result<Step, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
+/// The bare loop and the relay speak plain TCP.
+fn refuse_tls(url: &str) -> Result<(), CliError> {
+    match url.starts_with("rediss:") || url.starts_with("valkeys:") {
+        true => Err(CliError::Usage(
+            "bench measures no server over TLS: its bare loop and its relay speak plain TCP".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Waits for SIGINT or SIGTERM.
 async fn stop_signal() -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -138,6 +148,7 @@ impl Bench {
         let selection = Selection::of(self.only.clone(), &all).map_err(CliError::Usage)?;
         let measurements: Vec<Measurement> = all.into_iter().filter(|m| selection.has_any_of(*m)).collect();
 
+        refuse_tls(&context.redis)?;
         // Reports problems with the server with the same messages as every other command.
         context.store().await?;
         let mut server = Server::open(&context.redis).await?;

@@ -3,58 +3,30 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
-use retraced_jobs::store::redis::RedisStore;
+use retraced_jobs::store::redis::{RedisOptions, RedisStore, TlsOptions};
 use retraced_jobs::store::{
     Admin, ClaimRequest, Enqueued, Hint, ReplaySlots, Settled, Settlement, Store, StoreError, Transitions, Verdict,
 };
-use support::redis_server::RedisServer;
-use tempfile::TempDir;
+use support::tls_server::{Authority, TlsServer, Valid};
 
 /// The variable with the server's URL. It is set in the process that connects.
 const URL: &str = "RETRACED_TEST_TLS_URL";
+/// What the certificates of servers are for.
+const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// A server behind TLS, and the folder with its certificate.
-struct TlsServer {
-    _server: RedisServer,
-    folder: TempDir,
-    port: u16,
-}
-
-impl TlsServer {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let (cert, key) = (path("cert.pem"), path("key.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let number = port.to_string();
-        let options = [
-            ["--tls-port", &number],
-            ["--tls-cert-file", &cert],
-            ["--tls-key-file", &key],
-            ["--tls-ca-cert-file", &cert],
-            ["--tls-auth-clients", "no"],
-        ];
-        Self { _server: RedisServer::start_with(options.as_flattened()), folder, port }
+/// Runs one test of this file again in a process of its own, which trusts this authority, or only those of the system.
+fn run_again(test: &str, server: &TlsServer, trusted: Option<&Authority>) -> Output {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).env(URL, server.url());
+    if let Some(authority) = trusted {
+        child.env("SSL_CERT_FILE", server.file("trusted.pem", &authority.pem()));
     }
-
-    /// Runs one test of this file again in a process of its own, which trusts the certificate of this server or only the certificates of the system.
-    fn run(&self, test: &str, trusted: bool) -> Output {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", test, "--nocapture"]).env(URL, format!("rediss://127.0.0.1:{}", self.port));
-        if trusted {
-            child.env("SSL_CERT_FILE", self.folder.path().join("cert.pem"));
-        }
-        child.output().unwrap()
-    }
+    child.output().unwrap()
 }
 
 fn succeeded(output: &Output) {
@@ -67,7 +39,9 @@ fn succeeded(output: &Output) {
 #[tokio::test]
 async fn a_job_is_enqueued_run_and_settled_over_tls() {
     let Ok(url) = std::env::var(URL) else {
-        return succeeded(&TlsServer::start().run("a_job_is_enqueued_run_and_settled_over_tls", true));
+        let authority = Authority::new("ours");
+        let server = TlsServer::start(&authority.sign(&LOCAL, Valid::Now), None);
+        return succeeded(&run_again("a_job_is_enqueued_run_and_settled_over_tls", &server, Some(&authority)));
     };
     let store = RedisStore::connect(&url).await.unwrap();
     let queue = QueueName::new("email").unwrap();
@@ -94,12 +68,132 @@ async fn a_job_is_enqueued_run_and_settled_over_tls() {
     assert!(store.check_counts(&queue).await.unwrap().adds_up());
 }
 
+/// What the check of the server says at this URL.
+async fn refusal(url: &str, tls: TlsOptions) -> String {
+    let store = match RedisStore::open(url, RedisOptions::default().tls(tls)) {
+        Ok(store) => store,
+        Err(error) => return error.to_string(),
+    };
+    store.probe().await.expect_err("the server was accepted").to_string()
+}
+
+async fn accepted(url: &str, tls: TlsOptions) {
+    let store = RedisStore::open(url, RedisOptions::default().tls(tls)).unwrap();
+    store.probe().await.unwrap().usable().unwrap();
+    drop(store.hints(&[QueueName::new("email").unwrap()]).await.unwrap());
+}
+
+fn trusting(authority: &Authority) -> TlsOptions {
+    TlsOptions::default().authority(authority.pem())
+}
+
 #[tokio::test]
 async fn a_certificate_nobody_trusts_is_refused_with_what_to_do() {
     let Ok(url) = std::env::var(URL) else {
-        return succeeded(&TlsServer::start().run("a_certificate_nobody_trusts_is_refused_with_what_to_do", false));
+        let server = TlsServer::start(&Authority::new("ours").sign(&LOCAL, Valid::Now), None);
+        return succeeded(&run_again("a_certificate_nobody_trusts_is_refused_with_what_to_do", &server, None));
     };
     let refused = RedisStore::connect(&url).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("no authority that is trusted here has signed its certificate"), "{refused}");
     assert!(refused.to_string().contains("SSL_CERT_FILE"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_what_the_options_expect_is_not_accepted() {
+    let (ours, theirs, renewed) = (Authority::new("ours"), Authority::new("theirs"), Authority::new("ours"));
+    let server = TlsServer::start(&ours.sign(&LOCAL, Valid::Now), None);
+    accepted(&server.url(), trusting(&ours)).await;
+    accepted(&server.url(), trusting(&ours).server_name("localhost")).await;
+
+    for other in [&theirs, &renewed] {
+        let unknown = refusal(&server.url(), trusting(other)).await;
+        assert!(
+            unknown.contains(
+                "no authority that is trusted here has signed its certificate; name its authority (--tls-ca FILE"
+            ),
+            "{unknown}"
+        );
+    }
+    let other_name = refusal(&server.url(), trusting(&ours).server_name("redis.example")).await;
+    assert!(other_name.contains("its certificate is not for redis.example, but for "), "{other_name}");
+    assert!(other_name.contains("localhost") && other_name.contains("TlsOptions::server_name"), "{other_name}");
+
+    for (valid, said) in [(Valid::Past, "has expired"), (Valid::Future, "is not valid yet")] {
+        let server = TlsServer::start(&ours.sign(&LOCAL, valid), None);
+        let refused = refusal(&server.url(), trusting(&ours)).await;
+        assert!(refused.contains(&format!("its certificate {said}; renew it on the server")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_the_certificate_that_the_server_asks_for_is_not_left_guessing() {
+    let (ours, theirs, renewed) = (Authority::new("ours"), Authority::new("theirs"), Authority::new("ours"));
+    let server = TlsServer::start(&ours.sign(&LOCAL, Valid::Now), Some(&ours));
+    let with = |authority: &Authority, valid| {
+        let client = authority.sign(&["worker"], valid);
+        trusting(&ours).client_certificate(client.certificate, client.key)
+    };
+    accepted(&server.url(), with(&ours, Valid::Now)).await;
+    for _ in 0..20 {
+        let missing = refusal(&server.url(), trusting(&ours)).await;
+        assert!(
+            missing.contains("it asks for a client certificate")
+                || missing.contains("if it asks for a client certificate"),
+            "{missing}"
+        );
+        assert!(missing.contains("--tls-cert FILE and --tls-key FILE, TlsOptions::client_certificate"), "{missing}");
+    }
+    for (authority, valid) in [(&theirs, Valid::Now), (&renewed, Valid::Now), (&ours, Valid::Past)] {
+        let foreign = refusal(&server.url(), with(authority, valid)).await;
+        assert!(foreign.contains("client certificate"), "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn plain_text_at_a_tls_port_and_tls_at_a_plain_port_are_not_reported_as_an_outage_alone() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(&ours.sign(&LOCAL, Valid::Now), None);
+    let plain = refusal(&format!("redis://127.0.0.1:{}", server.tls_port), TlsOptions::default()).await;
+    assert!(plain.contains("if its port speaks TLS, write rediss:// in the URL"), "{plain}");
+    let encrypted = refusal(&format!("rediss://127.0.0.1:{}", server.plain_port), trusting(&ours)).await;
+    assert!(encrypted.contains("if its port has no TLS, write redis:// in the URL"), "{encrypted}");
+}
+
+#[tokio::test]
+async fn tls_options_that_cannot_be_used_are_not_ignored() {
+    let ours = Authority::new("ours");
+    let (one, other) = (ours.sign(&["a"], Valid::Now), ours.sign(&["a"], Valid::Now));
+    let mut alone = TlsOptions::default();
+    alone.client_key = Some(one.key.clone().into());
+    for (url, tls, said) in [
+        ("redis://127.0.0.1:1", trusting(&ours), "TLS options need a rediss:// URL"),
+        ("redis+unix:///s", trusting(&ours), "TLS options need a rediss:// URL"),
+        (
+            "rediss://127.0.0.1:1",
+            TlsOptions::default().authority("canary"),
+            "the authority is not a certificate in PEM form",
+        ),
+        (
+            "rediss://127.0.0.1:1",
+            trusting(&ours).client_certificate("canary", one.key.clone()),
+            "the client certificate is not a certificate",
+        ),
+        (
+            "rediss://127.0.0.1:1",
+            trusting(&ours).client_certificate(one.certificate.clone(), "canary"),
+            "the client key is not a private key",
+        ),
+        (
+            "rediss://127.0.0.1:1",
+            trusting(&ours).client_certificate(one.certificate.clone(), other.key),
+            "the client key does not belong to the client certificate",
+        ),
+        ("rediss://127.0.0.1:1", alone, "a client key needs its certificate"),
+        ("rediss://127.0.0.1:1", trusting(&ours).server_name("a b"), "\"a b\" is neither a host name nor an address"),
+    ] {
+        let refused = refusal(url, tls.clone()).await;
+        assert!(refused.contains(said) && !refused.contains("canary"), "{url}: {refused}");
+        assert!(!format!("{tls:?}").contains("BEGIN"), "{tls:?}");
+    }
 }

@@ -123,7 +123,7 @@ const LAYERS: &[Layer] = &[
         rows: &[
             &["limits", "error"],
             &["output"],
-            &["args", "filter"],
+            &["args", "filter", "tls"],
             &["settings"],
             &["context"],
             &[
@@ -170,6 +170,10 @@ const RESTRICTED: &[Restricted] = &[
 const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("jobs/execution/panic.rs", "symbols are read on a blocking thread, at most BACKTRACE_RENDERERS_MAX at a time"),
     ("jobs/execution/thread.rs", "a blocking handler runs on a blocking thread"),
+    (
+        "jobs/store/redis/transport.rs",
+        "a TLS connection is read and written by a task, as the others are by one of the library",
+    ),
     ("actors/background.rs", "actors start tasks here, so that they keep reading their mailboxes"),
     ("actors/front_door/buffer.rs", "a flush outlives the queue actor that began it"),
     ("actors/workers/fetcher.rs", "a claim outlives the fetcher that asked for it"),

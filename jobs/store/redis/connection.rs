@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::io::tcp::{TcpSettings, socket2};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::aio::PubSub;
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -20,13 +19,15 @@ use super::keys::Keyspace;
 use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
+use super::server_error::{CHECK_LOGIN, advice_on_missing_right, block, refusal, said};
+use super::transport::{Transport, Wire};
 use super::url;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, RECONNECT_PAUSE, SILENCE_MAX};
+use crate::limits::redis::{RECONNECT_PAUSE, SILENCE_MAX};
 use crate::store::{Block, BlockedStore, StoreError};
 
 /// The address of the server and how to connect to it. Holds the password, which `Debug` does not show.
 pub(super) struct Endpoint {
-    client: Client,
+    transport: Transport,
     /// `host:port` or the socket's path: what logs and errors may show.
     address: String,
     /// Texts that no error may show.
@@ -54,12 +55,8 @@ impl Endpoint {
         let secrets: Vec<String> =
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
         let keyspace = Keyspace::new(options.prefix.clone(), info.redis_settings().db());
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
-        let client = Client::open(info.set_tcp_settings(tcp))
-            .map_err(|_| refuse("this Redis URL is not supported on this system"))?;
-        Ok(Self { client, address, secrets, keyspace, options })
+        let transport = Transport::new(info, &options.tls).map_err(|reason| refuse(&reason))?;
+        Ok(Self { transport, address, secrets, keyspace, options })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -71,30 +68,21 @@ impl Endpoint {
         &self.keyspace
     }
 
-    async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        // The library's own timeouts are off, because `exchange` has timeouts.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE_MAX);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
-    }
-
     /// Opens a new connection that is subscribed to these channels.
     pub(super) async fn subscribe(&self, operation: &'static str, channels: &[String]) -> Result<PubSub, StoreError> {
         let opening = async {
-            let mut subscription = self.client.get_async_pubsub().await?;
+            let mut subscription = self.transport.open_subscription().await?;
             subscription.subscribe(channels).await?;
             Ok::<_, RedisError>(subscription)
         };
         match timeout(self.options.connect_timeout, opening).await {
             Ok(Ok(subscription)) => Ok(subscription),
-            Ok(Err(error)) => Err(match self.translate(operation, &error).0 {
+            Ok(Err(error)) => Err(match self.translate_opening(operation, &error).0 {
                 // Without hints all other calls work, so the store is not blocked.
                 StoreError::Blocked { by: Block::Rights, said, .. } => StoreError::Refused { operation, reason: said },
                 error => error,
             }),
-            Err(_) => Err(self.no_answer(operation, "no connection to", self.options.connect_timeout)),
+            Err(_) => Err(self.no_connection(operation)),
         }
     }
 
@@ -109,8 +97,14 @@ impl Endpoint {
         StoreError::Blocked { operation, by: Block::Rights, said: format!("{}: {what}", self.address) }
     }
 
-    fn no_answer(&self, operation: &'static str, what: &str, limit: Duration) -> StoreError {
-        self.unavailable(operation, format!("{what} {} within {limit:?}", self.address))
+    fn no_connection(&self, operation: &'static str) -> StoreError {
+        let (limit, advice) = (self.options.connect_timeout, self.transport.advice_on_silence());
+        self.unavailable(operation, format!("no connection to {} within {limit:?}{advice}", self.address))
+    }
+
+    fn no_answer(&self, operation: &'static str) -> StoreError {
+        let limit = self.options.call_timeout;
+        self.unavailable(operation, format!("no answer from {} within {limit:?}", self.address))
     }
 
     fn unavailable(&self, operation: &'static str, text: String) -> StoreError {
@@ -122,6 +116,16 @@ impl Endpoint {
         self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 
+    /// As [`translate`](Self::translate), for a new connection: why a server may close it before it answers.
+    fn translate_opening(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
+        let closed = error.is_connection_dropped() && !error.is_connection_refusal();
+        if closed && self.transport.refusal(error).is_none() {
+            let (text, advice) = (said(error), self.transport.advice_on_closed());
+            return (self.unavailable(operation, format!("{}: {text}; {advice}", self.address)), true);
+        }
+        self.translate(operation, error)
+    }
+
     /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
         // Distinguished by what the server said, and shown without secrets: a short password could be a part of any word.
@@ -131,8 +135,8 @@ impl Endpoint {
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
-            ErrorKind::Io if raw.contains("certificate") => (
-                refused("trust its issuer in the system's root certificates, or name a file of roots in SSL_CERT_FILE"),
+            _ if let Some(reason) = self.transport.refusal(error) => (
+                StoreError::Refused { operation, reason: format!("{address} cannot be used over TLS: {reason}") },
                 true,
             ),
             ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
@@ -160,73 +164,6 @@ impl Endpoint {
     }
 }
 
-const CHECK_LOGIN: &str = "check user and password of the Redis URL";
-
-/// What to do about a missing right, with PREFIX for the prefix of the keys, by the error of a server that says so. `None` for any other error.
-fn advice_on_missing_right(said: &str) -> Option<&'static str> {
-    const KEYS: &str = "give this user the keys ~PREFIX:*";
-    const RIGHT: &str = "give this user the missing right";
-    const ENABLE: &str = "renamed or disabled commands must be enabled again";
-    const PHRASES: [(&str, &str); 9] = [
-        ("keys used as arguments", KEYS),
-        ("o permissions to access a key", KEYS),
-        ("can't access at least one of the keys", KEYS),
-        ("NOPERM ", RIGHT),
-        ("has no permissions", RIGHT),
-        ("can't run this command", RIGHT),
-        ("unknown command", ENABLE),
-        ("Unknown command", ENABLE),
-        ("Unknown Redis command", ENABLE),
-    ];
-    PHRASES.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
-}
-
-/// What to do about an error with which a server refuses a call until somebody acts. `None` for any other error.
-fn refusal(said: &str) -> Option<&'static str> {
-    const DATABASE: &str = "check the database number of the Redis URL";
-    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
-    const REFUSALS: [(&str, &str); 9] = [
-        ("MOVED ", CLUSTER),
-        ("ASK ", CLUSTER),
-        ("not allowed in cluster mode", CLUSTER),
-        ("NOAUTH ", CHECK_LOGIN),
-        ("WRONGPASS ", CHECK_LOGIN),
-        ("invalid password", CHECK_LOGIN),
-        ("without any password", CHECK_LOGIN),
-        ("DB index is out of range", DATABASE),
-        ("invalid DB index", DATABASE),
-    ];
-    REFUSALS.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
-}
-
-/// The error of a server in its own words, or the text of another error.
-fn said(error: &RedisError) -> String {
-    match (error.kind(), error.code()) {
-        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
-            let text = format!("{code} {}", error.detail().unwrap_or_default());
-            // A server that does not know a command repeats its arguments, cut short: a password could no longer be recognized.
-            let text = text.split(", with args beginning with").next().unwrap_or_default();
-            text.trim_end_matches([' ', '.']).to_owned()
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text.
-fn block(said: &str) -> Option<Block> {
-    const CODES: [(&str, Block); 8] = [
-        ("OOM ", Block::Memory),
-        ("MISCONF ", Block::Disk),
-        ("NOREPLICAS ", Block::MissingReplicas),
-        ("READONLY ", Block::Replica),
-        ("MASTERDOWN ", Block::Replica),
-        ("LOADING ", Block::Loading),
-        ("BUSY ", Block::Script),
-        ("UNKILLABLE ", Block::Script),
-    ];
-    CODES.into_iter().find(|(code, _)| said.contains(code)).map(|(_, block)| block)
-}
-
 /// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -248,7 +185,7 @@ struct Current {
 /// An open connection.
 #[derive(Clone)]
 struct Open {
-    connection: MultiplexedConnection,
+    wire: Wire,
     answers: Arc<Answers>,
     /// What scripts may do on it.
     rights: Arc<Rights>,
@@ -354,16 +291,16 @@ impl Link {
     ) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
         let opened = timeout(options.connect_timeout, self.connection(operation)).await;
-        let (number, Open { mut connection, answers, rights }) = match opened {
+        let (number, Open { mut wire, answers, rights }) = match opened {
             Ok(connection) => connection?,
-            Err(_) => return Err(self.endpoint.no_answer(operation, "no connection to", options.connect_timeout)),
+            Err(_) => return Err(self.endpoint.no_connection(operation)),
         };
         if let Some(reason) = rights.refusal(needs) {
             self.current.lock().await.rights_outdated = true;
             return Err(self.endpoint.missing_right(operation, reason));
         }
         let awaited = Awaited::new(answers);
-        let answer = async { connection.send_packed_command(command).await?.extract_error() };
+        let answer = async { wire.connection.send_packed_command(command).await?.extract_error() };
         match timeout(options.call_timeout, answer).await {
             Ok(Ok(value)) => {
                 awaited.answered();
@@ -379,7 +316,7 @@ impl Link {
             }
             Err(_) => {
                 self.drop_connection(number, Duration::ZERO).await;
-                Err(self.endpoint.no_answer(operation, "no answer from", options.call_timeout))
+                Err(self.endpoint.no_answer(operation))
             }
         }
     }
@@ -392,28 +329,28 @@ impl Link {
             current.connection = Some(open.clone());
             return Ok((current.opened, open.clone()));
         }
-        let translate = |error: RedisError| self.endpoint.translate(operation, &error).0;
-        let (mut connection, answers) = match kept {
-            Some(open) => (open.connection, open.answers),
+        let translate = |error: RedisError| self.endpoint.translate_opening(operation, &error).0;
+        let (mut wire, answers) = match kept {
+            Some(open) => (open.wire, open.answers),
             None => {
-                let connection = self.endpoint.open().await.map_err(translate)?;
+                let wire = self.endpoint.transport.open().await.map_err(translate)?;
                 current.opened += 1;
                 current.opened_at = Some(Instant::now());
-                (connection, Arc::default())
+                (wire, Arc::default())
             }
         };
-        let rights = match Rights::read(&mut connection, &self.endpoint.keyspace).await {
+        let rights = match Rights::read(&mut wire.connection, &self.endpoint.keyspace).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
-                let (error, replace) = self.endpoint.translate(operation, &error);
+                let (error, replace) = self.endpoint.translate_opening(operation, &error);
                 if !replace {
                     current.rights_outdated = true;
-                    current.connection = Some(Open { connection, answers, rights: Arc::default() });
+                    current.connection = Some(Open { wire, answers, rights: Arc::default() });
                 }
                 return Err(error);
             }
         };
-        let open = Open { connection, answers, rights };
+        let open = Open { wire, answers, rights };
         current.rights_outdated = !open.rights.complete;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
@@ -440,7 +377,7 @@ impl Link {
         let limit = self.endpoint.options.connect_timeout;
         match timeout(limit, self.connection(operation)).await {
             Ok(connection) => Ok(connection?.1.rights),
-            Err(_) => Err(self.endpoint.no_answer(operation, "no connection to", limit)),
+            Err(_) => Err(self.endpoint.no_connection(operation)),
         }
     }
 

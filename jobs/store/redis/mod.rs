@@ -15,11 +15,16 @@ mod rights;
 mod scan;
 mod script;
 mod scripts;
+mod server_error;
 mod store;
+#[cfg(feature = "tls")]
 mod tls;
+mod tls_options;
 mod transitions;
+mod transport;
 mod url;
 
 pub use options::RedisOptions;
 pub use prefix::KeyPrefix;
 pub use store::RedisStore;
+pub use tls_options::TlsOptions;

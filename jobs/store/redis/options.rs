@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::KeyPrefix;
+use super::{KeyPrefix, TlsOptions};
 use crate::limits::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 
 /// Timeouts of a [`RedisStore`](super::RedisStore), what its keys are called, and which servers it accepts.
@@ -27,6 +27,8 @@ pub struct RedisOptions {
     pub allow_eviction: bool,
     /// What the names of all keys and channels begin with. Default `retraced`. Stores with two prefixes share nothing.
     pub prefix: KeyPrefix,
+    /// What a `rediss://` URL trusts, and how it proves who it is. Default: the system's root certificates, and no client certificate.
+    pub tls: TlsOptions,
 }
 
 impl RedisOptions {
@@ -53,6 +55,12 @@ impl RedisOptions {
     pub fn prefix(self, prefix: KeyPrefix) -> Self {
         Self { prefix, ..self }
     }
+
+    /// Sets what a `rediss://` URL trusts, and how it proves who it is.
+    #[must_use]
+    pub fn tls(self, tls: TlsOptions) -> Self {
+        Self { tls, ..self }
+    }
 }
 
 impl Default for RedisOptions {
@@ -62,6 +70,7 @@ impl Default for RedisOptions {
             call_timeout: CALL_TIMEOUT,
             allow_eviction: false,
             prefix: KeyPrefix::default(),
+            tls: TlsOptions::default(),
         }
     }
 }

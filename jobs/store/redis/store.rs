@@ -49,8 +49,8 @@ impl fmt::Debug for RedisStore {
 
 impl RedisStore {
     /// Connects to the server at this URL, with default options, and checks that it can be used for jobs. The URL is `redis://[user:password@]host[:port][/database]`, the same with
-    /// `rediss://` for TLS, or `redis+unix:///path[?db=5&user=U&pass=P]`; `?protocol=3` asks for RESP3. Any other parameter is refused. TLS needs the feature `tls`; it trusts the system's root certificates, or those in the file that the
-    /// environment variable `SSL_CERT_FILE` names.
+    /// `rediss://` for TLS, or `redis+unix:///path[?db=5&user=U&pass=P]`; `?protocol=3` asks for RESP3. Any other parameter is refused. TLS needs the feature `tls`; [`TlsOptions`](super::TlsOptions) say
+    /// whom it trusts, by default the system's root certificates or those in the file that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
@@ -67,7 +67,7 @@ impl RedisStore {
     /// server as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build lacks.
+    /// [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build lacks, or the [`TlsOptions`](super::TlsOptions) cannot be used.
     ///
     /// ```
     /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};

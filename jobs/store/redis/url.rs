@@ -2,7 +2,6 @@
 
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
-use super::tls;
 use crate::limits::redis::URL_PARAMETER_SHOWN_MAX;
 
 /// Parameters of a URL, after `?`, for servers behind a network address.
@@ -16,7 +15,7 @@ pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
     let parsed = redis::parse_redis_url(url).ok_or(UNREADABLE)?;
     let is_socket = parsed.scheme().ends_with("unix");
     if matches!(parsed.scheme(), "rediss" | "valkeys") {
-        tls::prepare()?;
+        require_tls()?;
     }
     let known: &[&str] = if is_socket { &OF_SOCKETS } else { &OF_HOSTS };
     let mut given: Vec<String> = Vec::new();
@@ -36,6 +35,13 @@ pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
         return Err("the Redis URL has a part after #, which is not used; in a password, write %23 for #".into());
     }
     parsed.into_connection_info().map_err(|_| UNREADABLE.to_owned())
+}
+
+fn require_tls() -> Result<(), &'static str> {
+    if cfg!(feature = "tls") {
+        return Ok(());
+    }
+    Err("a rediss:// URL needs TLS, which this build does not have; enable the feature `tls` of the crate `retraced`")
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {

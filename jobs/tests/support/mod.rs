@@ -5,3 +5,5 @@
 pub mod redis_harness;
 pub mod redis_server;
 pub mod relay;
+#[cfg(feature = "tls")]
+pub mod tls_server;

@@ -1,0 +1,72 @@
+//! What an error of the server means, by its own words.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::store::Block;
+
+pub(super) const CHECK_LOGIN: &str = "check user and password of the Redis URL";
+
+/// What to do about a missing right, with PREFIX for the prefix of the keys, by the error of a server that says so. `None` for any other error.
+pub(super) fn advice_on_missing_right(said: &str) -> Option<&'static str> {
+    const KEYS: &str = "give this user the keys ~PREFIX:*";
+    const RIGHT: &str = "give this user the missing right";
+    const ENABLE: &str = "renamed or disabled commands must be enabled again";
+    const PHRASES: [(&str, &str); 9] = [
+        ("keys used as arguments", KEYS),
+        ("o permissions to access a key", KEYS),
+        ("can't access at least one of the keys", KEYS),
+        ("NOPERM ", RIGHT),
+        ("has no permissions", RIGHT),
+        ("can't run this command", RIGHT),
+        ("unknown command", ENABLE),
+        ("Unknown command", ENABLE),
+        ("Unknown Redis command", ENABLE),
+    ];
+    PHRASES.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
+}
+
+/// What to do about an error with which a server refuses a call until somebody acts. `None` for any other error.
+pub(super) fn refusal(said: &str) -> Option<&'static str> {
+    const DATABASE: &str = "check the database number of the Redis URL";
+    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
+    const REFUSALS: [(&str, &str); 9] = [
+        ("MOVED ", CLUSTER),
+        ("ASK ", CLUSTER),
+        ("not allowed in cluster mode", CLUSTER),
+        ("NOAUTH ", CHECK_LOGIN),
+        ("WRONGPASS ", CHECK_LOGIN),
+        ("invalid password", CHECK_LOGIN),
+        ("without any password", CHECK_LOGIN),
+        ("DB index is out of range", DATABASE),
+        ("invalid DB index", DATABASE),
+    ];
+    REFUSALS.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
+}
+
+/// The error of a server in its own words, or the text of another error.
+pub(super) fn said(error: &RedisError) -> String {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
+            let text = format!("{code} {}", error.detail().unwrap_or_default());
+            // A server that does not know a command repeats its arguments, cut short: a password could no longer be recognized.
+            let text = text.split(", with args beginning with").next().unwrap_or_default();
+            text.trim_end_matches([' ', '.']).to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text.
+pub(super) fn block(said: &str) -> Option<Block> {
+    const CODES: [(&str, Block); 8] = [
+        ("OOM ", Block::Memory),
+        ("MISCONF ", Block::Disk),
+        ("NOREPLICAS ", Block::MissingReplicas),
+        ("READONLY ", Block::Replica),
+        ("MASTERDOWN ", Block::Replica),
+        ("LOADING ", Block::Loading),
+        ("BUSY ", Block::Script),
+        ("UNKILLABLE ", Block::Script),
+    ];
+    CODES.into_iter().find(|(code, _)| said.contains(code)).map(|(_, block)| block)
+}

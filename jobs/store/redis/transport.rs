@@ -1,0 +1,119 @@
+//! How bytes get to the server: over TCP, a socket or TLS.
+
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::tcp::{TcpSettings, socket2};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError};
+#[cfg(feature = "tls")]
+use tokio_util::task::AbortOnDropHandle;
+
+use super::TlsOptions;
+#[cfg(feature = "tls")]
+use super::tls::{self, Connector};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
+
+/// Opens connections to one server.
+pub(super) struct Transport {
+    client: Client,
+    #[cfg(feature = "tls")]
+    tls: Option<Connector>,
+}
+
+/// An open connection. Clones share it; it is closed when the last one is dropped.
+#[derive(Clone)]
+pub(super) struct Wire {
+    pub(super) connection: MultiplexedConnection,
+    /// Moves the bytes of a TLS connection. The library keeps such a task of its own for the others.
+    #[cfg(feature = "tls")]
+    _driver: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+impl Transport {
+    /// The error says what cannot be used, and has no secrets.
+    pub(super) fn new(info: ConnectionInfo, options: &TlsOptions) -> Result<Self, String> {
+        let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        if !is_tls && *options != TlsOptions::default() {
+            return Err("TLS options need a rediss:// URL; with this URL nothing would be encrypted".into());
+        }
+        #[cfg(feature = "tls")]
+        let tls = match info.addr() {
+            ConnectionAddr::TcpTls { host, port, .. } => Some(Connector::new(host, *port, options)?),
+            _ => None,
+        };
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+        let client = Client::open(info.set_tcp_settings(tcp))
+            .map_err(|_| "this Redis URL is not supported on this system".to_owned())?;
+        Ok(Self {
+            client,
+            #[cfg(feature = "tls")]
+            tls,
+        })
+    }
+
+    pub(super) async fn open(&self) -> Result<Wire, RedisError> {
+        // The library's own timeouts are off, because each call has its own.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE_MAX);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let login = self.client.get_connection_info().redis_settings();
+            let (connection, driver) =
+                MultiplexedConnection::new_with_config(login, tls.connect().await?, config).await?;
+            let driver = Arc::new(AbortOnDropHandle::new(tokio::spawn(driver)));
+            return Ok(Wire { connection, _driver: Some(driver) });
+        }
+        Ok(Wire {
+            connection: self.client.get_multiplexed_async_connection_with_config(&config).await?,
+            #[cfg(feature = "tls")]
+            _driver: None,
+        })
+    }
+
+    pub(super) async fn open_subscription(&self) -> Result<PubSub, RedisError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return PubSub::new(self.client.get_connection_info().redis_settings(), tls.connect().await?).await;
+        }
+        self.client.get_async_pubsub().await
+    }
+
+    /// What is wrong and what to do, if TLS is the reason for this error.
+    #[cfg(feature = "tls")]
+    pub(super) fn refusal(&self, error: &RedisError) -> Option<String> {
+        tls::refusal(error)
+    }
+
+    /// None: this build has no TLS.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn refusal(&self, _: &RedisError) -> Option<String> {
+        None
+    }
+
+    /// What may be the matter if the server closes a new connection before it answers.
+    pub(super) fn advice_on_closed(&self) -> &'static str {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(..) => {
+                "it closed the connection before it answered: if its port speaks TLS, write rediss:// in the URL; otherwise it may be in protected mode or have too many \
+                 clients, which its log says"
+            }
+            ConnectionAddr::TcpTls { .. } => {
+                "it closed the connection before it answered: if it asks for a client certificate, give one (--tls-cert FILE and --tls-key FILE, \
+                 TlsOptions::client_certificate)"
+            }
+            _ => "it closed the connection before it answered",
+        }
+    }
+
+    /// What may be the matter if there is no connection in time.
+    pub(super) fn advice_on_silence(&self) -> &'static str {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { .. } => "; if its port has no TLS, write redis:// in the URL",
+            _ => "",
+        }
+    }
+}
