@@ -3,6 +3,7 @@
 mod exhaustion;
 mod queue;
 mod runtime;
+mod trim_report;
 
 pub(crate) use queue::QueueContext;
 pub(crate) use runtime::{RuntimeContext, RuntimeParts};

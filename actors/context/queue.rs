@@ -11,6 +11,7 @@ use retraced_jobs::store::Claims;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::trim_report::TrimReport;
 use crate::address::Address;
 use crate::front_door::FrontDoor;
 use crate::inflight::{ClaimOutcome, Inflight, OpenClaim};
@@ -39,6 +40,8 @@ pub(crate) struct QueueContext {
     pub(crate) reclaim_schedule: PollSchedule,
     /// The poll schedule of the janitor's trims.
     pub(crate) trim_schedule: PollSchedule,
+    /// What the janitor has trimmed and not reported yet.
+    pub(crate) trim_report: TrimReport,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
     /// The end of the last reported lease grace.
@@ -65,6 +68,7 @@ impl QueueContext {
             promote_schedule: PollSchedule::default(),
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
+            trim_report: TrimReport::default(),
             settling_requested: AtomicBool::new(false),
             grace_until: Mutex::new(None),
             empty: AtomicBool::new(false),

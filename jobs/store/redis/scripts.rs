@@ -24,7 +24,7 @@ use crate::units;
 
 pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, trim, watch_outcome};
 pub(super) use audit::{
-    LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_pending, scan_stale,
+    KeptPage, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept, scan_pending, scan_stale,
 };
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
@@ -53,6 +53,7 @@ lua!(
     "lib/queue.lua",
     "lib/stats.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -67,6 +68,7 @@ lua!(
     "lib/stats.lua",
     "lib/bodies.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -93,6 +95,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -104,6 +107,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -117,6 +121,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
@@ -129,6 +134,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
@@ -140,6 +146,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
@@ -154,6 +161,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/history.lua",
     "lib/forget.lua",
@@ -186,12 +194,22 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
     "repair_orphaned.lua"
 );
 lua!(SCAN_STALE, "lib/queue.lua", "lib/stats.lua", "lib/check_types.lua", "lib/write.lua", "scan_stale.lua");
+lua!(
+    SCAN_KEPT,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/kept.lua",
+    "scan_kept.lua"
+);
 lua!(
     STATS,
     "lib/queue.lua",
@@ -242,7 +260,7 @@ lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
 
 /// The scripts that a worker runs: all but those for operators and for waiters.
-static OF_WORKERS: [&LuaScript; 20] = [
+static OF_WORKERS: [&LuaScript; 21] = [
     &ENQUEUE,
     &CLAIM,
     &SETTLE,
@@ -259,6 +277,7 @@ static OF_WORKERS: [&LuaScript; 20] = [
     &SCAN_JOBS,
     &REPAIR_ORPHANED,
     &SCAN_STALE,
+    &SCAN_KEPT,
     &FORGET,
     &HEARTBEAT,
     &RECORD,
