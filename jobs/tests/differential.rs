@@ -690,7 +690,7 @@ impl<'a> Pair<'a> {
             When::At => RunAt::At(self.clock.now_ms() + long_ms - 1),
         };
         // Some jobs count more bytes for retention than the least ones do.
-        let padding = "x".repeat(if n % 3 == 0 { 2_000 } else { 0 });
+        let padding = "x".repeat(if n.is_multiple_of(3) { 2_000 } else { 0 });
         let envelope = format!("{}, sealed in step {}{padding}", self.ids[n], self.step).into();
         NewJob { id: self.ids[n].clone(), run_at, envelope }
     }
