@@ -203,6 +203,8 @@ pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
 pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs trimmed per call.
 pub const TRIM_BATCH_MAX: usize = 200;
+/// The shortest time between two reports of a queue that dead or poisoned jobs were trimmed. The first trim is reported at once; later ones are summed up meanwhile.
+pub const TRIM_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay between two rounds of audits. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// Shortest time between two audits: after a lost lease or a late settlement the next one comes early, because the store may have lost its data.

@@ -63,6 +63,7 @@ fn within(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, S
 /// The duration as it is written in an option.
 pub(crate) fn shown(duration: Duration) -> String {
     match duration.as_secs() {
+        secs if secs >= 86_400 && secs % 86_400 == 0 => format!("{}d", secs / 86_400),
         secs if secs >= 3600 && secs % 3600 == 0 => format!("{}h", secs / 3600),
         secs if secs > 0 => format!("{secs}s"),
         _ => format!("{}ms", duration.as_millis()),
@@ -79,6 +80,31 @@ pub(crate) fn shutdown_grace(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
     within(text, REQUEST_TIMEOUT_BOUNDS)
+}
+
+/// Parses a number of bytes: `64MiB`, `1GiB`, `1048576`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    const HOW: &str = "write a whole number of bytes, or one with a unit: 512KiB, 256MiB or 2GiB";
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let bytes_each: u64 = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(HOW.into()),
+    };
+    if number.is_empty() {
+        return Err(HOW.into());
+    }
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(bytes_each)).ok_or_else(|| "too many bytes".into())
+}
+
+/// The number of bytes as it is written in an option.
+pub(crate) fn shown_bytes(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+        bytes => bytes.to_string(),
+    }
 }
 
 pub(crate) fn rates_over(text: &str) -> Result<Duration, String> {
@@ -194,6 +220,21 @@ mod tests {
         for text in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999s", "4000d", "1w"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn bytes_read_as_people_write_them_and_defaults_can_be_given_again() {
+        for (text, count) in
+            [("0", 0), ("1048576", 1 << 20), ("512KiB", 1 << 19), ("256MiB", 1 << 28), ("2GiB", 1 << 31)]
+        {
+            assert_eq!(bytes(text), Ok(count), "{text}");
+            assert_eq!(bytes(&shown_bytes(count)), Ok(count), "{text}");
+        }
+        for text in ["", "MiB", "1MB", "1.5GiB", "-1", "1 MiB", "99999999999999999999", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        let days = Duration::from_secs(90 * 86_400);
+        assert_eq!((shown(days).as_str(), duration(&shown(days))), ("90d", Ok(days)));
     }
 
     #[test]

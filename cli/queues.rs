@@ -148,23 +148,30 @@ impl Queues {
         }
         match names.is_empty() && !context.out.is_json() {
             true => context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?,
-            false => context.out.results(&rows, &self.columns(), |row| self.cells(row))?,
+            false => {
+                let any_trimmed = rows.iter().any(|row| failed_and_trimmed(row) > 0);
+                context.out.results(&rows, &self.columns(any_trimmed), |row| self.cells(row, any_trimmed))?;
+            }
         }
         Ok(unread)
     }
 
-    fn columns(&self) -> Vec<Column> {
+    /// The column of trimmed jobs is a mark: it is there only if dead or poisoned jobs of a queue were trimmed.
+    fn columns(&self, any_trimmed: bool) -> Vec<Column> {
         let mut columns = vec![
             Column::new("QUEUE").cut(12),
             Column::new("PENDING"),
-            Column::new("PROCESSING").spare(3),
-            Column::new("DELAYED").spare(1),
-            Column::new("COMPLETED").spare(4),
+            Column::new("PROCESSING").spare(4),
+            Column::new("DELAYED").spare(2),
+            Column::new("COMPLETED").spare(5),
             Column::new("DEAD"),
             Column::new("POISONED"),
-            Column::new("CANCELLED").spare(5),
-            Column::new("OLDEST").spare(2),
+            Column::new("CANCELLED").spare(6),
+            Column::new("OLDEST").spare(3),
         ];
+        if any_trimmed {
+            columns.push(Column::new("TRIMMED").spare(1));
+        }
         if self.measure.rates_over.is_some() {
             columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
@@ -172,7 +179,7 @@ impl Queues {
         columns
     }
 
-    fn cells(&self, row: &QueueRow) -> Vec<Cell> {
+    fn cells(&self, row: &QueueRow, any_trimmed: bool) -> Vec<Cell> {
         let mut cells = vec![Cell::from(row.queue.to_string())];
         cells.extend(
             [
@@ -187,6 +194,10 @@ impl Queues {
             .map(|(count, state)| count_of(count, state)),
         );
         cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
+        if any_trimmed {
+            let trimmed = failed_and_trimmed(row);
+            cells.push(Cell::new(trimmed.to_string(), if trimmed == 0 { Style::Dim } else { Style::Warn }));
+        }
         match row.rates {
             Some(rates) => {
                 let rates = [rates.enqueued_per_s, rates.completed_per_s, rates.failures_per_s];
@@ -335,6 +346,11 @@ fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }
 
+/// How many jobs retention removed that had died or were poisoned, since the queue was first used.
+fn failed_and_trimmed(row: &QueueRow) -> u64 {
+    row.trimmed_dead + row.trimmed_poisoned
+}
+
 fn title(row: &QueueRow) -> String {
     format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
 }
@@ -361,6 +377,10 @@ fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
         ("stale settlements", in_all(row.stale_settlements)),
         ("trimmed", in_all(row.trimmed)),
     ]);
+    if failed_and_trimmed(row) > 0 {
+        let failed = format!("{} dead, {} poisoned", row.trimmed_dead, row.trimmed_poisoned);
+        values.push(("of these", Cell::new(failed, Style::Warn)));
+    }
     if row.garbage > 0 {
         values.push(("garbage found", Cell::new(format!("{} in all", row.garbage), Style::Warn)));
     }

@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use retraced::limits::{CONCURRENCY_DEFAULT, LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
-use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, ShutdownReport};
+use retraced::limits::{CONCURRENCY_DEFAULT, DEAD_AGE_MAX, LEASE_DEFAULT, RETENTION_BYTES_MAX, SHUTDOWN_GRACE_DEFAULT};
+use retraced::{Context, OnUnknown, Queue, RawJob, Retention, RetentionRule, Runtime, RuntimeError, ShutdownReport};
 use tracing_subscriber::EnvFilter;
 
 use self::events::EventPrinter;
@@ -72,6 +72,13 @@ pub(crate) struct Work {
     /// had arrived and is a failure, the status decides instead.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = args::shown(REQUEST_TIMEOUT_DEFAULT), value_parser = args::request_timeout)]
     timeout: Duration,
+    /// How long dead and poisoned jobs are kept, so that they can be read and redriven: up to 3650d. Older ones are removed, which is logged and recorded in the ledger.
+    #[arg(long, value_name = "DURATION", env = "RETRACED_KEEP_DEAD", hide_env_values = true, default_value = args::shown(DEAD_AGE_MAX), value_parser = args::duration)]
+    keep_dead: Duration,
+    /// How many bytes of dead jobs are kept in each queue, and as many of poisoned ones: 512KiB, 256MiB, 2GiB. A job counts its payload and options, at least 1 KiB. If there are more,
+    /// those that died first are removed. Their number has no bound.
+    #[arg(long, value_name = "BYTES", env = "RETRACED_KEEP_DEAD_BYTES", hide_env_values = true, default_value = args::shown_bytes(RETENTION_BYTES_MAX), value_parser = args::bytes)]
+    keep_dead_bytes: u64,
 }
 
 impl Work {
@@ -149,7 +156,11 @@ impl Work {
     fn queue(&self, worked: &WorkedQueue, webhook: &Webhook) -> Result<Queue, CliError> {
         let queue = Queue::new(worked.name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
         // A failure of unknown class does not say whether a retry helps, so an operator decides that.
-        let mut queue = queue.timeout(self.timeout + JOB_MARGIN).on_unknown(OnUnknown::DeadLetter);
+        let kept = RetentionRule::by_age(self.keep_dead).bytes_max(self.keep_dead_bytes);
+        let mut queue = queue
+            .timeout(self.timeout + JOB_MARGIN)
+            .on_unknown(OnUnknown::DeadLetter)
+            .retention(Retention::default().dead(kept).poisoned(kept));
         if let Some(concurrency) = worked.concurrency {
             queue = queue.concurrency(concurrency);
         }

@@ -132,6 +132,23 @@ pub const BATCH_MAX: usize = 200;
 /// memory store too.
 pub const HEADER_BYTES: usize = 12;
 
+/// How long dead and poisoned jobs are kept by default: 90 days. Past it they are trimmed.
+pub const DEAD_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long completed and cancelled jobs are kept by default: 24 h. Past it they are trimmed.
+pub const COMPLETED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many completed jobs are kept by default, and as many cancelled ones: 10,000. If there are more, those that ended first are trimmed.
+pub const COMPLETED_COUNT_MAX: u64 = 10_000;
+
+/// How many bytes the jobs kept in one final state may have by default: 256 MiB ([`KEPT_BYTES_MIN`] says what is counted). If there are more, those that ended first are
+/// trimmed.
+pub const RETENTION_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Bytes that each kept job counts at least: 1 KiB. Otherwise it counts what is stored of its envelope, header included. The least value stands for what is kept beside
+/// it (place, counters, attempts), which is not measured. By [`RETENTION_BYTES_MAX`] about 262,000 small jobs are kept.
+pub const KEPT_BYTES_MIN: u64 = 1024;
+
 /// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 

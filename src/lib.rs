@@ -153,6 +153,7 @@ pub mod store {
     pub use retraced_jobs::store::Transitions;
     pub use retraced_jobs::store::TrimPolicy;
     pub use retraced_jobs::store::Trimmed;
+    pub use retraced_jobs::store::TrimmedJobs;
     pub use retraced_jobs::store::Verdict;
     pub use retraced_jobs::store::WORKER_ROW_AGE_MAX;
     pub use retraced_jobs::store::WORKER_ROW_KINDS_MAX;
@@ -202,7 +203,7 @@ pub mod retry {
 pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
     pub use retraced_actors::{InvalidOption, StartError};
-    pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent};
+    pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent, TrimReason};
 }
 
 /// How envelopes, payloads and records of attempts are encoded, to write a store, or a producer that does not use a [`Client`].

@@ -26,6 +26,10 @@ pub use retraced_jobs::limits::{
     BACKTRACE_BYTES_MAX, CAUSE_BYTES_MAX, CHAIN_LENGTH_MAX, DEPTH_MAX, ENVELOPE_OVERHEAD_MAX, FINDING_EXAMPLES_MAX,
     HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX,
 };
+// Defaults of retention.
+pub use retraced_jobs::limits::{
+    COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX, DEAD_AGE_MAX, KEPT_BYTES_MIN, RETENTION_BYTES_MAX,
+};
 
 // When a worker counts as gone.
 pub use retraced_jobs::limits::WORKER_STALE_AFTER;

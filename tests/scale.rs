@@ -53,7 +53,7 @@ async fn role_of_a_worker_process() {
     let Ok(url) = std::env::var("RETRACED_TEST_WORKER_OF") else { return };
     let rule = RetentionRule::new(Duration::from_secs(86_400), 10_000);
     // Dead letters are not trimmed, because the test counts them.
-    let retention = Retention::default().completed(rule).dead(RetentionRule::new(rule.age_max, u64::MAX));
+    let retention = Retention::default().completed(rule).dead(RetentionRule::by_age(rule.age_max).bytes_max(u64::MAX));
     let _runtime = Runtime::builder()
         .store(RedisStore::connect(&url).await.unwrap())
         .queue(Queue::new("many").unwrap().concurrency(20).retention(retention).handler(work))

@@ -4,6 +4,7 @@ mod claims_stop;
 mod exhaustion;
 mod queue;
 mod runtime;
+mod trim_report;
 
 pub(crate) use queue::QueueContext;
 pub(crate) use runtime::{RuntimeContext, RuntimeParts};

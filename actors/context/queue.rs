@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::claims_stop::ClaimsStop;
+use super::trim_report::TrimReport;
 use crate::address::Address;
 use crate::front_door::FrontDoor;
 use crate::inflight::{ClaimOutcome, Inflight, OpenClaim};
@@ -40,6 +41,8 @@ pub(crate) struct QueueContext {
     pub(crate) reclaim_schedule: PollSchedule,
     /// The poll schedule of the janitor's trims.
     pub(crate) trim_schedule: PollSchedule,
+    /// What the janitor has trimmed and not reported yet.
+    pub(crate) trim_report: TrimReport,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
     /// The last count of its jobs, and when it was made.
@@ -70,6 +73,7 @@ impl QueueContext {
             promote_schedule: PollSchedule::default(),
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
+            trim_report: TrimReport::default(),
             settling_requested: AtomicBool::new(false),
             counted: Mutex::new(None),
             grace_until: Mutex::new(None),

@@ -1,4 +1,5 @@
-//! The janitor: trims ended jobs past their retention, audits every queue, and repairs a queue whose counts do not add up.
+//! The janitor: trims ended jobs past their retention, reports which dead and poisoned ones it trimmed, audits every queue, and repairs a queue whose counts do not add
+//! up.
 //!
 //! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
 //! under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims continue meanwhile.
@@ -9,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{CountCheck, TrimPolicy};
+use retraced_jobs::store::{CountCheck, TrimPolicy, TrimmedJobs};
 use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
@@ -108,6 +109,7 @@ impl JanitorState {
 async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
     queue.trim_schedule.begin();
     let more = trim_batches(runtime, queue).await;
+    report(runtime, queue, queue.trim_report.take_due());
     queue.trim_schedule.again_in(if more { TRIM_POLL_MIN } else { TRIM_IDLE_INTERVAL });
 }
 
@@ -116,11 +118,27 @@ async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
     let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
     for _ in 0..BATCHES_PER_ROUND_MAX {
         let reply = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
-        if !matches!(reply, Some(Ok(trimmed)) if trimmed.more) {
+        let Some(Ok(trimmed)) = reply else { return false };
+        queue.trim_report.add(&trimmed.jobs);
+        if !trimmed.more {
             return false;
         }
     }
     true
+}
+
+/// Reports what was trimmed and not reported yet, because the runtime ends.
+pub(crate) fn report_trims(runtime: &RuntimeContext) {
+    for queue in &runtime.queues {
+        report(runtime, queue, queue.trim_report.take_all());
+    }
+}
+
+fn report(runtime: &RuntimeContext, queue: &QueueContext, trimmed: Vec<TrimmedJobs>) {
+    for TrimmedJobs { state, reason, count, oldest_ms } in trimmed {
+        let queue = queue.name.clone();
+        runtime.events.emit(path::JANITOR, EventKind::JobsTrimmed { queue, state, count, reason, oldest_ms });
+    }
 }
 
 /// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two checks in a row find a difference, it

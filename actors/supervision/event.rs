@@ -191,6 +191,9 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::JobDied { queue, job, code } => {
             say!(warn, event, "job moved to the dead letter queue", %queue, %job, %code)
         }
+        EventKind::JobsTrimmed { queue, state, count, reason, oldest_ms } => {
+            say!(warn, event, "jobs trimmed by retention, they cannot be redriven any more", %queue, %state, count, %reason, oldest_ms)
+        }
         EventKind::AuditFailed { queue, difference } => {
             say!(error, event, "queue audit failed", %queue, difference)
         }

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use retraced_actors::limits::{
     AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX,
-    RECLAIM_POLL_MAX,
+    RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
 };
-use retraced_jobs::events::{EventKind, Finding, FindingKind};
-use retraced_jobs::job::{JobState, QueueName, RunAt};
+use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
+use retraced_jobs::job::{JobId, JobState, QueueName, RunAt};
+use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, Moment, Verb, Work, millis, secs};
 
 fn repairs(harness: &Harness) -> usize {
     harness.count(|kind| matches!(kind, EventKind::QueueRepaired { .. }))
@@ -152,4 +153,82 @@ async fn many_due_jobs_of_one_queue_do_not_delay_those_of_another() {
     assert!(begun.elapsed() < Duration::from_millis(1_500) + 3 * answer_after, "took {:?}", begun.elapsed());
     assert!(harness.stats().delayed > 0, "the first queue still has due jobs");
     harness.close().await;
+}
+
+/// The dead and poisoned jobs that the events of a harness report as trimmed.
+fn reported(harness: &Harness, of: JobState, for_reason: TrimReason) -> u64 {
+    let one = |event: SupervisionEvent| match event.kind {
+        EventKind::JobsTrimmed { state, count, reason, .. } if state == of && reason == for_reason => count,
+        EventKind::JobsTrimmed { state, .. } => {
+            assert!(matches!(state, JobState::Dead | JobState::Poisoned), "a trim of {state} jobs is reported");
+            0
+        }
+        _ => 0,
+    };
+    harness.events().into_iter().map(one).sum()
+}
+
+/// Stores jobs directly, because the harness expects to find all its jobs in the end.
+async fn store_jobs(harness: &Harness, prefix: &str, count: u64, ends: Action) {
+    let sealed: Vec<_> = (0..count)
+        .map(|n| {
+            let id = JobId::parse(&format!("{prefix}-{n}")).unwrap();
+            seal_job(&Work::then(ends), &JobOptions::default().id(id)).unwrap()
+        })
+        .collect();
+    harness.store.enqueue(harness.admin_call().await, &harness.queue, &sealed).await.unwrap();
+}
+
+/// Goal: dead and poisoned jobs are never trimmed without a report, and a queue that is trimmed again and again is not reported each time.
+#[tokio::test(start_paused = true)]
+async fn dead_jobs_are_never_trimmed_without_a_report() {
+    let rule = RetentionRule::new(secs(600), 20);
+    let retention = Retention::default().completed(rule).dead(rule).poisoned(rule.bytes_max(0));
+    let harness = Harness::build()
+        .queue(|queue| queue.retention = retention)
+        .rules(|rules| rules.on_unknown = OnUnknown::DeadLetter)
+        .start()
+        .await;
+    store_jobs(&harness, "done", 50, Action::Succeed).await;
+    store_jobs(&harness, "poison", 30, Action::FailPermanent).await;
+    for n in 0..6 {
+        store_jobs(&harness, &format!("dead-{n}"), 50, Action::FailUnknown).await;
+        tokio::time::sleep(TRIM_DELAY_MAX * 3).await;
+    }
+    harness.until("more than 20 are trimmed", || harness.stats().trimmed_total == 340).await;
+    assert_eq!((harness.stats().trimmed_dead_total, harness.stats().trimmed_poisoned_total), (280, 30));
+    let is_trim = |kind: &EventKind| matches!(kind, EventKind::JobsTrimmed { .. });
+    let at_once = harness.count(is_trim);
+    assert!((1..=4).contains(&at_once), "{at_once} reports");
+    // How many poisoned jobs exceed which bound depends on when they are trimmed.
+    let all_reported = || {
+        let poisoned =
+            [TrimReason::Count, TrimReason::Bytes].map(|reason| reported(&harness, JobState::Poisoned, reason));
+        (reported(&harness, JobState::Dead, TrimReason::Count), poisoned.iter().sum()) == (280, 30)
+    };
+    harness.until_within(TRIM_REPORT_INTERVAL * 2 + TRIM_IDLE_INTERVAL, "the others are reported", all_reported).await;
+    assert!(harness.count(is_trim) <= at_once + 3);
+    harness.until_within(secs(700), "the last ones are too old", || harness.stats().dead == 0).await;
+    harness
+        .until_within(TRIM_REPORT_INTERVAL * 2, "that is reported", || {
+            reported(&harness, JobState::Dead, TrimReason::Age) == 20
+        })
+        .await;
+    harness.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_never_leaves_a_trim_unreported() {
+    let none = RetentionRule::new(secs(600), 0);
+    let harness = Harness::build().queue(|queue| queue.retention = Retention::default().poisoned(none)).start().await;
+    for n in 0..3 {
+        store_jobs(&harness, &format!("poison-{n}"), 10, Action::FailPermanent).await;
+        let trimmed = 10 * (n + 1);
+        harness.until("they are trimmed", || harness.stats().trimmed_poisoned_total == trimmed).await;
+    }
+    assert!(reported(&harness, JobState::Poisoned, TrimReason::Count) < 30, "nothing is left to report");
+    harness.shut_down().await;
+    let count = || reported(&harness, JobState::Poisoned, TrimReason::Count);
+    harness.until("the rest is reported", || count() == 30).await;
+    harness.assert_clean();
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::context::RuntimeContext;
 use crate::inflight::Inflight;
 use crate::limits::{DEREGISTER_TIMEOUT, GRACE_UNTIL_STOP_PERCENT, SHUTDOWN_SETTLE_TIMEOUT};
-use crate::services::ledger;
+use crate::services::{janitor, ledger};
 
 /// What a shutdown did.
 ///
@@ -86,9 +86,10 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
     report
 }
 
-/// Stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,
+/// Reports the last trims, stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,
 /// and during an outage nothing is sent.
 pub(super) async fn deregister(runtime: &RuntimeContext) {
+    janitor::report_trims(runtime);
     if !runtime.calls.health().is_reachable() {
         return;
     }

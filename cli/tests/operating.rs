@@ -22,6 +22,8 @@ use failures::run_jobs;
 use gate::Gate;
 use harness::{COMMAND_MAX, Harness, Worker, objects, retraced};
 use hook::{Hook, response};
+use retraced::supervision::{EventKind, SupervisionEvent};
+use retraced::{Operator, RedisStore};
 use serde_json::{Value, json};
 use support::finish;
 use terminal::{on_terminal, plain};
@@ -407,6 +409,8 @@ fn an_empty_variable_counts_as_not_set_and_a_bad_one_is_named_and_never_blamed_o
         "RETRACED_ALLOW_PRIVATE",
         "RETRACED_SHUTDOWN_GRACE",
         "RETRACED_TIMEOUT",
+        "RETRACED_KEEP_DEAD",
+        "RETRACED_KEEP_DEAD_BYTES",
     ];
     let expected = run(&["config"], &[]);
     assert_eq!(expected.status, Some(0), "{expected:?}");
@@ -501,6 +505,56 @@ fn one_finding_of_an_audit_is_no_plural() {
     let audited = harness.run(&["queue", "audit", "q"]);
     assert!(audited.stdout.contains("1 job, not each in exactly one container"), "{audited:?}");
     assert!(audited.stdout.contains("1 job in no container"), "{audited:?}");
+}
+
+/// Goal: dead and poisoned jobs never vanish in silence: the worker that removes them says so, the ledger and `queues` show it, and an option keeps more.
+#[test]
+fn jobs_that_failed_are_never_trimmed_in_silence() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "bad.data"), ("c", "mail.down")]);
+    let queues = || harness.run(&["queues"]).stdout;
+    assert!(!queues().contains("TRIMMED"), "{}", queues());
+    let hook = Hook::start(|_| response(200, "", "{}"));
+    let hook = hook.url();
+    let work = |options: &[&str]| {
+        let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook]);
+        command.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
+        Worker::spawn(&mut command)
+    };
+    let bounds = |least: &str, most: &str| {
+        let refused = harness.run(&["work", "q", "--webhook", &hook, least, most]);
+        assert_eq!(refused.status, Some(2), "{refused:?}");
+    };
+    bounds("--keep-dead-bytes", "many");
+    bounds("--keep-dead", "4000d");
+
+    // Each job counts 1 KiB.
+    let worker = work(&["--keep-dead-bytes", "1KiB"]);
+    let said = worker.wait_for("jobs trimmed by retention");
+    for part in ["WARN", "queue=q", "state=poisoned", "count=1", "reason=too many bytes were kept"] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    let stats = harness.one(&["queue", "stats", "q"]);
+    assert_eq!((&stats["trimmed_poisoned"], &stats["trimmed_dead"], &stats["dead"]), (&json!(1), &json!(0), &json!(1)));
+
+    let worker = work(&["--keep-dead", "0s"]);
+    worker.wait_for("jobs trimmed by retention");
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    let stats = harness.run(&["queue", "stats", "q"]).stdout;
+    assert!(stats.contains("1 dead, 2 poisoned"), "{stats}");
+    assert!(queues().contains("TRIMMED"), "{}", queues());
+    let recorded = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = RedisStore::connect(&harness.redis.url()).await.unwrap();
+        Operator::new(store).events(None, 200).await.unwrap().events
+    });
+    let trimmed = |event: SupervisionEvent| match event.kind {
+        EventKind::JobsTrimmed { count, oldest_ms, .. } if oldest_ms > 0 => count,
+        _ => 0,
+    };
+    assert_eq!(recorded.into_iter().map(trimmed).sum::<u64>(), 3, "the ledger");
 }
 
 /// The exit status of a process that ends by itself.

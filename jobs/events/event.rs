@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Finding;
+use super::{Finding, TrimReason};
 use crate::failure::{Code, Resource};
-use crate::job::{InstanceId, JobId, QueueName};
+use crate::job::{InstanceId, JobId, JobState, QueueName};
 
 /// One supervision event. It is logged under the target `retraced::supervision`, sent to the process's subscribers and observers, and kept in the store's ledger,
 /// which is bounded.
@@ -249,6 +249,19 @@ pub enum EventKind {
         job: JobId,
         /// Why.
         code: Code,
+    },
+    /// Retention removed dead or poisoned jobs. The first removal is reported at once, later ones are summed up for a minute.
+    JobsTrimmed {
+        /// The queue.
+        queue: QueueName,
+        /// The state they were in.
+        state: JobState,
+        /// How many.
+        count: u64,
+        /// Which bound they exceeded.
+        reason: TrimReason,
+        /// When the oldest of them had ended, in ms since the Unix epoch.
+        oldest_ms: u64,
     },
     /// `Enqueue` messages without a reply were dropped.
     EnqueuesDropped {

@@ -62,6 +62,9 @@ pub enum FindingKind {
     Damaged,
     /// The count of stale entries in the pending list was wrong, by [`Finding::count`]. Repair: the count is set right.
     StaleCount,
+    /// The count of the bytes of ended jobs, by which retention removes them, was wrong, by [`Finding::count`]. Repair: the count is set right, unless jobs end or leave
+    /// meanwhile.
+    KeptBytes,
 }
 
 impl FindingKind {
@@ -76,6 +79,7 @@ impl FindingKind {
             FindingKind::Orphaned => "jobs in no container",
             FindingKind::Damaged => "records that cannot be read",
             FindingKind::StaleCount => "stale entries miscounted",
+            FindingKind::KeptBytes => "bytes of ended jobs miscounted",
         }
     }
 
@@ -89,6 +93,7 @@ impl FindingKind {
             FindingKind::Orphaned => "job in no container",
             FindingKind::Damaged => "record that cannot be read",
             FindingKind::StaleCount => "stale entry miscounted",
+            FindingKind::KeptBytes => "byte of ended jobs miscounted",
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod event;
 mod finding;
+mod trim_reason;
 
 pub use event::{DropReason, EventKind, SupervisionEvent};
 pub use finding::{Finding, FindingKind};
+pub use trim_reason::TrimReason;
 
 pub use crate::limits::FINDING_EXAMPLES_MAX;

@@ -42,7 +42,7 @@ pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use model::{
     CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
     Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed,
-    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, Verdict, WorkerRow,
+    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, TrimmedJobs, Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};

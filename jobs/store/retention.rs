@@ -2,21 +2,47 @@
 
 use std::time::Duration;
 
-/// How long jobs in final states are kept.
+use crate::limits::{COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX, DEAD_AGE_MAX, RETENTION_BYTES_MAX};
+
+/// How long the jobs in one final state are kept, how many, and how many bytes of them. What exceeds any of the three bounds is deleted, those that ended first before
+/// the others.
+///
+/// ```
+/// use std::time::Duration;
+/// use retraced_jobs::store::RetentionRule;
+/// let week = RetentionRule::by_age(Duration::from_secs(7 * 24 * 60 * 60));
+/// assert_eq!((week.count_max, week.bytes_max), (u64::MAX, 256 * 1024 * 1024));
+/// assert_eq!(week.bytes_max(1 << 30).bytes_max, 1 << 30);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionRule {
     /// A job that ended longer ago than this is deleted.
     pub age_max: Duration,
-    /// How many jobs are kept at most. If there are more, those that ended first are deleted.
+    /// How many jobs are kept at most. If there are more, those that ended first are deleted. `u64::MAX`: any number.
     pub count_max: u64,
+    /// How many bytes the kept jobs may have together. If there are more, the jobs that ended first are deleted. Each job counts what is stored of its envelope, at least
+    /// [`KEPT_BYTES_MIN`](crate::limits::KEPT_BYTES_MIN). `u64::MAX`: any number.
+    pub bytes_max: u64,
 }
 
 impl RetentionRule {
-    /// Keeps jobs for at most `age_max`, and at most `count_max` of them.
+    /// Keeps jobs for at most `age_max`, at most `count_max` of them, and at most 256 MiB.
     #[must_use]
     pub fn new(age_max: Duration, count_max: u64) -> Self {
-        Self { age_max, count_max }
+        Self { age_max, count_max, bytes_max: RETENTION_BYTES_MAX }
+    }
+
+    /// Keeps jobs for at most `age_max`, any number of them, but at most 256 MiB.
+    #[must_use]
+    pub fn by_age(age_max: Duration) -> Self {
+        Self::new(age_max, u64::MAX)
+    }
+
+    /// Keeps at most this many bytes of jobs.
+    #[must_use]
+    pub fn bytes_max(self, bytes_max: u64) -> Self {
+        Self { bytes_max, ..self }
     }
 }
 
@@ -27,18 +53,18 @@ impl RetentionRule {
 /// use std::time::Duration;
 /// let week = RetentionRule::new(Duration::from_secs(7 * 24 * 60 * 60), 1_000);
 /// let retention = Retention::default().without_completed().dead(week);
-/// assert_eq!(retention.poisoned.count_max, 10_000);
+/// assert_eq!(retention.poisoned.count_max, u64::MAX, "no bad night is forgotten for its number of jobs");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// Completed jobs; `None` keeps none. Default 24 h and 10,000 jobs.
+    /// Completed jobs; `None` keeps none. Default 24 h, 10,000 jobs and 256 MiB.
     pub completed: Option<RetentionRule>,
-    /// Dead jobs. Default 30 days and 10,000 jobs.
+    /// Dead jobs. Default 90 days and 256 MiB, whatever their number.
     pub dead: RetentionRule,
-    /// Poisoned jobs. Default 30 days and 10,000 jobs.
+    /// Poisoned jobs. Default 90 days and 256 MiB, whatever their number.
     pub poisoned: RetentionRule,
-    /// Cancelled jobs. Default 24 h and 10,000 jobs.
+    /// Cancelled jobs. Default 24 h, 10,000 jobs and 256 MiB.
     pub cancelled: RetentionRule,
 }
 
@@ -76,8 +102,9 @@ impl Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        let rule = |days: u32| RetentionRule { age_max: DAY * days, count_max: 10_000 };
-        Self { completed: Some(rule(1)), dead: rule(30), poisoned: rule(30), cancelled: rule(1) }
+        let short = RetentionRule::new(COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX);
+        // A number would be exceeded in a bad night, and the jobs lost that tell what went wrong.
+        let long = RetentionRule::by_age(DEAD_AGE_MAX);
+        Self { completed: Some(short), dead: long, poisoned: long, cancelled: short }
     }
 }

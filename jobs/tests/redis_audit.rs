@@ -13,9 +13,11 @@ use redis::{Commands, Connection};
 use retraced_jobs::events::Finding;
 use retraced_jobs::events::FindingKind::{self, *};
 use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
+use retraced_jobs::limits::KEPT_BYTES_MIN;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    Admin, BATCH_MAX, ClaimRequest, Claims, Reclaim, ReplaySlot, ReplaySlots, Settled, Settlement, Transitions, Verdict,
+    Admin, BATCH_MAX, ClaimRequest, Claims, HEADER_BYTES, Reclaim, ReplaySlot, ReplaySlots, Retention, RetentionRule,
+    Settled, Settlement, Transitions, TrimPolicy, Verdict,
 };
 use support::redis_server::RedisServer;
 
@@ -185,6 +187,12 @@ const DAMAGES: &[Damage] = &[
         moved: &[],
     },
     Damage {
+        name: "the bytes of dead jobs are miscounted",
+        edit: |raw| raw.hset(key("stats"), "excess_dead", 5_000).unwrap(),
+        found: &[(KeptBytes, 5_000)],
+        moved: &[],
+    },
+    Damage {
         name: "entries without a job",
         edit: |raw| {
             for name in ["lease", "delayed", "completed", "dead", "poisoned", "cancelled"] {
@@ -281,6 +289,43 @@ async fn manual_edits_are_found_and_repaired_and_no_job_is_lost() {
         assert_eq!(pending, 0, "{name}: pending jobs that cannot be claimed");
         let at_least = if name == "pending jobs are dead too" { 2 } else { 3 };
         assert!(waiting.len() >= at_least, "{name}: {waiting:?}");
+    }
+}
+
+/// Goal: bytes that were miscounted never make retention remove jobs, or keep too many, once a repair has run. Method: two states of large jobs, more than one page; one counter
+/// is lost and one is too large.
+#[tokio::test]
+async fn bytes_of_ended_jobs_are_never_miscounted_after_a_repair() {
+    const BODY: usize = 3_000;
+    let mut harness = Harness::new().await;
+    for (prefix, verdict) in [("dead", Verdict::DeadLetter), ("poisoned", Verdict::Poison)] {
+        for part in 0..3 {
+            let jobs: Vec<_> = (0..100)
+                .map(|n| {
+                    let envelope = vec![b'x'; BODY - HEADER_BYTES].into();
+                    NewJob { id: id(&format!("{prefix}-{part}-{n}")), run_at: RunAt::Now, envelope }
+                })
+                .collect();
+            harness.store.enqueue(harness.replay_slot.next_call(), &harness.queue, &jobs).await.unwrap();
+            let claims = harness.claim(100).await;
+            harness.settle(&claims, verdict).await;
+        }
+    }
+    assert_eq!(harness.repair().await, [], "before");
+    let mut raw = harness.server.connection();
+    let _: () = raw.hdel(key("stats"), "excess_dead").unwrap();
+    let _: () = raw.hincr(key("stats"), "excess_poisoned", 7_000).unwrap();
+    let lost = 300 * (BODY as u64 - KEPT_BYTES_MIN);
+    assert_eq!(harness.scan().await, [(KeptBytes, lost + 7_000)]);
+    assert_eq!(harness.repair().await, [(KeptBytes, lost + 7_000)]);
+    assert_eq!(harness.repair().await, []);
+    let rule = |bytes| RetentionRule::by_age(LEASE).bytes_max(bytes);
+    let all = 300 * BODY as u64;
+    for (bytes_max, removed) in [(all, 0), (all - 1, 2)] {
+        let retention = Retention::default().dead(rule(bytes_max)).poisoned(rule(bytes_max));
+        let policy = TrimPolicy { retention, limit: 9 };
+        let trimmed = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy).await.unwrap();
+        assert_eq!(trimmed.removed, removed, "at most {bytes_max} bytes");
     }
 }
 

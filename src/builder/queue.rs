@@ -121,8 +121,10 @@ impl Queue {
         self
     }
 
-    /// How long and how many ended jobs are kept; also applies to kinds whose defaults keep no completed jobs. Default: completed and cancelled jobs
-    /// for 24 h, dead and poisoned ones for 30 days, and at most 10,000 in each of these states.
+    /// How long ended jobs are kept, how many and how many bytes of them; also applies to kinds whose defaults keep no completed jobs. Default: completed and cancelled
+    /// jobs for 24 h, at most 10,000 of each; dead and poisoned ones for 90 days, whatever their number; and at most 256 MiB in each of these states. Every worker of a
+    /// queue trims by its own retention, so the strictest one counts. Removals of dead and poisoned jobs are reported
+    /// ([`EventKind::JobsTrimmed`](crate::supervision::EventKind::JobsTrimmed)).
     pub fn retention(mut self, retention: Retention) -> Self {
         self.rules.retention = Some(retention);
         self

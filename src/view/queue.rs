@@ -7,8 +7,8 @@ use retraced_jobs::store::QueueStats;
 use retraced_jobs::units::millis;
 use serde::Serialize;
 
-/// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed` and `garbage` count since the
-/// queue was first used; the other numbers describe the jobs stored now. In JSON the fields of `rates` stand beside the others.
+/// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed`, `trimmed_dead`, `trimmed_poisoned` and
+/// `garbage` count since the queue was first used; the other numbers describe the jobs stored now. In JSON the fields of `rates` stand beside the others.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -65,6 +65,10 @@ pub struct QueueRow {
     pub stale_settlements: u64,
     /// Jobs ever removed by retention.
     pub trimmed: u64,
+    /// Dead jobs among them. They can no longer be redriven.
+    pub trimmed_dead: u64,
+    /// Poisoned jobs among them. They can no longer be redriven.
+    pub trimmed_poisoned: u64,
     /// Damaged entries ever found. They were deleted, or their jobs poisoned.
     pub garbage: u64,
     /// Jobs and failures per second, if they were measured.
@@ -109,6 +113,8 @@ impl QueueRow {
             releases: stats.releases_total,
             stale_settlements: stats.stale_settlements_total,
             trimmed: stats.trimmed_total,
+            trimmed_dead: stats.trimmed_dead_total,
+            trimmed_poisoned: stats.trimmed_poisoned_total,
             garbage: stats.garbage_total,
             rates: None,
         }

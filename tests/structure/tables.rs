@@ -199,7 +199,6 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
 
 /// Durations outside `limits.rs`, and why they are no bounds.
 const DURATIONS: &[(&str, &str, &str)] = &[
-    ("jobs/store/retention.rs", "DAY", "a unit"),
     ("cli/demo/view.rs", "FRESH", "how long a drawing marks something"),
     ("cli/demo/view.rs", "AXIS", "the scale of a drawing"),
     ("cli/demo/handlers.rs", "LATER", "the delay of the demo's own jobs"),

@@ -38,7 +38,7 @@ pub(crate) fn sized<T>(quick: T, full: T) -> T {
 
 /// A retention that keeps every finished job, so that each can be checked.
 pub(crate) fn keep_all() -> Retention {
-    let rule = RetentionRule::new(secs(24 * 3600), 10_000_000);
+    let rule = RetentionRule::new(secs(24 * 3600), u64::MAX).bytes_max(u64::MAX);
     Retention::default().completed(rule).dead(rule).poisoned(rule).cancelled(rule)
 }
 

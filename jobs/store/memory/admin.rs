@@ -10,13 +10,13 @@ use super::cursor::parse_cursor;
 use super::queue::{Container, Queue, StoredJob};
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
-use crate::events::Finding;
+use crate::events::{Finding, TrimReason};
 use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
-    QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed,
+    QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed, TrimmedJobs,
 };
 use crate::trace::StoredAttempt;
 use crate::units::millis;
@@ -219,6 +219,8 @@ impl Queue {
             releases_total: self.totals.releases,
             stale_settlements_total: self.totals.stale_settlements,
             trimmed_total: self.totals.trimmed,
+            trimmed_dead_total: self.totals.trimmed_dead,
+            trimmed_poisoned_total: self.totals.trimmed_poisoned,
             garbage_total: 0,
         }
     }
@@ -256,26 +258,51 @@ impl Queue {
     }
 
     fn trim(&mut self, policy: &TrimPolicy, now: u64) -> Trimmed {
-        const NOTHING: RetentionRule = RetentionRule { age_max: Duration::ZERO, count_max: 0 };
         let retention = &policy.retention;
-        let mut surplus = Vec::new();
-        for (timeline, rule) in [
-            (&self.completed, retention.completed.unwrap_or(NOTHING)),
-            (&self.dead, retention.dead),
-            (&self.poisoned, retention.poisoned),
-            (&self.cancelled, retention.cancelled),
+        let (mut trimmed, mut ids) = (Trimmed::default(), Vec::new());
+        for (state, timeline, rule) in [
+            (
+                JobState::Completed,
+                &self.completed,
+                retention.completed.unwrap_or(RetentionRule::new(Duration::ZERO, 0)),
+            ),
+            (JobState::Dead, &self.dead, retention.dead),
+            (JobState::Poisoned, &self.poisoned, retention.poisoned),
+            (JobState::Cancelled, &self.cancelled, retention.cancelled),
         ] {
-            let too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
-            let too_old = |point: &Point| now.saturating_sub(point.at_ms) > millis(rule.age_max);
-            let oldest = timeline.iter().zip(0..).take_while(|(point, n)| *n < too_many || too_old(point));
-            // One more than may be removed, to learn whether there are more.
-            surplus.extend(oldest.take(policy.limit + 1 - surplus.len()).map(|(point, _)| point.id.clone()));
+            let mut too_many = (timeline.len() as u64).saturating_sub(rule.count_max);
+            let mut too_many_bytes = timeline.bytes().saturating_sub(rule.bytes_max);
+            for point in timeline.iter() {
+                let reason = match () {
+                    () if now.saturating_sub(point.at_ms) > millis(rule.age_max) => TrimReason::Age,
+                    () if too_many > 0 => TrimReason::Count,
+                    () if too_many_bytes > 0 => TrimReason::Bytes,
+                    () => break,
+                };
+                if ids.len() == policy.limit {
+                    trimmed.more = true;
+                    break;
+                }
+                too_many = too_many.saturating_sub(1);
+                too_many_bytes = too_many_bytes.saturating_sub(self.job(&point.id).map_or(0, StoredJob::bytes));
+                ids.push(point.id.clone());
+                match trimmed.jobs.last_mut().filter(|jobs| (jobs.state, jobs.reason) == (state, reason)) {
+                    Some(jobs) => jobs.count += 1,
+                    None => trimmed.jobs.push(TrimmedJobs { state, reason, count: 1, oldest_ms: point.at_ms }),
+                }
+            }
         }
-        let more = surplus.len() > policy.limit;
-        surplus.truncate(policy.limit);
-        surplus.iter().for_each(|id| self.remove(id));
-        self.totals.trimmed += surplus.len() as u64;
-        Trimmed { removed: surplus.len(), more }
+        ids.iter().for_each(|id| self.remove(id));
+        trimmed.removed = ids.len();
+        self.totals.trimmed += ids.len() as u64;
+        for jobs in &trimmed.jobs {
+            match jobs.state {
+                JobState::Dead => self.totals.trimmed_dead += jobs.count,
+                JobState::Poisoned => self.totals.trimmed_poisoned += jobs.count,
+                _ => {}
+            }
+        }
+        trimmed
     }
 
     fn check_counts(&self) -> CountCheck {

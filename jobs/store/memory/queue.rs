@@ -12,6 +12,7 @@ use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
 use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
+use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
 use crate::store::{BATCH_MAX, CallId, StoreError};
 use crate::units::millis;
 
@@ -45,6 +46,8 @@ pub(super) struct Totals {
     pub(super) releases: u64,
     pub(super) stale_settlements: u64,
     pub(super) trimmed: u64,
+    pub(super) trimmed_dead: u64,
+    pub(super) trimmed_poisoned: u64,
 }
 
 /// A job with everything kept about it.
@@ -143,12 +146,21 @@ impl Container {
 }
 
 impl StoredJob {
+    /// What the job counts for retention, in bytes: the same as on Redis.
+    pub(super) fn bytes(&self) -> u64 {
+        kept_bytes(&self.envelope)
+    }
+
     pub(super) fn grant(&self) -> Option<&Grant> {
         match &self.container {
             Container::Processing(grant) => Some(grant),
             _ => None,
         }
     }
+}
+
+fn kept_bytes(envelope: &[u8]) -> u64 {
+    KEPT_BYTES_MIN.max((HEADER_BYTES + envelope.len()) as u64)
 }
 
 impl Queue {
@@ -237,7 +249,7 @@ impl Queue {
         let container = if due_ms > now { Container::Delayed { due_ms } } else { self.back() };
         let state = container.state();
         self.totals.enqueued += 1;
-        self.enter(&new.id, &container);
+        self.enter(&new.id, &container, kept_bytes(&new.envelope));
         let job = StoredJob {
             sequence: self.totals.enqueued,
             enqueued_ms: now,
@@ -255,9 +267,10 @@ impl Queue {
     pub(super) fn advance(&mut self, id: &JobId, transition: Transition, container: Container) -> Option<JobState> {
         let job = self.jobs.get_mut(id)?;
         let to = job.container.state().after(transition).ok().filter(|to| *to == container.state())?;
+        let bytes = job.bytes();
         let left = mem::replace(&mut job.container, container.clone());
-        self.leave(id, &left);
-        self.enter(id, &container);
+        self.leave(id, &left, bytes);
+        self.enter(id, &container, bytes);
         if let Some(now) = container.at_ms().filter(|_| to.is_final()) {
             self.note_ended(id, Some(to), now);
         }
@@ -277,10 +290,11 @@ impl Queue {
 
     /// Changes a grant, and keeps the timeline of leases in step with its expiry.
     pub(super) fn change_grant(&mut self, id: &JobId, change: impl FnOnce(&mut Grant)) {
-        if let Some(StoredJob { container: Container::Processing(grant), .. }) = self.jobs.get_mut(id) {
-            self.leases.remove(grant.expires_ms, id);
+        if let Some(StoredJob { container: Container::Processing(grant), envelope, .. }) = self.jobs.get_mut(id) {
+            let bytes = kept_bytes(envelope);
+            self.leases.remove(grant.expires_ms, id, bytes);
             change(grant);
-            self.leases.insert(grant.expires_ms, id.clone());
+            self.leases.insert(grant.expires_ms, id.clone(), bytes);
         }
     }
 
@@ -383,7 +397,7 @@ impl Queue {
     /// Removes a job and all that is kept about it.
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.remove(id) {
-            self.leave(id, &job.container);
+            self.leave(id, &job.container, job.bytes());
         }
     }
 
@@ -393,34 +407,34 @@ impl Queue {
     }
 
     /// Adds a job to the list or timeline of this container.
-    fn enter(&mut self, id: &JobId, container: &Container) {
+    fn enter(&mut self, id: &JobId, container: &Container, bytes: u64) {
         match container {
             Container::Pending { position } => {
                 self.pending.insert(*position, id.clone());
                 self.hints.pending = true;
             }
-            Container::Processing(grant) => self.leases.insert(grant.expires_ms, id.clone()),
+            Container::Processing(grant) => self.leases.insert(grant.expires_ms, id.clone(), bytes),
             Container::Delayed { due_ms } => {
                 self.hints.due |= self.delayed.first_ms().is_none_or(|first_ms| *due_ms < first_ms);
-                self.delayed.insert(*due_ms, id.clone());
+                self.delayed.insert(*due_ms, id.clone(), bytes);
             }
-            Container::Completed { at_ms } => self.completed.insert(*at_ms, id.clone()),
-            Container::Dead { at_ms } => self.dead.insert(*at_ms, id.clone()),
-            Container::Poisoned { at_ms } => self.poisoned.insert(*at_ms, id.clone()),
-            Container::Cancelled { at_ms } => self.cancelled.insert(*at_ms, id.clone()),
+            Container::Completed { at_ms } => self.completed.insert(*at_ms, id.clone(), bytes),
+            Container::Dead { at_ms } => self.dead.insert(*at_ms, id.clone(), bytes),
+            Container::Poisoned { at_ms } => self.poisoned.insert(*at_ms, id.clone(), bytes),
+            Container::Cancelled { at_ms } => self.cancelled.insert(*at_ms, id.clone(), bytes),
         }
     }
 
     /// Removes a job from the list or timeline of this container.
-    fn leave(&mut self, id: &JobId, container: &Container) {
+    fn leave(&mut self, id: &JobId, container: &Container, bytes: u64) {
         match container {
             Container::Pending { position } => drop(self.pending.remove(position)),
-            Container::Processing(grant) => self.leases.remove(grant.expires_ms, id),
-            Container::Delayed { due_ms } => self.delayed.remove(*due_ms, id),
-            Container::Completed { at_ms } => self.completed.remove(*at_ms, id),
-            Container::Dead { at_ms } => self.dead.remove(*at_ms, id),
-            Container::Poisoned { at_ms } => self.poisoned.remove(*at_ms, id),
-            Container::Cancelled { at_ms } => self.cancelled.remove(*at_ms, id),
+            Container::Processing(grant) => self.leases.remove(grant.expires_ms, id, bytes),
+            Container::Delayed { due_ms } => self.delayed.remove(*due_ms, id, bytes),
+            Container::Completed { at_ms } => self.completed.remove(*at_ms, id, bytes),
+            Container::Dead { at_ms } => self.dead.remove(*at_ms, id, bytes),
+            Container::Poisoned { at_ms } => self.poisoned.remove(*at_ms, id, bytes),
+            Container::Cancelled { at_ms } => self.cancelled.remove(*at_ms, id, bytes),
         }
     }
 }

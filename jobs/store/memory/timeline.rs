@@ -8,7 +8,11 @@ use crate::job::JobId;
 
 /// Jobs ordered by instant, and by the bytes of their ids where the instant is the same.
 #[derive(Debug, Default)]
-pub(super) struct Timeline(BTreeSet<Point>);
+pub(super) struct Timeline {
+    points: BTreeSet<Point>,
+    /// What the jobs count for retention, in bytes.
+    bytes: u64,
+}
 
 /// One job and its instant, in ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,52 +46,63 @@ impl PartialOrd for Point {
 }
 
 impl Timeline {
-    pub(super) fn insert(&mut self, at_ms: u64, id: JobId) {
-        self.0.insert(Point { at_ms, id });
+    /// Adds a job that counts so many bytes.
+    pub(super) fn insert(&mut self, at_ms: u64, id: JobId, bytes: u64) {
+        if self.points.insert(Point { at_ms, id }) {
+            self.bytes += bytes;
+        }
     }
 
-    pub(super) fn remove(&mut self, at_ms: u64, id: &JobId) {
-        self.0.remove(&Point { at_ms, id: id.clone() });
+    /// Removes a job that counts so many bytes.
+    pub(super) fn remove(&mut self, at_ms: u64, id: &JobId, bytes: u64) {
+        if self.points.remove(&Point { at_ms, id: id.clone() }) {
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.points.len()
+    }
+
+    /// What the jobs count for retention, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The earliest instant.
     pub(super) fn first_ms(&self) -> Option<u64> {
-        self.0.first().map(|point| point.at_ms)
+        self.points.first().map(|point| point.at_ms)
     }
 
     /// The latest instant.
     pub(super) fn last_ms(&self) -> Option<u64> {
-        self.0.last().map(|point| point.at_ms)
+        self.points.last().map(|point| point.at_ms)
     }
 
     /// The jobs whose instant is later than `at_ms`, latest first.
     pub(super) fn later_than(&self, at_ms: u64) -> impl Iterator<Item = &JobId> {
-        self.0.iter().rev().take_while(move |point| point.at_ms > at_ms).map(|point| &point.id)
+        self.points.iter().rev().take_while(move |point| point.at_ms > at_ms).map(|point| &point.id)
     }
 
     /// The jobs whose instant is `now_ms` or earlier, earliest first.
     pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &JobId> {
-        self.0.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)
+        self.points.iter().take_while(move |point| point.at_ms <= now_ms).map(|point| &point.id)
     }
 
     /// All jobs, earliest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Point> {
-        self.0.iter()
+        self.points.iter()
     }
 
     /// The jobs after `from`, earliest first.
     pub(super) fn after(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
         let lower = from.map_or(Bound::Unbounded, Bound::Excluded);
-        self.0.range((lower, Bound::Unbounded))
+        self.points.range((lower, Bound::Unbounded))
     }
 
     /// The jobs before `from`, latest first.
     pub(super) fn before(&self, from: Option<Point>) -> impl Iterator<Item = &Point> {
         let upper = from.map_or(Bound::Unbounded, Bound::Excluded);
-        self.0.range((Bound::Unbounded, upper)).rev()
+        self.points.range((Bound::Unbounded, upper)).rev()
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments and results of [`Admin`](crate::store::Admin).
 
 use super::Cursor;
+use crate::events::TrimReason;
 use crate::job::{JobId, JobState};
 use crate::store::{JobSummary, JobView, Retention};
 
@@ -183,6 +184,10 @@ pub struct QueueStats {
     pub stale_settlements_total: u64,
     /// Jobs deleted by retention, ever.
     pub trimmed_total: u64,
+    /// Dead jobs among them.
+    pub trimmed_dead_total: u64,
+    /// Poisoned jobs among them.
+    pub trimmed_poisoned_total: u64,
     /// Damaged data found, ever: entries without a job, which were deleted, and jobs that cannot be read, which were poisoned.
     pub garbage_total: u64,
 }
@@ -204,6 +209,7 @@ pub struct TrimPolicy {
 /// # use std::time::Duration;
 /// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
+/// # use retraced_jobs::events::TrimReason;
 /// # use retraced_jobs::store::{Admin, ReplaySlots, Retention, RetentionRule, Transitions, TrimPolicy, Trimmed};
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
@@ -215,17 +221,34 @@ pub struct TrimPolicy {
 /// let none = RetentionRule::new(Duration::MAX, 0);
 /// let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 100 };
 /// let trimmed = store.trim(replay_slot.next_call(), &queue, &policy).await.unwrap();
-/// let Trimmed { removed, more, .. } = trimmed;
+/// let Trimmed { removed, more, jobs, .. } = trimmed;
 /// assert_eq!((removed, more), (1, false));
+/// assert_eq!((jobs[0].state, jobs[0].reason), (JobState::Cancelled, TrimReason::Count));
 /// # });
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Trimmed {
     /// Jobs deleted.
     pub removed: usize,
     /// Whether there are more jobs to delete: call again.
     pub more: bool,
+    /// The deleted jobs by state and reason.
+    pub jobs: Vec<TrimmedJobs>,
+}
+
+/// Jobs of one state that a trim deleted for one reason.
+/// Exhaustive: it only counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrimmedJobs {
+    /// The state they were in.
+    pub state: JobState,
+    /// The bound that they exceeded.
+    pub reason: TrimReason,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them had ended, in ms since the Unix epoch by the store's clock.
+    pub oldest_ms: u64,
 }
 
 /// Counts of a queue. They agree when every stored job is in exactly one container and every lease has a grant.

@@ -8,7 +8,9 @@ mod ledger;
 mod store;
 mod transitions;
 
-pub use admin::{CountCheck, JobPage, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, Target, TrimPolicy, Trimmed};
+pub use admin::{
+    CountCheck, JobPage, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, Target, TrimPolicy, Trimmed, TrimmedJobs,
+};
 pub use call::CallId;
 pub use cursor::Cursor;
 pub use leases::{Renewal, Renewed};

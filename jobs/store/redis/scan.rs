@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::RedisStore;
 use super::keys::{QueueKeys, number_of};
-use super::scripts::{self, LastDrawn};
+use super::scripts::{self, KeptPage, LastDrawn};
 use crate::events::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 use crate::job::JobId;
 use crate::limits::redis::{
@@ -23,6 +23,9 @@ use crate::store::StoreError;
 /// The keys that are compared with `job`, in this order.
 const COMPARED_KEYS: [&str; 9] =
     ["lease", "grant", "delayed", "completed", "dead", "poisoned", "cancelled", "retry", "history"];
+
+/// The keys of final states, whose bytes are counted for retention.
+const FINAL_KEYS: [&str; 4] = ["completed", "dead", "poisoned", "cancelled"];
 
 /// How many entries or jobs the next slice scans.
 struct SliceSize(usize);
@@ -64,7 +67,28 @@ impl<'a> Scan<'a> {
             let (counted, actual) = scripts::scan_stale(&self.store.0.general, self.keys, self.repair).await?;
             self.note(FindingKind::StaleCount, counted.abs_diff(actual), &[]);
         }
+        for key in FINAL_KEYS {
+            self.compare_kept_bytes(key).await?;
+        }
         Ok(self.found.into_values().collect())
+    }
+
+    /// Compares the bytes of the jobs in a final state with what is counted. In a state that jobs enter or leave meanwhile there is nothing to compare.
+    async fn compare_kept_bytes(&mut self, key: &str) -> Result<(), StoreError> {
+        let mut page = KeptPage::default();
+        loop {
+            let begun = Instant::now();
+            page = scripts::scan_kept(&self.store.0.general, self.keys, number_of(key), &page, self.repair).await?;
+            match page.whole {
+                Some(true) => self.note(FindingKind::KeptBytes, page.counted.abs_diff(page.sum), &[]),
+                Some(false) => {}
+                None => {
+                    pause(begun).await;
+                    continue;
+                }
+            }
+            return Ok(());
+        }
     }
 
     async fn scan_key(&mut self, key: &str) -> Result<(), StoreError> {

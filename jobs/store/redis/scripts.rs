@@ -24,7 +24,7 @@ use crate::units;
 
 pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, trim, watch_outcome};
 pub(super) use audit::{
-    LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_pending, scan_stale,
+    KeptPage, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept, scan_pending, scan_stale,
 };
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
@@ -54,6 +54,7 @@ lua!(
     "lib/queue.lua",
     "lib/stats.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -68,6 +69,7 @@ lua!(
     "lib/stats.lua",
     "lib/bodies.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/delay.lua",
     "lib/push.lua",
@@ -95,6 +97,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -106,6 +109,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/history.lua",
@@ -119,6 +123,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
@@ -131,6 +136,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
@@ -142,6 +148,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
@@ -156,6 +163,7 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/history.lua",
     "lib/forget.lua",
@@ -189,12 +197,22 @@ lua!(
     "lib/stats.lua",
     "lib/check_types.lua",
     "lib/write.lua",
+    "lib/kept.lua",
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
     "repair_orphaned.lua"
 );
 lua!(SCAN_STALE, "lib/queue.lua", "lib/stats.lua", "lib/check_types.lua", "lib/write.lua", "scan_stale.lua");
+lua!(
+    SCAN_KEPT,
+    "lib/queue.lua",
+    "lib/stats.lua",
+    "lib/check_types.lua",
+    "lib/write.lua",
+    "lib/kept.lua",
+    "scan_kept.lua"
+);
 lua!(
     STATS,
     "lib/queue.lua",
@@ -245,7 +263,7 @@ lua!(RECORD, "record.lua");
 lua!(PROBE, "probe.lua");
 
 /// The scripts that a worker runs: all but those for operators and for waiters.
-static OF_WORKERS: [&LuaScript; 20] = [
+static OF_WORKERS: [&LuaScript; 21] = [
     &ENQUEUE,
     &CLAIM,
     &SETTLE,
@@ -262,6 +280,7 @@ static OF_WORKERS: [&LuaScript; 20] = [
     &SCAN_JOBS,
     &REPAIR_ORPHANED,
     &SCAN_STALE,
+    &SCAN_KEPT,
     &FORGET,
     &HEARTBEAT,
     &RECORD,

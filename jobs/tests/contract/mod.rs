@@ -165,7 +165,11 @@ macro_rules! for_each_guarantee {
             trim: jobs_beyond_the_age_limit_are_trimmed,
                 jobs_beyond_the_count_limit_are_trimmed_oldest_first_in_batches,
                 all_completed_jobs_are_trimmed_when_retention_keeps_none,
-                a_trimmed_id_can_be_used_by_a_new_job;
+                a_trimmed_id_can_be_used_by_a_new_job,
+                jobs_beyond_the_byte_limit_are_trimmed_oldest_first,
+                bytes_of_jobs_that_left_their_state_are_never_counted_on,
+                jobs_that_a_dead_worker_leaves_poisoned_or_cancelled_count_their_bytes,
+                no_job_is_trimmed_without_its_state_reason_and_age;
             replay: enqueue_sent_again_enqueues_once,
                 claim_sent_again_grants_once,
                 settle_sent_again_settles_once,

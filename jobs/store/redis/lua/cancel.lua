@@ -44,7 +44,7 @@ for _, target in ipairs(targets()) do
   end
 end
 each('ZREM', DELAYED, delayed)
-each('ZADD', CANCELLED, cancelled)
+add_ended(CANCELLED, cancelled)
 put(RETRY, retry_kept, retry_states)
 count('stale', stale)
 for i = 1, #requested do

@@ -29,7 +29,9 @@ for _, target in ipairs(targets()) do
     note_ended(id, '-')
   end
 end
-for state, list in pairs(contained) do each('ZREM', container[state], list) end
+for state, list in pairs(contained) do
+  if state == 'y' then each('ZREM', DELAYED, list) else remove_ended(container[state], list) end
+end
 forget(removed)
 count('stale', stale)
 return replay_close({ 'ok', NOW, table.concat(results) })

@@ -58,7 +58,7 @@ if #ids > 0 then
   each('HDEL', GRANT, ids)
   each('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
-  each('ZADD', CANCELLED, cancelled)
+  add_ended(CANCELLED, cancelled)
   push('LPUSH', front, retry_states)
   put(RETRY, retry_kept, retry_states)
   count('releases', #released)

@@ -30,7 +30,9 @@ for _, target in ipairs(targets()) do
     results[#results + 1] = state .. state
   end
 end
-for state, list in pairs(leaving) do each('ZREM', container[state], list) end
+for state, list in pairs(leaving) do
+  if state == 'y' then each('ZREM', DELAYED, list) else remove_ended(container[state], list) end
+end
 push('RPUSH', moving, retry_states)
 put(RETRY, retry_kept, retry_states)
 return replay_close({ 'ok', NOW, table.concat(results) })

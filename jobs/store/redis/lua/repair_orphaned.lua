@@ -36,7 +36,7 @@ for k = 1, #ids do
     local readable = #body >= HEADER and not (retry and #retry < RETRY_LEN)
     if not readable and entry_version == '' then
       damaged[#damaged + 1] = id
-      call('ZADD', POISONED, NOW_TEXT, id)
+      add_ended(POISONED, { NOW_TEXT, id })
       retry_states[#retry_states + 1] = id
       retry_states[#retry_states + 1] = string.rep('\0', RETRY_LEN)
       history[#history + 1] = id .. '\0000'
@@ -44,7 +44,7 @@ for k = 1, #ids do
     elseif readable and entry_version == (retry and sub(retry, 17, 22) or sub(body, 1, 6)) then
       local container, since = former_container(id, retry)
       if container then
-        call('ZADD', container, since, id)
+        add_ended(container, { since, id })
       else
         front[#front + 1] = id
         front[#front + 1] = pack('>I4I4I4I4', counters_of(retry))

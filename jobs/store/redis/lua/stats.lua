@@ -4,7 +4,7 @@
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
 --         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 8 MiB of them), due time of the first delayed job or '',
---         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, garbage}
+--         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, trimmed dead, trimmed poisoned, garbage}
 check_all_types()
 local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one
 local oldest, bytes_read = '', 0
@@ -25,6 +25,6 @@ local reply = {
   call('ZCARD', POISONED), call('ZCARD', CANCELLED), oldest, call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or '',
 }
 local totals = call('HMGET', STATS, 'enqueued', 'completed', 'failures', 'crashes', 'releases', 'stale_settlements',
-  'trimmed', 'garbage')
+  'trimmed', 'trimmed_dead', 'trimmed_poisoned', 'garbage')
 for i = 1, #totals do reply[#reply + 1] = tonumber(totals[i]) or 0 end
 return reply

@@ -2,35 +2,68 @@
 -- Guarantee: only jobs in final states are deleted, at most `limit` per call.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit; then for completed, dead, poisoned, cancelled:
---         most age in ms, most jobs
--- Reply   {'ok', now, deleted, 1 | 0: whether more can be deleted} | {'superseded'} | {'other'} (lib/replay.lua)
+--         most age in ms, most jobs, most bytes (lib/kept.lua)
+-- Reply   {'ok', now, deleted, 1 | 0: whether more can be deleted, a list of four values for each state and reason: state (lib/state.lua),
+--         reason 'a' age | 'n' number | 'b' bytes, jobs deleted, end time of the oldest of them} | {'superseded'} | {'other'} (lib/replay.lua)
 local SLOTS_SCANNED_MAX = 50 -- most replay slots one call checks, drawn at random
 local limit = tonumber(ARGV[4])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
-local FINAL = { COMPLETED, DEAD, POISONED, CANCELLED }
-local surplus, any_surplus = {}, false
-for i, key in ipairs(FINAL) do
-  local age_ms, count_max, kept_count = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i]), call('ZCARD', key)
-  surplus[i] = kept_count == 0 and 0 or math.max(kept_count - count_max, call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms)))
-  any_surplus = any_surplus or surplus[i] > 0
+check_all_types()
+local FINAL, LETTERS = { COMPLETED, DEAD, POISONED, CANCELLED }, { 'c', 'd', 'o', 'x' }
+local REASONS = { 'a', 'n', 'b' }
+local excesses = call('HMGET', STATS, EXCESS_FIELDS[COMPLETED], EXCESS_FIELDS[DEAD], EXCESS_FIELDS[POISONED], EXCESS_FIELDS[CANCELLED])
+
+-- Which of the oldest jobs of a state are not kept, `left` at most: { ids, their excess together, whether there are more, jobs by
+-- reason, end time of the oldest by reason }. A job that several bounds exceed counts for the first of them.
+local function surplus_of(key, age_ms, count_max, bytes_max, excess, left)
+  local kept_count = call('ZCARD', key)
+  local too_old = kept_count == 0 and 0 or call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms))
+  local too_many, bytes_over = kept_count - count_max, kept_count * KEPT_BYTES_MIN + excess - bytes_max
+  local surplus = { ids = {}, excess = 0, more = false, counts = { 0, 0, 0 }, oldest = {} }
+  -- Each job counts KEPT_BYTES_MIN at least.
+  local wanted = math.min(kept_count, math.max(too_old, too_many, math.ceil(bytes_over / KEPT_BYTES_MIN)))
+  if wanted <= 0 then return surplus end
+  local oldest, n = left > 0 and call('ZRANGE', key, 0, math.min(wanted, left) - 1, 'WITHSCORES') or {}, 0
+  for k = 1, #oldest, 2 do
+    local reason = n < too_old and 1 or n < too_many and 2 or bytes_over > 0 and 3
+    if not reason then break end
+    n = n + 1
+    local above = excess_of(oldest[k])
+    surplus.ids[n], surplus.excess = oldest[k], surplus.excess + above
+    bytes_over = bytes_over - KEPT_BYTES_MIN - above
+    surplus.counts[reason] = surplus.counts[reason] + 1
+    surplus.oldest[reason] = surplus.oldest[reason] or oldest[k + 1]
+  end
+  surplus.more = n < kept_count and (n < too_old or n < too_many or bytes_over > 0)
+  return surplus
 end
 
-local left, removed_count, more = limit, 0, 0
-if any_surplus then check_all_types() end
+local left, removed_count, more, trimmed = limit, 0, 0, {}
 for i, key in ipairs(FINAL) do
-  local count_now = math.min(surplus[i], left)
-  if surplus[i] > count_now then more = 1 end
-  if count_now > 0 then
-    local oldest, ids = call('ZPOPMIN', key, count_now), {}
-    for k = 1, #oldest, 2 do ids[#ids + 1] = oldest[k] end
-    forget(ids)
-    left = left - count_now
-    removed_count = removed_count + count_now
+  local excess = math.max(0, tonumber(excesses[i]) or 0)
+  local surplus = surplus_of(key, tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i]), tonumber(ARGV[4 + 3 * i]), excess, left)
+  local removed = #surplus.ids
+  if surplus.more then more = 1 end
+  if removed > 0 then
+    call('ZPOPMIN', key, removed)
+    forget(surplus.ids)
+    left = left - removed
+    removed_count = removed_count + removed
+    count(EXCESS_FIELDS[key], -surplus.excess)
+    for r = 1, #REASONS do
+      if surplus.counts[r] > 0 then
+        local t = #trimmed
+        trimmed[t + 1], trimmed[t + 2], trimmed[t + 3], trimmed[t + 4] = LETTERS[i], REASONS[r], surplus.counts[r], surplus.oldest[r]
+      end
+    end
+    if key == DEAD then count('trimmed_dead', removed) elseif key == POISONED then count('trimmed_poisoned', removed) end
   end
+  -- Nothing is kept, so nothing counts: an error of the counter ends here.
+  if excesses[i] and excess ~= 0 and call('ZCARD', key) == 0 then call('HDEL', STATS, EXCESS_FIELDS[key]) end
 end
 count('trimmed', removed_count)
 sweep_replay_slots(SLOTS_SCANNED_MAX)
-return replay_close({ 'ok', NOW, removed_count, more })
+return replay_close({ 'ok', NOW, removed_count, more, trimmed })

@@ -6,13 +6,14 @@ use super::{
     CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor,
     letters, millis, on_queue, replay_arguments, state,
 };
+use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
 use crate::store::{
-    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, StoreError,
-    Target, TrimPolicy, Trimmed,
+    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats,
+    RetentionRule, StoreError, Target, TrimPolicy, Trimmed, TrimmedJobs,
 };
 
 /// An action on jobs that an operator names.
@@ -120,20 +121,30 @@ pub(in crate::store::redis) async fn trim(
     policy: &TrimPolicy,
 ) -> Result<Trimmed, StoreError> {
     let retention = &policy.retention;
-    let completed = retention.completed.map_or((0, 0), |rule| (millis(rule.age_max), rule.count_max));
-    let ended = [retention.dead, retention.poisoned, retention.cancelled];
+    let completed = retention.completed.unwrap_or(RetentionRule::new(Duration::ZERO, 0));
+    let ended = [completed, retention.dead, retention.poisoned, retention.cancelled];
     let mut reply = on_queue("trim", link, keys, &TRIM, |command| {
         replay_arguments(command, call, b'm', keys);
-        command.arg(policy.limit).arg(completed.0).arg(completed.1);
+        command.arg(policy.limit);
         for rule in &ended {
-            command.arg(millis(rule.age_max)).arg(rule.count_max);
+            command.arg(millis(rule.age_max)).arg(rule.count_max).arg(rule.bytes_max);
         }
     })
     .await?;
     reply.status()?;
     reply.number()?;
-    let removed = usize::try_from(reply.number()?).unwrap_or(usize::MAX);
-    Ok(Trimmed { removed, more: reply.number()? == 1 })
+    let (removed, more) = (reply.size()?, reply.number()? == 1);
+    let (mut groups, mut jobs) = (reply.list()?, Vec::new());
+    while !groups.is_empty() {
+        let state = state("trim", groups.bytes()?.first().copied().unwrap_or_default())?;
+        let reason = match groups.text()?.as_str() {
+            "a" => TrimReason::Age,
+            "n" => TrimReason::Count,
+            _ => TrimReason::Bytes,
+        };
+        jobs.push(TrimmedJobs { state, reason, count: groups.number()?, oldest_ms: groups.instant()?.unwrap_or(0) });
+    }
+    Ok(Trimmed { removed, more, jobs })
 }
 
 /// `stats.lua`
@@ -161,6 +172,8 @@ pub(in crate::store::redis) async fn stats(link: &Link, keys: &QueueKeys) -> Res
         releases_total: reply.number()?,
         stale_settlements_total: reply.number()?,
         trimmed_total: reply.number()?,
+        trimmed_dead_total: reply.number()?,
+        trimmed_poisoned_total: reply.number()?,
         garbage_total: reply.number()?,
     })
 }

@@ -1,6 +1,9 @@
 //! Calls the scripts of audits. `check_counts.lua` only counts. Each of the others is one step of a scan or a repair (`jobs/store/redis/scan.rs`).
 
-use super::{CHECK_COUNTS, REPAIR_ORPHANED, SCAN_CONTAINERS, SCAN_JOBS, SCAN_PENDING, SCAN_STALE, on_queue, six_bytes};
+use super::{
+    CHECK_COUNTS, REPAIR_ORPHANED, SCAN_CONTAINERS, SCAN_JOBS, SCAN_KEPT, SCAN_PENDING, SCAN_STALE, on_queue, six_bytes,
+};
+use crate::limits::redis::SCAN_SLICE_MAX;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian};
@@ -164,4 +167,39 @@ pub(in crate::store::redis) async fn scan_stale(
     .await?;
     reply.status()?;
     Ok((reply.number()?, reply.number()?))
+}
+
+/// How far the bytes of the jobs in one final state are summed up (`scan_kept.lua`).
+#[derive(Default)]
+pub(in crate::store::redis) struct KeptPage {
+    scanned: u64,
+    kept: u64,
+    /// The bytes as `stats` counts them.
+    pub(in crate::store::redis) counted: u64,
+    /// The bytes of the jobs read so far.
+    pub(in crate::store::redis) sum: u64,
+    /// Whether there are no more pages; then whether `sum` can be compared, because no job came or left meanwhile.
+    pub(in crate::store::redis) whole: Option<bool>,
+}
+
+/// `scan_kept.lua`; `key` is the number of the key in `lua/lib/queue.lua`, `last` the page before. A repair sets the counter with the last page.
+pub(in crate::store::redis) async fn scan_kept(
+    link: &Link,
+    keys: &QueueKeys,
+    key: usize,
+    last: &KeptPage,
+    repair: bool,
+) -> Result<KeptPage, StoreError> {
+    let mut reply = on_queue("scan", link, keys, &SCAN_KEPT, |command| {
+        command.arg(key).arg(last.scanned).arg(SCAN_SLICE_MAX).arg(u8::from(repair));
+        command.arg(last.kept).arg(last.counted).arg(last.sum);
+    })
+    .await?;
+    reply.status()?;
+    let whole = match reply.text()?.as_str() {
+        "more" => None,
+        state => Some(state == "whole"),
+    };
+    let scanned = last.scanned + reply.number()?;
+    Ok(KeptPage { scanned, kept: reply.number()?, counted: reply.number()?, sum: reply.number()?, whole })
 }

@@ -215,7 +215,7 @@ local function settle(first)
   end
 
   -- Type checks before the first write (lib/queue.lua). `lease` needs none: it is the first key written.
-  if #unkept + #other_unkept > 0 then call('HLEN', JOB) end
+  if #unkept + #other_unkept + #completed + #dead + #poisoned + #cancelled > 0 then call('HLEN', JOB) end
   if #history + #evicted + #other_unkept > 0 then histories_kept = call('HLEN', HISTORY) end
   if #completed > 0 then call('ZCARD', COMPLETED) end
   if #dead > 0 then call('ZCARD', DEAD) end
@@ -238,10 +238,10 @@ local function settle(first)
   forget(other_unkept)
   each('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
-  each('ZADD', COMPLETED, completed)
-  each('ZADD', DEAD, dead)
-  each('ZADD', POISONED, poisoned)
-  each('ZADD', CANCELLED, cancelled)
+  add_ended(COMPLETED, completed)
+  add_ended(DEAD, dead)
+  add_ended(POISONED, poisoned)
+  add_ended(CANCELLED, cancelled)
   push('LPUSH', front, retry_states)
   push('RPUSH', back, retry_states)
   put(RETRY, retry_kept, retry_states)

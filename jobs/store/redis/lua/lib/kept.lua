@@ -1,0 +1,29 @@
+-- lib/kept.lua: the bytes that ended jobs count for retention.
+-- A job counts the size of its body, but at least KEPT_BYTES_MIN, which stands for what is kept beside the body. So `stats` only needs the
+-- bytes above that: how many they are together, for each final state. In a queue of smaller bodies no size is ever looked up.
+local KEPT_BYTES_MIN = 1024 -- bytes that each job counts at least
+local EXCESS_FIELDS = { -- of `stats`; a value below 0 counts as 0
+  [COMPLETED] = 'excess_completed', [DEAD] = 'excess_dead', [POISONED] = 'excess_poisoned', [CANCELLED] = 'excess_cancelled',
+}
+
+-- The bytes above KEPT_BYTES_MIN of one job.
+local function excess_of(id)
+  if LARGEST and LARGEST <= KEPT_BYTES_MIN then return 0 end
+  return math.max(0, call('HSTRLEN', JOB, id) - KEPT_BYTES_MIN)
+end
+
+-- Adds jobs to the sorted set of a final state. `members` is score, id, score, id … The caller has checked the types of both keys.
+local function add_ended(key, members)
+  local excess = 0
+  for k = 2, #members, 2 do excess = excess + excess_of(members[k]) end
+  each('ZADD', key, members)
+  count(EXCESS_FIELDS[key], excess)
+end
+
+-- Removes jobs, whose bodies are still stored, from the sorted set of a final state.
+local function remove_ended(key, ids)
+  local excess = 0
+  for k = 1, #ids do excess = excess + excess_of(ids[k]) end
+  each('ZREM', key, ids)
+  count(EXCESS_FIELDS[key], -excess)
+end
