@@ -1,12 +1,16 @@
 //! `retraced work`: a worker that sends jobs to a webhook. A signal to stop makes it *drain*: claim no more jobs, let those that run finish, and end.
 
 mod events;
+mod health;
 mod limits;
+mod readiness;
 mod signals;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +19,7 @@ use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, Shutdow
 use tracing_subscriber::EnvFilter;
 
 use self::events::EventPrinter;
+use self::health::HealthServer;
 use self::signals::{SignalAction, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
@@ -72,6 +77,10 @@ pub(crate) struct Work {
     /// had arrived and is a failure, the status decides instead.
     #[arg(long, value_name = "DURATION", env = "RETRACED_TIMEOUT", hide_env_values = true, default_value = args::shown(REQUEST_TIMEOUT_DEFAULT), value_parser = args::request_timeout)]
     timeout: Duration,
+    /// Answer health checks over HTTP on this address, as in 127.0.0.1:8081; port 0 lets the system choose. GET /healthz has status 200 while the supervision tree runs; GET
+    /// /readyz has 200 while the store can be used, every queue is open and the worker does not drain. Otherwise it is 503, and the JSON body says why.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RETRACED_HEALTH", hide_env_values = true, value_parser = args::listen_address)]
+    health: Option<SocketAddr>,
 }
 
 impl Work {
@@ -89,6 +98,7 @@ impl Work {
             Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.proxy.as_deref(), self.timeout)?;
         let mut signals = Signals::listen()?;
         log_to_stderr();
+        let health = self.health_server().await?;
         webhook.check_host_name().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder()
@@ -103,10 +113,14 @@ impl Work {
         limits::warn_if_files_are_few(
             self.queues.iter().map(|queue| queue.concurrency.unwrap_or(CONCURRENCY_DEFAULT)).sum(),
         );
-        let runtime = builder.start().await?;
+        let runtime = Arc::new(builder.start().await?);
+        if let Some(health) = &health {
+            health.started(&runtime);
+        }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
         note(working_message(&labels, &to, runtime.instance()));
-        let ended = self.until_ended(&runtime, &mut signals).await;
+        let ended = self.until_ended(&runtime, &mut signals, health.as_ref()).await;
+        drop(health);
         drop(runtime);
         if let Some(printer) = printer {
             printer.finish().await;
@@ -115,7 +129,12 @@ impl Work {
     }
 
     /// Works until the tree ends by itself, or a signal has ended it.
-    async fn until_ended(&self, runtime: &Runtime, signals: &mut Signals) -> Result<(), RuntimeError> {
+    async fn until_ended(
+        &self,
+        runtime: &Runtime,
+        signals: &mut Signals,
+        health: Option<&HealthServer>,
+    ) -> Result<(), RuntimeError> {
         loop {
             tokio::select! {
                 ended = runtime.wait() => return ended,
@@ -124,6 +143,9 @@ impl Work {
                     SignalAction::Drain => break,
                 },
             }
+        }
+        if let Some(health) = health {
+            health.draining();
         }
         let running = runtime.running();
         note(draining_message(running, self.shutdown_grace));
@@ -145,6 +167,13 @@ impl Work {
 }
 
 impl Work {
+    async fn health_server(&self) -> Result<Option<HealthServer>, CliError> {
+        let Some(address) = self.health else { return Ok(None) };
+        let server = HealthServer::start(address).await?;
+        note(format_args!("health checks at http://{}/healthz and /readyz", server.address()));
+        Ok(Some(server))
+    }
+
     /// The queue as the runtime processes it: every job of it goes to the webhook.
     fn queue(&self, worked: &WorkedQueue, webhook: &Webhook) -> Result<Queue, CliError> {
         let queue = Queue::new(worked.name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
