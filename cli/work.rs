@@ -3,6 +3,7 @@
 mod events;
 mod health;
 mod limits;
+mod log;
 mod readiness;
 mod signals;
 
@@ -16,10 +17,10 @@ use std::time::Duration;
 use clap::Args;
 use retraced::limits::{CONCURRENCY_DEFAULT, LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
 use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, ShutdownReport};
-use tracing_subscriber::EnvFilter;
 
 use self::events::EventPrinter;
 use self::health::HealthServer;
+use self::log::LogFormat;
 use self::signals::{SignalAction, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
@@ -28,9 +29,6 @@ use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
 use crate::output::{job_count, millis, note, short_duration};
 use crate::settings::Settings;
 use crate::webhook::{self, Addresses, Webhook};
-
-/// Log filter unless `RETRACED_LOG` is set.
-const LOG_DEFAULT: &str = "warn,retraced=info";
 
 /// `retraced work`
 #[derive(Args)]
@@ -81,10 +79,14 @@ pub(crate) struct Work {
     /// /readyz has 200 while the store can be used, every queue is open and the worker does not drain. Otherwise it is 503, and the JSON body says why.
     #[arg(long, value_name = "ADDRESS:PORT", env = "RETRACED_HEALTH", hide_env_values = true, value_parser = args::listen_address)]
     health: Option<SocketAddr>,
+    /// How the log on stderr is written: as text, or as one JSON object per line. RETRACED_LOG chooses what is logged, as in warn,retraced=info. See docs/operating.md.
+    #[arg(long, value_name = "FORMAT", env = "RETRACED_LOG_FORMAT", hide_env_values = true, default_value = "text")]
+    log_format: LogFormat,
 }
 
 impl Work {
     pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
+        log::start(self.log_format)?;
         if settings.is_flag("proxy") {
             webhook::check_proxy_flag(self.proxy.as_deref().unwrap_or_default())?;
         }
@@ -97,7 +99,6 @@ impl Work {
         let webhook =
             Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.proxy.as_deref(), self.timeout)?;
         let mut signals = Signals::listen()?;
-        log_to_stderr();
         let health = self.health_server().await?;
         webhook.check_host_name().await?;
         let to = webhook.shown();
@@ -240,16 +241,4 @@ fn drained_message(report: ShutdownReport) -> String {
         );
     }
     text
-}
-
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("RETRACED_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // Fails if a subscriber is installed already, which then stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .log_internal_errors(false)
-        .try_init();
 }

@@ -2,6 +2,7 @@
 //!
 //! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is neither, unless `--color always` is given.
 
+mod message;
 mod progress;
 mod style;
 mod table;
@@ -17,6 +18,7 @@ use clap::ColorChoice;
 use retraced::view::Timestamp;
 use serde::Serialize;
 
+pub(super) use self::message::{note, print_error, print_messages_as_json};
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 pub(super) use self::table::{Cell, Column, Table};
@@ -188,15 +190,4 @@ fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
 /// This machine's clock, in ms since the Unix epoch.
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
-/// Prints a message for people on stderr. A closed stderr is not an error.
-pub(super) fn note(message: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{message}");
-}
-
-/// Prints on stderr why the command failed.
-pub(super) fn print_error(error: impl Display) {
-    let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
-    note(format_args!("{label} {}", printable(&error.to_string())));
 }
