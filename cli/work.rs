@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use retraced::limits::{CONCURRENCY_DEFAULT, LEASE_DEFAULT, SHUTDOWN_GRACE_DEFAULT};
-use retraced::{Context, OnUnknown, Queue, RawJob, Runtime, RuntimeError, ShutdownReport};
+use retraced::{Context, OnUnknown, Operator, Queue, RawJob, Runtime, RuntimeError, ShutdownReport};
 
 use self::events::EventPrinter;
 use self::health::HealthServer;
@@ -120,6 +120,7 @@ impl Work {
         }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
         note(working_message(&labels, &to, runtime.instance()));
+        self.note_paused_queues(context, runtime.operator()).await;
         let ended = self.until_ended(&runtime, &mut signals, health.as_ref()).await;
         drop(health);
         drop(runtime);
@@ -168,6 +169,13 @@ impl Work {
 }
 
 impl Work {
+    /// Says which queues are paused: their jobs would seem to hang. A store that does not answer is reported by the tree.
+    async fn note_paused_queues(&self, context: &CommandContext, operator: &Operator) {
+        for queue in &self.queues {
+            drop(context.note_if_paused(operator, &queue.name).await);
+        }
+    }
+
     async fn health_server(&self) -> Result<Option<HealthServer>, CliError> {
         let Some(address) = self.health else { return Ok(None) };
         let server = HealthServer::start(address).await?;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Style, is_coloured, printable};
+use super::style::{Style, is_coloured};
+use super::text::printable;
 
 /// Whether messages are JSON objects.
 static AS_JSON: AtomicBool = AtomicBool::new(false);

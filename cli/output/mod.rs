@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anstream::AutoStream;
 use clap::ColorChoice;
 use retraced::view::Timestamp;
 use serde::Serialize;
@@ -21,6 +20,7 @@ use serde::Serialize;
 pub(super) use self::message::{note, print_error, print_messages_as_json};
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
+use self::style::is_coloured;
 pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{
     NOTHING, counted, distance, job_count, millis, one_line, printable, short, short_duration,
@@ -181,10 +181,6 @@ pub(super) fn choose_colour(choice: ColorChoice) {
         ColorChoice::Never => anstream::ColorChoice::Never,
     }
     .write_global();
-}
-
-fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
-    AutoStream::choice(stream) != anstream::ColorChoice::Never
 }
 
 /// This machine's clock, in ms since the Unix epoch.
