@@ -30,7 +30,7 @@ pub use ractor::ActorRef;
 pub use front_door::{Enqueue, FrontDoorHandle};
 pub use observer::{AttemptEnded, AttemptStarted, Observer};
 pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};
-pub use store_calls::{CallError, StoreCalls};
+pub use store_calls::{CallError, StoreCalls, StoreStatus};
 pub use supervision::exhausted::Exhausted;
 pub use supervision::registry::LiveActor;
 pub use supervision::restart::{Budget, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};

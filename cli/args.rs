@@ -1,5 +1,6 @@
 //! Parsers for the values of options: durations, instants, failure codes, job states, JSON, and queues with a concurrency.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ pub(crate) fn shown_bytes(bytes: u64) -> String {
         bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
         bytes => bytes.to_string(),
     }
+}
+
+/// Parses an address and a port to listen on.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port, as in 127.0.0.1:8081, 0.0.0.0:8081 or [::1]:8081".into())
 }
 
 pub(crate) fn rates_over(text: &str) -> Result<Duration, String> {

@@ -67,6 +67,20 @@ impl CommandContext {
         Ok(())
     }
 
+    /// Says before an enqueue that the queue is paused, or that there is none of this name but one of a similar name. A producer may lack the rights to ask, and can do
+    /// without an answer.
+    pub(crate) async fn note_before_enqueue(&self, operator: &Operator, queue: &QueueName) {
+        match operator.require_queue(queue).await {
+            Ok(()) => drop(self.note_if_paused(operator, queue).await),
+            Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) => {
+                note(format_args!(
+                    "queue {queue} is new; if {nearest} was meant, cancel its jobs: `retraced job cancel {queue} --all`"
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+
     pub(crate) async fn operator(&self) -> Result<Operator, CliError> {
         Ok(Operator::shared(self.store().await?))
     }

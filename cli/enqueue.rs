@@ -14,7 +14,7 @@ use retraced::job::{NewJob, RunAt};
 use retraced::retry::{RetryOverrides, Strategy};
 use retraced::store::BATCH_MAX;
 use retraced::view::EnqueuedRow;
-use retraced::{Client, JobId, JobOptions, Kind, QueueHandle, QueueName, Receipt, Retry};
+use retraced::{Client, JobId, JobOptions, Kind, Operator, QueueHandle, QueueName, Receipt, Retry};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -293,7 +293,9 @@ struct Enqueuer<'a> {
 
 impl<'a> Enqueuer<'a> {
     async fn open(context: &'a CommandContext, queue: &'a QueueName) -> Result<Self, CliError> {
-        let client = Client::shared(context.store().await?);
+        let store = context.store().await?;
+        context.note_before_enqueue(&Operator::shared(store.clone()), queue).await;
+        let client = Client::shared(store);
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
         Ok(Self { context, queue, client, stored: 0, created: 0, last_line: 0 })
     }

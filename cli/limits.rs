@@ -63,7 +63,15 @@ pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const SIGNALS_WAITING_MAX: usize = 16;
 /// How long a worker that is stopped at once waits until it has said so; past it the process ends anyway.
 pub(crate) const LAST_NOTE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis, a file of secrets, name lookups.
+/// Connections for health checks at a time. A further one closes the oldest.
+pub(crate) const HEALTH_CONNECTIONS_MAX: usize = 8;
+/// Longest time from the connection of a health check to the end of its response; past it the connection is closed.
+pub(crate) const HEALTH_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest head of a health check, in bytes; a larger one is answered with status 431. It is the least that the library allows.
+pub(crate) const HEALTH_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Delay before the next connection for a health check is accepted after the system refused one.
+pub(crate) const HEALTH_ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis and of health checks, a file of secrets, name lookups.
 pub(crate) const OTHER_FILES_MAX: u64 = 32;
 /// How long a worker that has ended waits until its last supervision events are read; those that nobody reads by then are not shown.
 pub(crate) const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,20 +1,28 @@
 //! `retraced work`: a worker that sends jobs to a webhook. A signal to stop makes it *drain*: claim no more jobs, let those that run finish, and end.
 
 mod events;
+mod health;
 mod limits;
+mod log;
+mod readiness;
 mod signals;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use retraced::limits::{CONCURRENCY_DEFAULT, DEAD_AGE_MAX, LEASE_DEFAULT, RETENTION_BYTES_MAX, SHUTDOWN_GRACE_DEFAULT};
-use retraced::{Context, OnUnknown, Queue, RawJob, Retention, RetentionRule, Runtime, RuntimeError, ShutdownReport};
-use tracing_subscriber::EnvFilter;
+use retraced::{
+    Context, OnUnknown, Operator, Queue, RawJob, Retention, RetentionRule, Runtime, RuntimeError, ShutdownReport,
+};
 
 use self::events::EventPrinter;
+use self::health::HealthServer;
+use self::log::LogFormat;
 use self::signals::{SignalAction, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
@@ -23,9 +31,6 @@ use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
 use crate::output::{job_count, millis, note, short_duration};
 use crate::settings::Settings;
 use crate::webhook::{self, Addresses, Webhook};
-
-/// Log filter unless `RETRACED_LOG` is set.
-const LOG_DEFAULT: &str = "warn,retraced=info";
 
 /// `retraced work`
 #[derive(Args)]
@@ -79,10 +84,18 @@ pub(crate) struct Work {
     /// those that died first are removed. Their number has no bound.
     #[arg(long, value_name = "BYTES", env = "RETRACED_KEEP_DEAD_BYTES", hide_env_values = true, default_value = args::shown_bytes(RETENTION_BYTES_MAX), value_parser = args::bytes)]
     keep_dead_bytes: u64,
+    /// Answer health checks over HTTP on this address, as in 127.0.0.1:8081; port 0 lets the system choose. GET /healthz has status 200 while the supervision tree runs; GET
+    /// /readyz has 200 while the store can be used, every queue is open and the worker does not drain. Otherwise it is 503, and the JSON body says why.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RETRACED_HEALTH", hide_env_values = true, value_parser = args::listen_address)]
+    health: Option<SocketAddr>,
+    /// How the log on stderr is written: as text, or as one JSON object per line. RETRACED_LOG chooses what is logged, as in warn,retraced=info. See docs/operating.md.
+    #[arg(long, value_name = "FORMAT", env = "RETRACED_LOG_FORMAT", hide_env_values = true, default_value = "text")]
+    log_format: LogFormat,
 }
 
 impl Work {
     pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
+        log::start(self.log_format)?;
         if settings.is_flag("proxy") {
             webhook::check_proxy_flag(self.proxy.as_deref().unwrap_or_default())?;
         }
@@ -95,7 +108,7 @@ impl Work {
         let webhook =
             Webhook::new(&self.webhook, self.addresses(), secrets, &self.header, self.proxy.as_deref(), self.timeout)?;
         let mut signals = Signals::listen()?;
-        log_to_stderr();
+        let health = self.health_server().await?;
         webhook.check_host_name().await?;
         let to = webhook.shown();
         let mut builder = Runtime::builder()
@@ -110,10 +123,15 @@ impl Work {
         limits::warn_if_files_are_few(
             self.queues.iter().map(|queue| queue.concurrency.unwrap_or(CONCURRENCY_DEFAULT)).sum(),
         );
-        let runtime = builder.start().await?;
+        let runtime = Arc::new(builder.start().await?);
+        if let Some(health) = &health {
+            health.started(&runtime);
+        }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
         note(working_message(&labels, &to, runtime.instance()));
-        let ended = self.until_ended(&runtime, &mut signals).await;
+        self.note_paused_queues(context, runtime.operator()).await;
+        let ended = self.until_ended(&runtime, &mut signals, health.as_ref()).await;
+        drop(health);
         drop(runtime);
         if let Some(printer) = printer {
             printer.finish().await;
@@ -122,7 +140,12 @@ impl Work {
     }
 
     /// Works until the tree ends by itself, or a signal has ended it.
-    async fn until_ended(&self, runtime: &Runtime, signals: &mut Signals) -> Result<(), RuntimeError> {
+    async fn until_ended(
+        &self,
+        runtime: &Runtime,
+        signals: &mut Signals,
+        health: Option<&HealthServer>,
+    ) -> Result<(), RuntimeError> {
         loop {
             tokio::select! {
                 ended = runtime.wait() => return ended,
@@ -131,6 +154,9 @@ impl Work {
                     SignalAction::Drain => break,
                 },
             }
+        }
+        if let Some(health) = health {
+            health.draining();
         }
         let running = runtime.running();
         note(draining_message(running, self.shutdown_grace));
@@ -152,6 +178,20 @@ impl Work {
 }
 
 impl Work {
+    /// Says which queues are paused: their jobs would seem to hang. A store that does not answer is reported by the tree.
+    async fn note_paused_queues(&self, context: &CommandContext, operator: &Operator) {
+        for queue in &self.queues {
+            drop(context.note_if_paused(operator, &queue.name).await);
+        }
+    }
+
+    async fn health_server(&self) -> Result<Option<HealthServer>, CliError> {
+        let Some(address) = self.health else { return Ok(None) };
+        let server = HealthServer::start(address).await?;
+        note(format_args!("health checks at http://{}/healthz and /readyz", server.address()));
+        Ok(Some(server))
+    }
+
     /// The queue as the runtime processes it: every job of it goes to the webhook.
     fn queue(&self, worked: &WorkedQueue, webhook: &Webhook) -> Result<Queue, CliError> {
         let queue = Queue::new(worked.name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
@@ -222,16 +262,4 @@ fn drained_message(report: ShutdownReport) -> String {
         );
     }
     text
-}
-
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("RETRACED_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // Fails if a subscriber is installed already, which then stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .log_internal_errors(false)
-        .try_init();
 }

@@ -77,7 +77,8 @@ impl From<CallError> for SendError {
             CallError::NoReplaySlot => SendError::TooManyCalls,
             CallError::RuntimeEnded { begun: false } => SendError::ClientEnded,
             CallError::OutcomeUnknown(last) => {
-                tracing::debug!(target: "retraced", "the outcome of an enqueue is unknown: {last:?}");
+                let reason = last.map(|error| error.to_string());
+                tracing::debug!(target: "retraced", reason, "the outcome of an enqueue is unknown");
                 SendError::OutcomeUnknown
             }
             _ => SendError::OutcomeUnknown,

@@ -76,7 +76,7 @@ pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 #[doc(no_inline)]
 pub use ractor::ActorRef;
 pub use retraced_actors::{
-    AttemptEnded, AttemptStarted, Enqueue, NodeState, Observer, RunningJob, ShutdownReport, TreeNode,
+    AttemptEnded, AttemptStarted, Enqueue, NodeState, Observer, RunningJob, ShutdownReport, StoreStatus, TreeNode,
 };
 pub use retraced_jobs::context::{Context, Stop};
 pub use retraced_jobs::enqueue::{

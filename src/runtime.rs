@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{ActorRef, Ending, Enqueue, Exhausted, FrontDoorHandle, ShutdownReport, Tree, TreeNode};
+use retraced_actors::{
+    ActorRef, Ending, Enqueue, Exhausted, FrontDoorHandle, ShutdownReport, StoreStatus, Tree, TreeNode,
+};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
@@ -223,6 +225,29 @@ impl Runtime {
     #[must_use]
     pub fn tree(&self) -> TreeNode {
         self.tree.snapshot()
+    }
+
+    /// How the store is, as the last calls of this process found it: for health checks and dashboards. It asks nobody, so it may be called as often as you like.
+    ///
+    /// ```
+    /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Greet;
+    /// # impl Job for Greet { const KIND: &'static str = "greet"; }
+    /// # async fn greet(_: Greet, _: Context) -> Result<(), Failure> { Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let queue = Queue::new("greetings")?.handler(greet);
+    /// # let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
+    /// use retraced::StoreStatus;
+    /// assert_eq!(runtime.store_status(), StoreStatus::Up);
+    /// # runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn store_status(&self) -> StoreStatus {
+        self.tree.calls().store_status()
     }
 
     /// Kills the actor at a path such as `email/fetcher`, for tests and demonstrations. Returns whether there was one.

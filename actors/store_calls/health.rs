@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::StoreStatus;
 use crate::address::Address;
 use crate::limits::{OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::messages::StoreLinkMessage;
@@ -88,6 +89,14 @@ impl Health {
 
     pub(crate) fn is_up(&self) -> bool {
         *self.0.state.borrow() == StoreState::Up
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        match &*self.0.state.borrow() {
+            StoreState::Up => StoreStatus::Up,
+            StoreState::Unreachable { .. } => StoreStatus::Unreachable,
+            StoreState::Blocked { by, .. } => StoreStatus::Blocked(*by),
+        }
     }
 
     /// Whether calls get answers, although some may be refused.

@@ -8,9 +8,11 @@ mod actor_calls;
 mod deadline;
 mod error;
 mod health;
+mod store_status;
 
 pub use error::CallError;
 pub(crate) use health::Health;
+pub use store_status::StoreStatus;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -63,6 +65,12 @@ impl StoreCalls {
     /// pause.
     async fn pause(&self, least: Duration) {
         tokio::join!(tokio::time::sleep(least), self.health.wait_until_up());
+    }
+
+    /// How the store is, as the last calls found it.
+    #[must_use]
+    pub fn store_status(&self) -> StoreStatus {
+        self.health.status()
     }
 
     pub(crate) fn health(&self) -> &Health {

@@ -115,29 +115,29 @@ fn log(event: &SupervisionEvent) {
         EventKind::Started => say!(debug, event, "started"),
         EventKind::Stopped => say!(debug, event, "stopped"),
         EventKind::Crashed { reason, failures, budget } => {
-            say!(warn, event, "crashed", reason = %reason.escape_debug(), failures, budget)
+            say!(warn, event, "crashed", reason, failures, budget)
         }
-        EventKind::StartFailed { reason } => say!(warn, event, "could not start", reason = %reason.escape_debug()),
+        EventKind::StartFailed { reason } => say!(warn, event, "could not start", reason),
         EventKind::RestartScheduled { delay_ms } => say!(info, event, "restart scheduled", delay_ms),
         EventKind::Restarted => say!(info, event, "restarted"),
         EventKind::Escalated { child, failures, window_ms, reason } => {
-            say!(error, event, "supervisor gives up", child = %child, failures, window_ms, reason = %reason.escape_debug())
+            say!(error, event, "supervisor gives up", child = %child, failures, window_ms, reason)
         }
         EventKind::SupervisorClosed { reopens_in_ms, reason } => {
-            say!(error, event, "closed; jobs can still be enqueued", reopens_in_ms, reason = %reason.escape_debug())
+            say!(error, event, "closed; jobs can still be enqueued", reopens_in_ms, reason)
         }
         EventKind::SupervisorReopened => say!(info, event, "reopened"),
         EventKind::StoreUnreachable { reason } => {
-            say!(warn, event, "store unreachable", reason = %reason.escape_debug())
+            say!(warn, event, "store unreachable", reason)
         }
         EventKind::StoreReachable { away_ms } => say!(info, event, "store reachable again", away_ms),
-        EventKind::StoreBlocked { reason } => say!(warn, event, "store blocked", reason = %reason.escape_debug()),
+        EventKind::StoreBlocked { reason } => say!(warn, event, "store blocked", reason),
         EventKind::StoreUnblocked { blocked_ms } => say!(info, event, "store no longer blocked", blocked_ms),
         EventKind::EnqueuesDropped { dropped, reason } => {
             say!(warn, event, "Enqueue messages dropped", dropped, %reason)
         }
         EventKind::StoreRefused { operation, reason } => {
-            say!(error, event, "store refused a call", %operation, reason = %reason.escape_debug())
+            say!(error, event, "store refused a call", %operation, reason)
         }
         _ => log_job_event(event),
     }
@@ -147,7 +147,7 @@ fn log(event: &SupervisionEvent) {
 fn log_job_event(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::HandlerPanicked { queue, job, attempt, message, location } => {
-            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = %message.escape_debug(), location = location.as_deref().unwrap_or("unknown"))
+            say!(warn, event, "handler panicked", %queue, %job, attempt, panic = message, location = location.as_deref().unwrap_or("unknown"))
         }
         EventKind::Zombie { queue, job, attempt, ran_ms } => {
             say!(error, event, "handler ignores its timeout; attempts may overlap", %queue, %job, attempt, ran_ms)
@@ -178,14 +178,14 @@ fn log_job_event(event: &SupervisionEvent) {
             say!(warn, event, "late settlement had no effect", %queue, %job, attempt)
         }
         EventKind::UnknownKind { queue, job, kind } => {
-            say!(warn, event, "no handler for this kind", %queue, %job, kind = %kind.escape_debug())
+            say!(warn, event, "no handler for this kind", %queue, %job, kind)
         }
         EventKind::Undecodable { queue, job, error } => {
-            say!(warn, event, "payload cannot be decoded here, job released", %queue, %job, error = %error.escape_debug())
+            say!(warn, event, "payload cannot be decoded here, job released", %queue, %job, error)
         }
         EventKind::OutOfResources { queue, resource, error } => {
-            let (error, remedy) = (error.escape_debug(), resource.remedy());
-            say!(error, event, "this process has run out of a resource, jobs are released and executors pause", %queue, %resource, %error, remedy)
+            let remedy = resource.remedy();
+            say!(error, event, "this process has run out of a resource, jobs are released and executors pause", %queue, %resource, error, remedy)
         }
         EventKind::JobPoisoned { queue, job, code } => say!(warn, event, "job poisoned", %queue, %job, %code),
         EventKind::JobDied { queue, job, code } => {

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use retraced_jobs::codec;
 use retraced_jobs::context::Stop;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
@@ -117,6 +119,7 @@ impl ExecutorState {
             job: next.job,
         };
         self.observe_start(&input);
+        let envelope = input.job.envelope.clone();
         let outcome = self.queue.runner.attempt(input).await;
         let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
         let pause = self.pause_after(&outcome).filter(|_| counts);
@@ -126,6 +129,7 @@ impl ExecutorState {
         self.queue.request_settling();
         if counts {
             self.observe_end(&outcome);
+            self.log(&outcome, &envelope);
             self.report(&outcome);
         }
         if let Some(pause) = pause {
@@ -202,7 +206,7 @@ impl ExecutorState {
         });
     }
 
-    /// Emits an event if this worker cannot run or decode the job, lacks a resource for it, or the job is poisoned or dead. Logs a failed attempt.
+    /// Emits an event if this worker cannot run or decode the job, lacks a resource for it, or the job is poisoned or dead.
     fn report(&self, outcome: &AttemptOutcome) {
         let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
         if let Some(kind) = &outcome.unknown_kind {
@@ -218,21 +222,42 @@ impl ExecutorState {
             self.emit(EventKind::OutOfResources { queue: queue(), resource, error });
         }
         let Some((code, _)) = outcome.failure else { return };
-        tracing::info!(
-            target: "retraced::attempts",
-            queue = %self.queue.name,
-            job = %outcome.settlement.id,
-            attempt = outcome.settlement.token.attempt,
-            %code,
-            reason = %outcome.why.as_deref().unwrap_or_default().escape_debug(),
-            ran_ms = millis(outcome.ran),
-            verdict = ?outcome.settlement.verdict,
-            "attempt failed"
-        );
         match outcome.settlement.verdict {
             Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
             Verdict::DeadLetter | Verdict::Reject => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
             _ => {}
+        }
+    }
+
+    /// Logs a failed attempt at level `INFO`, any other at level `DEBUG`.
+    fn log(&self, outcome: &AttemptOutcome, envelope: &Bytes) {
+        macro_rules! log {
+            ($level:ident, $text:literal, $($fields:tt)*) => {
+                if tracing::enabled!(target: "retraced::attempts", tracing::Level::$level) {
+                    let settlement = &outcome.settlement;
+                    let opened = codec::open(envelope).ok();
+                    tracing::event!(
+                        target: "retraced::attempts",
+                        tracing::Level::$level,
+                        queue = %self.queue.name,
+                        job = %settlement.id,
+                        kind = opened.as_ref().map(|envelope| envelope.kind.as_str()),
+                        attempt = settlement.token.attempt,
+                        $($fields)*
+                        ran_ms = millis(outcome.ran),
+                        verdict = %settlement.verdict,
+                        delay_ms = settlement.verdict.delay().map(millis),
+                        $text
+                    );
+                }
+            };
+        }
+        match (outcome.failure, outcome.settlement.verdict) {
+            (_, Verdict::Cancel) => log!(INFO, "attempt cancelled",),
+            (Some((code, _)), _) => {
+                log!(INFO, "attempt failed", %code, reason = outcome.why.as_deref().unwrap_or_default(),)
+            }
+            (None, _) => log!(DEBUG, "attempt ended",),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is neither, unless `--color always` is given.
 
+mod message;
 mod progress;
 mod style;
 mod table;
@@ -12,13 +13,14 @@ use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anstream::AutoStream;
 use clap::ColorChoice;
 use retraced::view::Timestamp;
 use serde::Serialize;
 
+pub(super) use self::message::{note, print_error, print_messages_as_json};
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
+use self::style::is_coloured;
 pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{
     NOTHING, counted, distance, job_count, millis, one_line, printable, short, short_duration,
@@ -181,22 +183,7 @@ pub(super) fn choose_colour(choice: ColorChoice) {
     .write_global();
 }
 
-fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
-    AutoStream::choice(stream) != anstream::ColorChoice::Never
-}
-
 /// This machine's clock, in ms since the Unix epoch.
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
-/// Prints a message for people on stderr. A closed stderr is not an error.
-pub(super) fn note(message: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{message}");
-}
-
-/// Prints on stderr why the command failed.
-pub(super) fn print_error(error: impl Display) {
-    let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
-    note(format_args!("{label} {}", printable(&error.to_string())));
 }

@@ -52,3 +52,8 @@ impl Style {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 }
+
+/// Whether this stream takes colour: as chosen, or if it is a terminal.
+pub(super) fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
+    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+}

@@ -9,7 +9,7 @@ mod support;
 use std::io::Write;
 use std::process::Stdio;
 
-use harness::{COMMAND_MAX, Harness};
+use harness::{COMMAND_MAX, Harness, Worker};
 use serde_json::json;
 use support::{Finished, finished};
 
@@ -44,6 +44,26 @@ fn a_payload_never_comes_back_changed() {
         let text = harness.run(&["job", "show", "q", id]);
         assert!(text.stdout.contains(EXACT), "{id}: {text:?}");
     }
+}
+
+#[test]
+fn a_paused_or_mistyped_queue_is_not_used_in_silence() {
+    let harness = Harness::new();
+    let enqueue = |queue| harness.run(&["enqueue", queue, "--kind", "k", "--payload", "1"]);
+    let first = enqueue("billing");
+    assert_eq!((first.status, first.stderr.as_str()), (Some(0), ""), "{first:?}");
+    let mistyped = enqueue("biling");
+    assert_eq!(mistyped.status, Some(0), "{mistyped:?}");
+    assert!(mistyped.stderr.contains("queue biling is new; if billing was meant"), "{mistyped:?}");
+    harness.json(&["queue", "pause", "billing"]);
+    let paused = enqueue("billing");
+    assert_eq!(paused.status, Some(0), "{paused:?}");
+    let said = "queue billing is paused: its jobs wait until `retraced queue resume billing`";
+    assert!(paused.stderr.contains(said), "{paused:?}");
+
+    let mut work = harness.command(&["work", "billing", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    let worker = Worker::spawn(work.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    worker.wait_for(said);
 }
 
 #[test]

@@ -95,7 +95,10 @@ impl Client {
         let mut response = match sent {
             Ok(response) => response,
             Err(broken) if reused && begun.elapsed() < RESEND_WITHIN && broke_before_an_answer(&broken) => {
-                tracing::debug!(id = ?headers.get(WEBHOOK_ID), "a kept connection broke; its request is sent once more");
+                tracing::debug!(
+                    id = headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()),
+                    "a kept connection broke; its request is sent once more"
+                );
                 let left = self.limits.whole.saturating_sub(begun.elapsed());
                 send(&self.unpooled, left).await.map_err(|error| self.failure_of_second(&error))?
             }

@@ -193,6 +193,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("cli/bench/relay.rs", "the relay has a thread each way"),
     ("cli/demo/run.rs", "the producer of the demo runs while the screen is drawn"),
     ("cli/work/events.rs", "a reader that stops reading blocks this thread and nothing else"),
+    ("cli/work/health.rs", "health checks are answered while the worker works; the tasks end with the server"),
     ("cli/work/signals.rs", "signals are received on a thread that nothing blocks"),
     ("cli/webhook/sign.rs", "a key file is read on a blocking thread"),
 ];

@@ -1,5 +1,6 @@
 //! The arguments and results of [`Transitions`](crate::store::Transitions).
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -139,6 +140,39 @@ pub enum Verdict {
     Reject,
     /// Cancelled: the cancellation was requested, and the handler did not return success. Counts nothing.
     Cancel,
+}
+
+impl Verdict {
+    /// The delay until the job may run again, if it comes back with one.
+    #[must_use]
+    pub fn delay(self) -> Option<Duration> {
+        match self {
+            Verdict::Retry { delay } | Verdict::ReleaseAfter { delay } => Some(delay),
+            _ => None,
+        }
+    }
+}
+
+/// What happens to the job, in one or two words, without the delay.
+///
+/// ```
+/// use retraced_jobs::store::Verdict;
+/// use std::time::Duration;
+/// let verdict = Verdict::Retry { delay: Duration::from_secs(5) };
+/// assert_eq!((verdict.to_string().as_str(), verdict.delay()), ("retry", Some(Duration::from_secs(5))));
+/// ```
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Complete { .. } => "complete",
+            Verdict::Retry { .. } => "retry",
+            Verdict::DeadLetter => "dead letter",
+            Verdict::Poison => "poison",
+            Verdict::ReleaseNow | Verdict::ReleaseAfter { .. } => "release",
+            Verdict::Reject => "reject",
+            Verdict::Cancel => "cancel",
+        })
+    }
 }
 
 /// The result of one settlement.

@@ -1,0 +1,123 @@
+//! The log of `retraced work`, as text and as JSON: the built binary, a Redis of its own, and receivers on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/hook.rs"]
+mod hook;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+
+use harness::{Harness, Worker, retraced};
+use hook::{Hook, response};
+use serde_json::Value;
+use support::finish;
+
+/// A receiver that has a failure with escapes and quotes for jobs of kind `bad`, refuses those of kind `poison`, and accepts all others.
+fn receiver() -> Hook {
+    Hook::start(|request| match request.kind() {
+        "bad" => response(
+            500,
+            "",
+            "{\"success\":false,\"error\":{\"code\":\"NETWORK_ERROR\",\"message\":\"a \\\"b\\\"\\n\\u001b[31m c=d\"}}",
+        ),
+        "poison" => response(422, "", ""),
+        _ => response(200, "", ""),
+    })
+}
+
+/// A worker that logs all attempts in this format.
+fn worker(harness: &Harness, hook: &Hook, format: &str) -> Worker {
+    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
+    command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", "warn,retraced=info,retraced::attempts=debug");
+    Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+}
+
+#[test]
+fn no_line_of_a_json_log_is_anything_but_one_object_with_words() {
+    let harness = Harness::new();
+    let hook = receiver();
+    let worker = worker(&harness, &hook, "json");
+    let first = parse(&worker.wait_for("working "));
+    assert_eq!((&first["level"], &first["target"]), (&"INFO".into(), &"retraced::cli".into()), "{first}");
+
+    harness.enqueue("q", "bad", "b-1", &["--base-delay", "1s"]);
+    let line = worker.wait_for("\"attempt failed\"");
+    let failed = parse(&line);
+    for (field, value) in [
+        ("level", Value::from("INFO")),
+        ("target", "retraced::attempts".into()),
+        ("queue", "q".into()),
+        ("job", "b-1".into()),
+        ("kind", "bad".into()),
+        ("attempt", 1.into()),
+        ("code", "NETWORK_ERROR".into()),
+        ("verdict", "retry".into()),
+    ] {
+        assert_eq!(failed[field], value, "{field} in {line}");
+    }
+    assert!(failed["ran_ms"].is_u64() && failed["delay_ms"].as_u64().is_some_and(|ms| ms >= 500), "{line}");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("a \"b\"") && reason.contains("c=d"), "{line}");
+    let stamp = failed["timestamp"].as_str().unwrap();
+    assert!(stamp.ends_with('Z') && stamp.len() == first["timestamp"].as_str().unwrap().len(), "{line}");
+
+    harness.enqueue("q", "good", "g-1", &[]);
+    let ended = parse(&worker.wait_for("\"attempt ended\""));
+    assert_eq!(
+        (&ended["job"], &ended["verdict"], &ended["level"]),
+        (&"g-1".into(), &"complete".into(), &"DEBUG".into())
+    );
+    harness.enqueue("q", "poison", "p-1", &[]);
+    assert_eq!(parse(&worker.wait_for("p-1"))["verdict"], "poison");
+    let poisoned = parse(&worker.wait_for("\"job poisoned\""));
+    assert_eq!((&poisoned["job"], &poisoned["level"]), (&"p-1".into(), &"WARN".into()));
+
+    worker.signal("-USR1");
+    assert!(parse(&worker.wait_for("running: "))["message"].is_string());
+    worker.signal("-TERM");
+    let (status, lines) = worker.rest();
+    assert_eq!(status, Some(0));
+    assert!(lines.iter().any(|line| parse(line)["message"].as_str().is_some_and(|text| text.starts_with("drained"))));
+}
+
+#[test]
+fn a_worker_that_fails_does_not_leave_its_json_log() {
+    let mut command = retraced();
+    command.args(["work", "q", "--webhook", "https://h.example/", "--log-format", "json"]);
+    command.env("RETRACED_REDIS_URL", "redis://127.0.0.1:1");
+    let finished = finish(command, harness::COMMAND_MAX);
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    let error = parse(finished.stderr.lines().last().unwrap());
+    assert_eq!(error["level"], "ERROR", "{finished:?}");
+}
+
+#[test]
+fn no_line_of_a_text_log_has_debug_forms_or_unquoted_reasons() {
+    let harness = Harness::new();
+    let hook = receiver();
+    let worker = worker(&harness, &hook, "text");
+    harness.enqueue("q", "bad", "b-1", &["--base-delay", "1s"]);
+    let line = worker.wait_for("attempt failed");
+    assert!(line.contains("job=b-1 kind=\"bad\" attempt=1 code=NETWORK_ERROR reason=\""), "{line}");
+    assert!(line.contains(" verdict=retry delay_ms=") && !line.contains(" {"), "{line}");
+    assert!(!line.chars().any(char::is_control), "{line:?}");
+    harness.enqueue("q", "good", "g-1", &[]);
+    let line = worker.wait_for("g-1");
+    assert!(line.contains(" verdict=complete") && !line.contains("delay_ms"), "{line}");
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_not_ignored() {
+    let mut command = retraced();
+    command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", "retraced=loud");
+    let finished = finish(command, harness::COMMAND_MAX);
+    assert_eq!(finished.status, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("RETRACED_LOG is \"retraced=loud\", which is no log filter"), "{finished:?}");
+}

@@ -1,0 +1,154 @@
+//! The HTTP server of `--health`: `/healthz` for liveness, `/readyz` for readiness.
+//!
+//! Bounds: [`HEALTH_CONNECTIONS_MAX`] connections at a time, one request each, which takes at most [`HEALTH_REQUEST_TIMEOUT`] and has at most [`HEALTH_HEAD_BYTES_MAX`] of
+//! head. Bodies are not read.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use retraced::Runtime;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::readiness::{Phase, Readiness};
+use crate::error::CliError;
+use crate::limits::{HEALTH_ACCEPT_DELAY, HEALTH_CONNECTIONS_MAX, HEALTH_HEAD_BYTES_MAX, HEALTH_REQUEST_TIMEOUT};
+
+/// The server. It ends when this is dropped.
+pub(super) struct HealthServer {
+    address: SocketAddr,
+    worker: Arc<ObservedWorker>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The worker whose health is asked for.
+#[derive(Default)]
+struct ObservedWorker {
+    /// Unset while the worker starts. The server does not keep the runtime alive.
+    runtime: OnceLock<Weak<Runtime>>,
+    is_draining: AtomicBool,
+}
+
+impl HealthServer {
+    pub(super) async fn start(address: SocketAddr) -> Result<Self, CliError> {
+        let failed = |error| {
+            CliError::Failed(format!(
+                "the health checks cannot listen on {address}: {error}; end what listens there, or give another address with --health ADDRESS:PORT"
+            ))
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr()?;
+        let worker = Arc::new(ObservedWorker::default());
+        let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, worker.clone())));
+        Ok(Self { address, worker, _task: task })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The worker has started.
+    pub(super) fn started(&self, runtime: &Arc<Runtime>) {
+        let _ = self.worker.runtime.set(Arc::downgrade(runtime));
+    }
+
+    /// The worker claims no more jobs.
+    pub(super) fn draining(&self) {
+        self.worker.is_draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ObservedWorker {
+    fn readiness(&self) -> Readiness {
+        let Some(runtime) = self.runtime.get() else { return Readiness::without_tree(Phase::Starting) };
+        let Some(runtime) = runtime.upgrade() else { return Readiness::without_tree(Phase::Ended) };
+        let is_draining = self.is_draining.load(Ordering::Relaxed);
+        Readiness::new(&runtime.tree(), runtime.store_status(), is_draining)
+    }
+}
+
+async fn serve(listener: TcpListener, worker: Arc<ObservedWorker>) {
+    let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    by_age.retain(|connection: &AbortHandle| !connection.is_finished());
+                    // The oldest one goes, so that clients which say nothing keep nobody waiting.
+                    if by_age.len() >= HEALTH_CONNECTIONS_MAX && let Some(oldest) = by_age.pop_front() {
+                        oldest.abort();
+                    }
+                    by_age.push_back(connections.spawn(serve_connection(stream, worker.clone())));
+                }
+                // Such as when there are no more open files.
+                Err(_) => sleep(HEALTH_ACCEPT_DELAY).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, worker: Arc<ObservedWorker>) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &worker);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEALTH_HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), answer);
+    // A client that goes away or is too slow is nobody's fault here.
+    let _ = timeout(HEALTH_REQUEST_TIMEOUT, connection).await;
+}
+
+fn answer(method: &Method, path: &str, worker: &ObservedWorker) -> Response<String> {
+    if !matches!(path, "/healthz" | "/readyz") {
+        return json(StatusCode::NOT_FOUND, &Refusal { error: "ask for /healthz or /readyz" });
+    }
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &Refusal { error: "use GET or HEAD" });
+        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    let readiness = worker.readiness();
+    let status = |is_good| if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match path {
+        "/healthz" => json(status(readiness.phase.is_alive()), &Liveness { status: readiness.phase }),
+        _ => json(status(readiness.ready), &readiness),
+    }
+}
+
+#[derive(Serialize)]
+struct Liveness {
+    status: Phase,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    error: &'static str,
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<String> {
+    // What is answered has no map and no number, so it cannot fail to be JSON.
+    let text = serde_json::to_string(body).unwrap_or_default() + "\n";
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+    response
+}

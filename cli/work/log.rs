@@ -1,0 +1,56 @@
+//! The log of a worker on stderr: text, or one JSON object per line.
+
+use std::env::VarError;
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+use crate::error::CliError;
+use crate::output::{print_messages_as_json, printable};
+
+/// The variable that chooses what is logged.
+const VARIABLE: &str = "RETRACED_LOG";
+/// What is logged unless it is set.
+const LOG_DEFAULT: &str = "warn,retraced=info";
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Logs to stderr from now on.
+pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
+    if format == LogFormat::Json {
+        print_messages_as_json();
+    }
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr).log_internal_errors(false);
+    // Both fail if a subscriber is installed already, which then stays.
+    let _ = match format {
+        LogFormat::Text => {
+            let is_terminal = std::io::stderr().is_terminal();
+            log.with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+        }
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
+    };
+    Ok(())
+}
+
+fn filter() -> Result<EnvFilter, CliError> {
+    let given = match std::env::var(VARIABLE) {
+        Ok(given) if !given.trim().is_empty() => given,
+        Ok(_) | Err(VarError::NotPresent) => LOG_DEFAULT.to_owned(),
+        Err(VarError::NotUnicode(_)) => return Err(CliError::Usage(format!("{VARIABLE} is not UTF-8"))),
+    };
+    EnvFilter::builder().parse(&given).map_err(|error| {
+        CliError::Usage(format!(
+            "{VARIABLE} is {:?}, which is no log filter ({error}); write a level (error, warn, info, debug, trace, off), or several of TARGET=LEVEL, as in {LOG_DEFAULT}",
+            printable(&given)
+        ))
+    })
+}
