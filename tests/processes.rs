@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retraced::store::BATCH_MAX;
+use retraced::supervision::{EventKind, SupervisionEvent};
 use retraced::{
     Client, Context, Failure, Job, JobState, Operator, Queue, QueueName, RedisStore, Runtime, State, Store,
 };
@@ -208,6 +209,49 @@ fn slowest_recovery(log: &[Execution], kills: &[Kill]) -> Duration {
         }
     }
     Duration::from_millis(slowest)
+}
+
+/// Goal: the jobs of a killed worker do not wait until a clock that was set back has caught up, and the operator learns why leases changed. Method: a worker is killed under
+/// load, the clock is set back by an hour, and another worker with shorter leases is started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jobs_of_a_killed_worker_do_not_wait_for_a_clock_that_was_set_back() {
+    let (jobs, hour) = (20_000, Duration::from_secs(60 * 60));
+    let server = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let log_path = folder.path().join("executions");
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let admin = Operator::shared(store.clone());
+    let queue = QueueName::new("torture").unwrap();
+    enqueue(&store, jobs).await;
+
+    let completed = |least| {
+        let (admin, queue) = (&admin, &queue);
+        move || async move { admin.stats(queue).await.unwrap().completed_total >= least }
+    };
+    let worker = Worker::start(&server, &log_path, Duration::from_secs(6));
+    eventually("the worker is busy", Duration::from_secs(20), completed(500)).await;
+    drop(worker);
+    let held = admin.stats(&queue).await.unwrap().processing;
+    assert!(held > 0, "no job was in flight");
+    server.set_clock_back("retraced", queue.as_str(), hour);
+    let _other = Worker::start(&server, &log_path, Duration::from_secs(3));
+    eventually("the end of all jobs", Duration::from_secs(60), completed(jobs)).await;
+    let shortened = |event: &SupervisionEvent| match event.kind {
+        EventKind::LeasesShortened { leases, .. } => leases as u64,
+        _ => 0,
+    };
+    let reported = || async {
+        let (mut leases, mut from) = (0, None);
+        loop {
+            let page = admin.events(from, BATCH_MAX).await.unwrap();
+            leases += page.events.iter().map(shortened).sum::<u64>();
+            from = page.next;
+            if from.is_none() {
+                return leases == held;
+            }
+        }
+    };
+    eventually("the report of each lease that was shortened", Duration::from_secs(20), reported).await;
 }
 
 /// Goal: after a SIGTERM under load no failure is counted. Running jobs finish, prefetched jobs are released, and the process exits with success.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use contract::{Harness, TIMEOUT, check, for_each_guarantee};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use redis::Commands;
 use retraced_jobs::store::Store;
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use support::redis_server::RedisServer;
@@ -50,21 +49,8 @@ impl Harness for RedisHarness {
         tokio::time::sleep(by).boxed()
     }
 
-    /// The clock of a running server cannot be moved, so the leases and instants are.
     fn set_back(&self, by: Duration) {
-        let later = |instant: f64| instant + by.as_secs_f64() * 1000.0;
-        let mut raw = self.server.connection();
-        let key = |name: &str| format!("{}:{{contract}}:{name}", self.prefix);
-        let leases: Vec<(Vec<u8>, f64)> = raw.zrange_withscores(key("lease"), 0, -1).unwrap();
-        for (id, expiry) in leases {
-            let _: () = raw.zadd(key("lease"), id, later(expiry)).unwrap();
-        }
-        for field in ["reclaimed_at", "grace_until", "lease_longest_at", "lease_shortest_at"] {
-            let instant: Option<f64> = raw.hget(key("stats"), field).unwrap();
-            if let Some(instant) = instant.filter(|instant| *instant > 0.0) {
-                let _: () = raw.hset(key("stats"), field, later(instant)).unwrap();
-            }
-        }
+        self.server.set_clock_back(self.prefix, "contract", by);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis::Commands;
 use tempfile::TempDir;
 
 /// The longest wait until a server listens.
@@ -72,6 +73,24 @@ impl RedisServer {
     /// Sets an option of the running server.
     pub fn set(&self, option: &str, value: &str) {
         let _: () = redis::cmd("CONFIG").arg("SET").arg(option).arg(value).query(&mut self.connection()).unwrap();
+    }
+
+    /// Does to this queue what a clock set back by `by` would do to it: all leases, and all instants by which a reclaim judges them, are later by so much. The clock of
+    /// a running server cannot be moved.
+    pub fn set_clock_back(&self, prefix: &str, queue: &str, by: Duration) {
+        let key = |name: &str| format!("{prefix}:{{{queue}}}:{name}");
+        let later = |instant: f64| instant + by.as_secs_f64() * 1000.0;
+        let mut raw = self.connection();
+        let leases: Vec<(Vec<u8>, f64)> = raw.zrange_withscores(key("lease"), 0, -1).unwrap();
+        for (id, expiry) in leases {
+            let _: () = raw.zadd(key("lease"), id, later(expiry)).unwrap();
+        }
+        for field in ["reclaimed_at", "grace_until", "lease_longest_at", "lease_shortest_at"] {
+            let instant: Option<f64> = raw.hget(key("stats"), field).unwrap();
+            if let Some(instant) = instant.filter(|instant| *instant > 0.0) {
+                let _: () = raw.hset(key("stats"), field, later(instant)).unwrap();
+            }
+        }
     }
 
     /// Makes it a replica, or a primary again. Nothing listens at the address of its primary, so that it keeps its data.
