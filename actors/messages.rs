@@ -31,8 +31,10 @@ pub(crate) enum SettlerMessage {
 pub(crate) enum PoolMessage {
     /// An executor has started, or could not.
     StartEnded { id: ExecutorId, result: Result<ActorCell, String> },
-    /// Start an executor in this slot: when the pool starts, after a restart delay, or in place of a zombie.
+    /// Start an executor in this slot: when the pool starts, or after a restart delay.
     Start { slot: u32 },
+    /// The handler of this executor is a zombie: start another one in its slot, unless that has happened already.
+    Replace { zombie: ExecutorId },
 }
 
 /// To the retry scheduler.

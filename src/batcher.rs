@@ -2,7 +2,7 @@
 //!
 //! A job that arrives while fewer than [`BATCHER_CALLS_MAX`] calls to the store are under way is sent at once, alone. Otherwise the job waits in a buffer. Buffered
 //! jobs share the next calls, up to [`BATCH_MAX`] jobs per call. The buffer has the bounds of a front door: while [`FRONT_DOOR_JOBS_MAX`] jobs or
-//! [`FRONT_DOOR_BYTES_MAX`] bytes wait, further jobs fail with [`EnqueueError::QueueFull`] at once.
+//! [`FRONT_DOOR_BYTES_MAX`] bytes wait, callers of further jobs wait for capacity until their timeout. Then they fail with [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use retraced_jobs::enqueue::{EnqueueAllError, EnqueueError, Outcome, OutcomeErro
 use retraced_jobs::job::{JobId, NewJob, QueueName};
 use retraced_jobs::store::{BATCH_MAX, Store, StoreError};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::chunks::chunks;
@@ -30,6 +30,8 @@ pub(crate) struct Batcher {
     /// Whether the queue is in the store's list of queues; until then each call announces the queue again.
     announced: AtomicBool,
     buffer: Mutex<Buffer>,
+    /// Wakes those who wait for capacity: a batch was taken from the buffer.
+    taken: Notify,
 }
 
 /// Jobs that wait for the next call, and the number of calls under way.
@@ -88,7 +90,13 @@ impl From<CallError> for SendError {
 
 impl Batcher {
     pub(crate) fn new(calls: StoreCalls, queue: QueueName) -> Arc<Self> {
-        Arc::new(Self { calls, queue, announced: AtomicBool::new(false), buffer: Mutex::default() })
+        Arc::new(Self {
+            calls,
+            queue,
+            announced: AtomicBool::new(false),
+            buffer: Mutex::default(),
+            taken: Notify::new(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
@@ -99,6 +107,30 @@ impl Batcher {
     pub(crate) async fn enqueue(self: &Arc<Self>, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let id = job.id.clone();
         let result = match self.admit(job, timeout) {
+            Admission::Full(job) => Box::pin(self.enqueue_when_free(job, timeout)).await,
+            admitted => self.enqueue_admitted(admitted, timeout).await,
+        };
+        result.map_err(|error| error.for_job(&self.queue, &id, timeout))
+    }
+
+    /// Enqueues a job as soon as the buffer has capacity for it.
+    async fn enqueue_when_free(self: &Arc<Self>, mut job: NewJob, timeout: Duration) -> Result<Receipt, SendError> {
+        let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
+        loop {
+            // Registered before the check, so that a batch taken after it is not missed.
+            let mut taken = std::pin::pin!(self.taken.notified());
+            taken.as_mut().enable();
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.admit(job, left) {
+                Admission::Full(refused) => job = refused,
+                admitted => return self.enqueue_admitted(admitted, left).await,
+            }
+            tokio::time::timeout_at(deadline, taken).await.map_err(|_| SendError::QueueFull)?;
+        }
+    }
+
+    async fn enqueue_admitted(&self, admission: Admission, timeout: Duration) -> Result<Receipt, SendError> {
+        match admission {
             Admission::SendNow(job, permit) => {
                 // Boxed, because a job that is buffered should not pay for the size of a call.
                 let sent = Box::pin(self.send(Arc::new([job]), timeout)).await;
@@ -110,9 +142,8 @@ impl Batcher {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) | Err(_) => Err(SendError::OutcomeUnknown),
             },
-            Admission::Full => Err(SendError::QueueFull),
-        };
-        result.map_err(|error| error.for_job(&self.queue, &id, timeout))
+            Admission::Full(_) => Err(SendError::QueueFull),
+        }
     }
 
     /// Enqueues many jobs in calls of their own, each with this timeout; one receipt per job, in order.
@@ -143,7 +174,7 @@ impl Batcher {
             return Admission::SendNow(job, DirectPermit { batcher: self.clone(), tokio });
         }
         if buffer.waiting.len() >= FRONT_DOOR_JOBS_MAX || buffer.bytes >= FRONT_DOOR_BYTES_MAX {
-            return Admission::Full;
+            return Admission::Full(job);
         }
         let (reply, receiver) = oneshot::channel();
         let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
@@ -195,6 +226,7 @@ impl Batcher {
                 batch.push(next);
             }
         }
+        self.taken.notify_waiters();
         if batch.is_empty() {
             buffer.calls_under_way -= 1;
             permit.released = true;
@@ -219,7 +251,7 @@ impl Batcher {
 enum Admission {
     SendNow(NewJob, DirectPermit),
     Buffered(oneshot::Receiver<Result<Receipt, SendError>>),
-    Full,
+    Full(NewJob),
 }
 
 /// The right of a caller to one of the [`BATCHER_CALLS_MAX`] calls under way, for its own job. When it is dropped, because the call has ended or the caller has dropped
@@ -420,6 +452,31 @@ mod tests {
         fixture.gate.permits.add_permits(10);
         while fixture.callers.join_next().await.is_some() {}
         assert_eq!(fixture.calls(), [1, 1, BATCH_MAX, BATCH_MAX, 9]);
+    }
+
+    /// The buffer is filled by its bytes, which takes few jobs.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_finds_the_buffer_full_is_never_refused_before_its_timeout() {
+        let fixture = Fixture::new();
+        let large = |number| NewJob { envelope: vec![0; FRONT_DOOR_BYTES_MAX / 2].into(), ..new_job(number) };
+        let enqueue = |job, timeout| {
+            let batcher = fixture.batcher.clone();
+            let begun = Instant::now();
+            tokio::spawn(async move { (batcher.enqueue(job, timeout).await, begun.elapsed()) })
+        };
+        let filling: Vec<_> = (0..4).map(|number| enqueue(large(number), 4 * TIMEOUT)).collect();
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let (impatient, patient) = (enqueue(new_job(4), TIMEOUT), enqueue(new_job(5), 4 * TIMEOUT));
+        let (refused, waited) = impatient.await.unwrap();
+        assert!(matches!(refused, Err(EnqueueError::QueueFull { .. })), "{refused:?}");
+        assert!(waited >= TIMEOUT && waited < 2 * TIMEOUT, "{waited:?}");
+        fixture.gate.permits.add_permits(10);
+        assert!(patient.await.unwrap().0.unwrap().created);
+        for filled in filling {
+            assert!(filled.await.unwrap().0.is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

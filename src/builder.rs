@@ -189,6 +189,9 @@ impl RuntimeBuilder {
     ///
     /// # Errors
     /// [`BuildError`] names all mistakes at once, or says why the store or the tree did not start. After an error nothing runs.
+    ///
+    /// # Cancel safety
+    /// When this future is dropped, what it has started ends: it leaves no tree running.
     pub async fn start(self) -> Result<Runtime, BuildError> {
         let checked = check::check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
         let store = checked.map_err(BuildError::Mistakes)?;

@@ -22,8 +22,8 @@ use crate::tree_runtime::TreeRuntime;
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs should run, and end it with [`shutdown`](Self::shutdown).
 ///
-/// If it is dropped without a shutdown, the supervision tree stops at once, as in a killed process. Handlers that run may finish, but nothing is settled: the jobs run
-/// again when their leases have expired. A tree on a tokio runtime that was given to the builder does not stop.
+/// If it is dropped before a shutdown has ended, the supervision tree stops at once, as in a killed process. Handlers that run are dropped at their next await or may
+/// finish, but nothing is settled: the jobs run again when their leases have expired.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -41,6 +41,12 @@ pub struct Runtime {
     operator: Operator,
     report: OnceCell<ShutdownReport>,
     threads: TreeRuntime,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.tree.abort();
+    }
 }
 
 impl fmt::Debug for Runtime {
@@ -287,7 +293,7 @@ impl Runtime {
     /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
     ///
     /// # Cancel safety
-    /// A shutdown continues when this future is dropped. Call it again to wait for the end; the numbers in [`ShutdownReport`] are then all 0.
+    /// A shutdown continues when this future is dropped, as long as the runtime is not. Call it again to wait for the end; the numbers in [`ShutdownReport`] are then all 0.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

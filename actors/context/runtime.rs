@@ -1,7 +1,7 @@
 //! What all actors of one runtime share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use retraced_jobs::failure::Code;
@@ -47,7 +47,8 @@ pub(crate) struct RuntimeContext {
     pub(crate) shutdown_requested: CancellationToken,
     /// When this process instance began, by the wall clock of the options, in ms since the Unix epoch.
     pub(crate) started_ms: u64,
-    hints_subscribed: AtomicBool,
+    /// Subscriptions for hints. There may be two while the store link is being restarted.
+    hint_subscriptions: AtomicUsize,
     /// What this process has run out of.
     pub(crate) exhaustion: Exhaustion,
     audit_requested: Notify,
@@ -64,6 +65,15 @@ pub(crate) struct RuntimeParts {
     pub(crate) registry: Registry,
     pub(crate) handlers: Handle,
     pub(crate) ended: CancellationToken,
+}
+
+/// A subscription for hints. It also ends when its task is aborted because the store link was killed.
+pub(crate) struct HintSubscription<'a>(&'a AtomicUsize);
+
+impl Drop for HintSubscription<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl RuntimeContext {
@@ -86,7 +96,7 @@ impl RuntimeContext {
             shutdown_requested: CancellationToken::new(),
             started_ms,
             options,
-            hints_subscribed: AtomicBool::new(false),
+            hint_subscriptions: AtomicUsize::new(0),
             exhaustion: Exhaustion::default(),
             audit_requested: Notify::new(),
         }
@@ -118,13 +128,15 @@ impl RuntimeContext {
         }
     }
 
-    pub(crate) fn set_hints_subscribed(&self, subscribed: bool) {
-        self.hints_subscribed.store(subscribed, Ordering::Relaxed);
+    /// Counts a subscription for hints, which lasts until the result is dropped.
+    pub(crate) fn subscribe_to_hints(&self) -> HintSubscription<'_> {
+        self.hint_subscriptions.fetch_add(1, Ordering::Relaxed);
+        HintSubscription(&self.hint_subscriptions)
     }
 
-    /// Whether the subscription for hints is alive.
+    /// Whether a subscription for hints is alive.
     pub(crate) fn hints_subscribed(&self) -> bool {
-        self.hints_subscribed.load(Ordering::Relaxed)
+        self.hint_subscriptions.load(Ordering::Relaxed) > 0
     }
 
     /// Asks the janitor for an audit sooner than usual. One request at most waits to be served.

@@ -2,7 +2,7 @@
 //! time; jobs that arrive meanwhile go into the next batch.
 //!
 //! Bounds: once it holds [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes, a job with a reply is answered with [`EnqueueError::QueueFull`], and one
-//! without a reply is dropped, counted and reported.
+//! without a reply is dropped, counted and reported. One that the store refuses is counted and reported too.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,8 +72,7 @@ impl Buffer {
 /// Messages without a reply that were dropped since the last report, by reason.
 #[derive(Default)]
 struct Dropped {
-    buffer_full: u64,
-    shutting_down: u64,
+    numbers: Vec<(DropReason, u64)>,
     /// When dropped messages were reported last.
     reported: Option<Instant>,
 }
@@ -81,19 +80,23 @@ struct Dropped {
 impl Dropped {
     /// Counts a message that was dropped. Returns what to report now.
     fn add(&mut self, reason: DropReason) -> Vec<EventKind> {
-        match reason {
-            DropReason::ShuttingDown => self.shutting_down += 1,
-            _ => self.buffer_full += 1,
-        }
+        self.count(reason, 1);
         let due = self.reported.is_none_or(|at| at.elapsed() >= DROPPED_REPORT_INTERVAL);
         if due { self.take() } else { Vec::new() }
     }
 
+    /// Counts messages that were dropped, for a later report.
+    fn count(&mut self, reason: DropReason, messages: u64) {
+        match self.numbers.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, dropped)) => *dropped += messages,
+            None if messages > 0 => self.numbers.push((reason, messages)),
+            None => {}
+        }
+    }
+
     /// The messages dropped since the last report, to be reported now: one event per reason.
     fn take(&mut self) -> Vec<EventKind> {
-        let full = (DropReason::BufferFull, std::mem::take(&mut self.buffer_full));
-        let shutting_down = (DropReason::ShuttingDown, std::mem::take(&mut self.shutting_down));
-        let counted = [full, shutting_down].into_iter().filter(|&(_, dropped)| dropped > 0);
+        let counted = std::mem::take(&mut self.numbers).into_iter();
         let events: Vec<_> = counted.map(|(reason, dropped)| EventKind::EnqueuesDropped { dropped, reason }).collect();
         if !events.is_empty() {
             self.reported = Some(Instant::now());
@@ -155,7 +158,7 @@ impl FrontDoor {
         drop(buffer);
         self.report_dropped(dropped);
         if flush {
-            self.tree.spawn(Flush { door: self.clone(), over: false }.run());
+            self.tree.spawn(Flush { door: self.clone(), casts: 0, over: false }.run());
         }
     }
 
@@ -222,7 +225,8 @@ impl FrontDoor {
             let mut buffer = self.lock();
             if self.has_ended() {
                 let left = std::mem::take(&mut buffer.jobs);
-                buffer.dropped.shutting_down += left.iter().filter(|message| message.reply.is_none()).count() as u64;
+                let casts = left.iter().filter(|message| message.reply.is_none()).count() as u64;
+                buffer.dropped.count(DropReason::ShuttingDown, casts);
                 buffer.bytes = 0;
             }
             buffer.dropped.take()
@@ -240,12 +244,15 @@ impl FrontDoor {
 /// A flush under way. When it is dropped, even by a panic, it no longer counts and another one may begin.
 struct Flush {
     door: Arc<FrontDoor>,
+    /// Messages without a reply in the batch that is being sent.
+    casts: u64,
     over: bool,
 }
 
 impl Flush {
     async fn run(mut self) {
         while let Some((jobs, replies)) = self.next_batch() {
+            self.casts = replies.iter().filter(|reply| reply.is_none()).count() as u64;
             let door = &*self.door;
             let enqueue =
                 door.calls.until_known_or_blocked("enqueue", |store, call| store.enqueue(call, &door.queue, &jobs));
@@ -253,6 +260,7 @@ impl Flush {
             door.flushed.notify_waiters();
             match result {
                 Some(Err(error @ StoreError::Blocked { .. })) => {
+                    self.casts = 0;
                     door.put_back(jobs, replies, error);
                     door.calls.health().wait_until_up().await;
                     door.lock().refusal = None;
@@ -260,7 +268,13 @@ impl Flush {
                         break;
                     }
                 }
-                Some(result) => answer(&door.queue, jobs, replies, result),
+                Some(result) => {
+                    let casts = std::mem::take(&mut self.casts);
+                    if let Err(error) = &result {
+                        door.lock().dropped.count(reason_of(error), casts);
+                    }
+                    answer(&door.queue, jobs, replies, result);
+                }
                 None => break,
             }
         }
@@ -288,8 +302,11 @@ impl Drop for Flush {
         if self.over {
             return;
         }
+        let reason = if self.door.has_ended() { DropReason::ShuttingDown } else { DropReason::Unanswered };
         let mut buffer = self.door.lock();
         buffer.flushes -= 1;
+        buffer.dropped.count(reason, self.casts);
+        let dropped = buffer.dropped.take();
         let mut unsent = Vec::new();
         if buffer.flushes == 0 {
             // No flush is left. Callers that wait for a receipt learn at once that their jobs were not sent; jobs without a reply wait for the next flush.
@@ -302,6 +319,7 @@ impl Drop for Flush {
             buffer.bytes = buffer.jobs.iter().map(|message| message.job.envelope.len()).sum();
         }
         drop(buffer);
+        self.door.report_dropped(dropped);
         for reply in unsent {
             let _ = reply.send(Err(self.door.not_sent()));
         }
@@ -329,6 +347,14 @@ fn answer(
                 let _ = reply.send(Err(refusal.clone()));
             }
         }
+    }
+}
+
+/// Why messages without a reply are lost after this answer.
+fn reason_of(error: &StoreError) -> DropReason {
+    match error {
+        StoreError::Corrupt { .. } => DropReason::Unanswered,
+        _ => DropReason::Refused,
     }
 }
 

@@ -13,8 +13,8 @@ use super::phase::{Held, Phase};
 use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 
 /// The outcomes that the store has not confirmed.
-#[derive(Default)]
 pub(super) struct Outcomes {
+    concurrency: usize,
     /// Those that wait for a settlement call.
     waiting: VecDeque<GrantId>,
     /// How many there are, with those on their way to the store.
@@ -23,9 +23,22 @@ pub(super) struct Outcomes {
     bytes: usize,
     /// Jobs on their way back to the front of the queue, which keeps their order.
     returning: HashSet<GrantId>,
+    /// No job could be claimed, because of what is unsettled or returning.
+    claims_held_back: bool,
 }
 
 impl Outcomes {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self {
+            concurrency,
+            waiting: VecDeque::new(),
+            unsettled: 0,
+            bytes: 0,
+            returning: HashSet::default(),
+            claims_held_back: false,
+        }
+    }
+
     /// The outcome of a job is known.
     pub(super) fn add(&mut self, grant: GrantId, held: &mut Held, settlement: Settlement) {
         self.unsettled += 1;
@@ -52,17 +65,29 @@ impl Outcomes {
         !self.waiting.is_empty()
     }
 
-    /// How many outcomes the store has not confirmed.
-    pub(super) fn unsettled(&self) -> usize {
-        self.unsettled
+    /// How many jobs may be claimed, for what is unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could overtake
+    /// them.
+    pub(super) fn claimable(&mut self) -> usize {
+        let claimable = if self.any_returning() { 0 } else { self.left() };
+        self.claims_held_back = claimable == 0;
+        claimable
     }
 
-    /// How many jobs may be claimed, for what is unsettled.
-    pub(super) fn left(&self, concurrency: usize) -> usize {
+    /// Whether claims that were held back may go on. Returns it once.
+    pub(super) fn claims_resume(&mut self) -> bool {
+        self.claims_held_back && self.claimable() > 0
+    }
+
+    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
+    pub(super) fn held_back_by(&self) -> usize {
+        if self.left() == 0 { self.unsettled } else { 0 }
+    }
+
+    fn left(&self) -> usize {
         if self.bytes >= UNSETTLED_BYTES_MAX {
             return 0;
         }
-        (UNSETTLED_JOBS_MAX + concurrency).saturating_sub(self.unsettled)
+        (UNSETTLED_JOBS_MAX + self.concurrency).saturating_sub(self.unsettled)
     }
 
     /// Takes a batch of the outcomes that wait, bounded by number and bytes; nothing if fewer than `least` wait.

@@ -135,12 +135,12 @@ impl Inflight {
 
     /// Whether claims that were held back, because too many outcomes were unsettled, may go on. Returns it once.
     pub(crate) fn claims_resume(&self) -> bool {
-        self.table().claims_resume()
+        self.table().outcomes.claims_resume()
     }
 
     /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
     pub(crate) fn held_back_by(&self) -> usize {
-        self.table().held_back_by()
+        self.table().outcomes.held_back_by()
     }
 
     pub(crate) fn any_finished(&self) -> bool {

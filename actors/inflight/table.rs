@@ -39,13 +39,11 @@ pub(super) struct Table<X> {
     next_grant: GrantId,
     held: HashMap<GrantId, Held>,
     waiting: Waiting,
-    outcomes: Outcomes,
+    pub(super) outcomes: Outcomes,
     /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
     pub(super) executors: Executors<X>,
-    /// A claim was not opened, because too many outcomes are unsettled or jobs are on their way back to the queue.
-    claims_held_back: bool,
     /// The workers of the queue are closed for a while.
     closed: bool,
     /// The runtime shuts down.
@@ -62,11 +60,10 @@ impl<X: ExecutorPort> Table<X> {
             next_grant: 0,
             held: HashMap::default(),
             waiting: Waiting::new(concurrency == 1),
-            outcomes: Outcomes::default(),
+            outcomes: Outcomes::new(concurrency),
             ended: Vec::new(),
             credits: Credits::new(concurrency),
             executors: Executors::default(),
-            claims_held_back: false,
             closed: false,
             shutting_down: false,
         }
@@ -84,29 +81,10 @@ impl<X: ExecutorPort> Table<X> {
         if !self.admits() {
             return None;
         }
-        let most = self.claimable();
-        self.claims_held_back = most == 0;
+        let most = self.outcomes.claimable();
         let bytes_max = self.waiting.bytes_left()?;
         let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
-    }
-
-    /// How many jobs may be claimed, for the outcomes that the store has not confirmed. None while jobs are on their way back to the front of a queue that keeps its
-    /// order: a claim could overtake them.
-    fn claimable(&self) -> usize {
-        if self.outcomes.any_returning() { 0 } else { self.outcomes.left(self.concurrency) }
-    }
-
-    /// Whether claims that were held back may go on. Returns it once.
-    pub(super) fn claims_resume(&mut self) -> bool {
-        let resume = self.claims_held_back && self.claimable() > 0;
-        self.claims_held_back &= !resume;
-        resume
-    }
-
-    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
-    pub(super) fn held_back_by(&self) -> usize {
-        if self.outcomes.left(self.concurrency) == 0 { self.outcomes.unsettled() } else { 0 }
     }
 
     /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.

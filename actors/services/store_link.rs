@@ -155,7 +155,7 @@ async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
 }
 
 async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hint>) {
-    runtime.set_hints_subscribed(true);
+    let _subscription = runtime.subscribe_to_hints();
     // Hints may have been missed before the subscription began, so every queue is polled.
     for queue in &runtime.queues {
         forward(runtime, Hint::Pending(queue.name.clone()));
@@ -175,7 +175,6 @@ async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hin
         () = forward_hints => {}
         () = cancellations::confirm_all(runtime, waiting) => {}
     }
-    runtime.set_hints_subscribed(false);
 }
 
 fn forward(runtime: &RuntimeContext, hint: Hint) {

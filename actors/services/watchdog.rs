@@ -90,7 +90,7 @@ impl WatchdogState {
         let (name, attempt) = (queue.name.clone(), job.token.attempt);
         let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(ran) };
         self.runtime.events.emit_of(&path::executor(&queue.name, executor.slot), executor.generation, kind);
-        queue.pool.send(PoolMessage::Start { slot: executor.slot });
+        queue.pool.send(PoolMessage::Replace { zombie: executor });
         queue.request_settling();
     }
 

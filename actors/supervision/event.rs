@@ -139,6 +139,13 @@ fn log(event: &SupervisionEvent) {
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason)
         }
+        EventKind::ClaimsStopped { queue, unsettled, reason } => {
+            let reason = reason.escape_debug();
+            say!(error, event, "the store does not settle, so the queue claims no more jobs", %queue, unsettled, %reason)
+        }
+        EventKind::ClaimsResumed { queue } => {
+            say!(info, event, "the store settles again, and the queue claims", %queue)
+        }
         _ => log_job_event(event),
     }
 }
@@ -159,13 +166,6 @@ fn log_job_event(event: &SupervisionEvent) {
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
-        }
-        EventKind::ClaimsStopped { queue, unsettled, reason } => {
-            let reason = reason.escape_debug();
-            say!(error, event, "the store does not settle, so the queue claims no more jobs", %queue, unsettled, %reason)
-        }
-        EventKind::ClaimsResumed { queue } => {
-            say!(info, event, "the store settles again, and the queue claims", %queue)
         }
         EventKind::LeaseGraceGiven { queue, grace_ms } => {
             say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)

@@ -432,13 +432,24 @@ async fn stop_in_order(actors: Vec<(ActorCell, String, Shutdown)>, registry: &Re
 /// Starts a supervisor as the child of another, and waits until its children run. Dropping the future kills the supervisor.
 pub(crate) async fn start_supervisor(spec: SupervisorSpec, parent: ActorCell) -> Result<ActorCell, String> {
     let (actor, _) = Actor::spawn_linked(None, Supervisor, spec, parent).await.map_err(|e| e.to_string())?;
-    let mut unready = KilledOnDrop(Some(actor.get_cell()));
+    let unready = KilledOnDrop::new(actor.get_cell());
     wait_until_ready(&actor).await?;
-    unready.0 = None;
+    unready.release();
     Ok(actor.get_cell())
 }
 
-struct KilledOnDrop(Option<ActorCell>);
+/// Kills an actor when it is dropped, unless it was released before.
+pub(crate) struct KilledOnDrop(Option<ActorCell>);
+
+impl KilledOnDrop {
+    pub(crate) fn new(actor: ActorCell) -> Self {
+        Self(Some(actor))
+    }
+
+    pub(crate) fn release(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {

@@ -321,6 +321,37 @@ async fn callers_of_all_batches_hear_at_once_that_the_store_is_blocked() {
     harness.close().await;
 }
 
+/// Goal: messages that nobody waits for do not vanish in silence, whatever becomes of the call that carries them.
+#[tokio::test(start_paused = true)]
+async fn messages_that_the_store_refuses_or_does_not_answer_never_vanish_uncounted() {
+    let faults = [
+        (Fault::Refused, DropReason::Refused),
+        (Fault::UnreadableReply, DropReason::Unanswered),
+        (Fault::Panic, DropReason::Unanswered),
+    ];
+    for (fault, expected) in faults {
+        let harness = Harness::start().await;
+        harness.store.plan_faults(move |verb, _| (verb == Verb::Enqueue).then_some(fault));
+        let actor = harness.handle().actor().unwrap();
+        for n in 0..10 {
+            let options = JobOptions::default().id(JobId::parse(&format!("cast-{n}")).unwrap());
+            actor.cast(Enqueue::sealed(seal_job(&Work::succeed(), &options).unwrap())).unwrap();
+        }
+        let dropped = || {
+            let dropped = |kind| match kind {
+                EventKind::EnqueuesDropped { dropped, reason } => Some((reason, dropped)),
+                _ => None,
+            };
+            harness.events().into_iter().filter_map(|event| dropped(event.kind)).collect::<Vec<_>>()
+        };
+        let counted = || dropped().iter().map(|(_, dropped)| dropped).sum::<u64>();
+        harness.until(&format!("{fault:?}: they are counted"), || counted() == 10).await;
+        assert!(dropped().iter().all(|(reason, _)| *reason == expected), "{fault:?}: {:?}", dropped());
+        harness.store.clear_faults();
+        harness.close().await;
+    }
+}
+
 /// Goal: a message that is still in the buffer when the runtime ends is reported, and the shutdown does not wait for a store that stays blocked longer than it must.
 #[tokio::test(start_paused = true)]
 async fn messages_that_a_blocked_store_leaves_behind_at_a_shutdown_are_reported() {

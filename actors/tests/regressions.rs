@@ -223,6 +223,38 @@ async fn without_hints() -> Harness {
     harness
 }
 
+/// The store link was killed while it was subscribed.
+#[tokio::test(start_paused = true)]
+async fn a_queue_without_hints_is_never_polled_as_if_it_had_them() {
+    let harness = without_hints().await;
+    let before = harness.store.calls(Verb::Claim);
+    tokio::time::sleep(secs(60)).await;
+    let polls = harness.store.calls(Verb::Claim) - before;
+    assert!(polls >= 55, "{polls} polls in a minute without hints");
+    harness.close().await;
+}
+
+/// A fetcher is replaced while its claim is under way, and then that claim panics. There are no hints that would wake the new one.
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_an_earlier_fetcher_that_panics_never_ends_the_polls() {
+    let harness = without_hints().await;
+    harness.store.latency(secs(4));
+    harness.store.plan_faults(|verb, _| match verb {
+        Verb::Claim => Some(Fault::Panic),
+        Verb::Hints => Some(Fault::Refused),
+        _ => None,
+    });
+    let claims = harness.store.calls(Verb::Claim);
+    harness.until("a claim is under way", || harness.store.calls(Verb::Claim) > claims).await;
+    harness.kill_and_await_restart("email/fetcher").await;
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(harness.store.calls(Verb::Claim), claims + 1, "the new fetcher waits for it");
+    harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
+    harness.store.latency(secs(0));
+    harness.until_within(secs(10), "a further poll", || harness.store.calls(Verb::Claim) > claims + 1).await;
+    harness.close().await;
+}
+
 /// Another process enqueues the jobs, and this one receives no hints.
 #[tokio::test(start_paused = true)]
 async fn a_lost_hint_never_leaves_a_job_waiting() {

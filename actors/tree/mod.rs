@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
 use crate::front_door::{FrontDoor, FrontDoorHandle};
@@ -31,10 +32,10 @@ use crate::supervision::event::Events;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::messages::SupervisorMessage;
 use crate::supervision::registry::{LiveActor, Registry};
-use crate::supervision::supervisor::{Supervisor, wait_until_ready};
+use crate::supervision::supervisor::{KilledOnDrop, Supervisor, wait_until_ready};
 use table::Branch;
 
-/// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it.
+/// A running tree. Dropping it leaves the tree running; [`shutdown`](Self::shutdown) ends it in order, [`abort`](Self::abort) at once.
 #[derive(Clone)]
 pub struct Tree {
     context: Arc<RuntimeContext>,
@@ -97,10 +98,15 @@ impl Tree {
     ///
     /// # Errors
     /// [`StartError`] names the option or the actor; the actors that had started are stopped before.
+    ///
+    /// # Cancel safety
+    /// When this future is dropped, the tree is aborted.
     pub async fn start(spec: TreeSpec) -> Result<Self, StartError> {
         check(&spec.options, &spec.queues).map_err(StartError::Option)?;
-        let started = spec.tree.clone().spawn(start(spec)).await;
-        started.map_err(|gone| StartError::Actor(gone.to_string()))?
+        let started = AbortOnDropHandle::new(spec.tree.clone().spawn(start(spec))).await;
+        let (tree, unclaimed) = started.map_err(|gone| StartError::Actor(gone.to_string()))??;
+        unclaimed.release();
+        Ok(tree)
     }
 
     /// The handle of a queue; `None` if this tree does not process it.
@@ -158,6 +164,12 @@ impl Tree {
         self.context.queues.iter().map(|queue| queue.inflight.busy()).sum()
     }
 
+    /// Ends the tree at once, as the end of its process would: nothing is settled, and handlers are dropped at their next await. The jobs run again when their leases have
+    /// expired. Does nothing if the tree has ended.
+    pub fn abort(&self) {
+        self.root.kill();
+    }
+
     /// Waits until the tree has ended, and returns how it ended.
     pub async fn wait(&self) -> Ending {
         let mut end = self.end.clone();
@@ -195,21 +207,22 @@ impl Tree {
     }
 }
 
-/// Starts a tree. It must be called on the tokio runtime of the tree.
-async fn start(spec: TreeSpec) -> Result<Tree, StartError> {
+/// Starts a tree. It must be called on the tokio runtime of the tree. The tree is killed unless the guard is released: nobody may be left to take it.
+async fn start(spec: TreeSpec) -> Result<(Tree, KilledOnDrop), StartError> {
     let tokio = spec.tree.clone();
     let context = Arc::new(build(spec));
     let table = Arc::new(Branch::root(&context));
     let gave_up = Arc::new(OnceLock::new());
     let (root, root_task) = start_root(&context, &table, gave_up.clone()).await?;
+    let unclaimed = KilledOnDrop::new(root.get_cell());
     let (report, mut end) = watch::channel(None);
     tokio::spawn(finish(context.clone(), root_task, gave_up, report));
     if let Err(reason) = wait_until_ready(&root).await {
-        // The actors that have started are stopped before the caller gets the error.
+        // The actors that have started are stopped before the caller gets the error. What does not stop in time is killed.
         let _ = tokio::time::timeout(QUEUE_TIMEOUT, end.wait_for(Option::is_some)).await;
         return Err(StartError::Actor(reason));
     }
-    Ok(Tree { context, table, tokio, root: root.get_cell(), end })
+    Ok((Tree { context, table, tokio, root: root.get_cell(), end }, unclaimed))
 }
 
 /// Waits for the end of the root supervisor, ends what is left of the tree, and reports how it ended.
@@ -271,3 +284,6 @@ async fn start_root(
     context.registry.add(path::ROOT, 0, root.get_cell());
     Ok((root, ended))
 }
+
+#[cfg(test)]
+mod tests;

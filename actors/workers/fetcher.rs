@@ -64,7 +64,8 @@ impl FetcherState {
     fn poll(&mut self, myself: &ActorRef<FetcherMessage>) {
         let Ok(permit) = self.queue.claim_calls.clone().try_acquire_owned() else {
             self.poll_again = true;
-            return;
+            // The claim under way may be that of an earlier fetcher, and its end may not be reported.
+            return self.poll_later(myself);
         };
         if let Some(open) = self.queue.inflight.open_claim() {
             let (runtime, queue) = (self.runtime.clone(), self.queue.clone());

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as ChildEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent as ChildEvent};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use retraced_jobs::events::EventKind;
@@ -27,7 +27,7 @@ use crate::messages::PoolMessage;
 use crate::path;
 use crate::supervision::exhausted::Exhausted;
 use crate::supervision::restart::{End, Window};
-use crate::supervision::supervisor::end_of;
+use crate::supervision::supervisor::{KilledOnDrop, end_of};
 
 /// The actor.
 pub(crate) struct Pool;
@@ -38,6 +38,8 @@ pub(crate) struct PoolState {
     executors: HashMap<ActorId, ExecutorId>,
     /// Reported ends of actors that are not in `executors`: the report of their start is still to come.
     early: HashMap<ActorId, ChildEvent>,
+    /// Starts under way.
+    starting: usize,
     /// The epoch of this pool in the in-flight table.
     epoch: PoolEpoch,
     window: Window,
@@ -58,6 +60,7 @@ impl Actor for Pool {
         Ok(PoolState {
             executors: HashMap::new(),
             early: HashMap::new(),
+            starting: 0,
             epoch: 0,
             window: Window::default(),
             runtime,
@@ -85,6 +88,7 @@ impl Actor for Pool {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PoolMessage::Start { slot } => state.start(&myself, slot),
+            PoolMessage::Replace { zombie } => state.replace(&myself, zombie),
             PoolMessage::StartEnded { id, result } => state.start_ended(&myself, id, result)?,
         }
         Ok(())
@@ -108,11 +112,15 @@ impl PoolState {
         let (runtime, queue, epoch) = (self.runtime.clone(), self.queue.clone(), self.epoch);
         let args = ExecutorArgs { runtime, queue, id, epoch, seed: self.rng.random() };
         let (handlers, pool, myself) = (self.runtime.handlers.clone(), myself.get_cell(), myself.clone());
+        self.starting += 1;
         tokio::spawn(async move {
-            let start = handlers.spawn(Actor::spawn_linked(None, Executor, args, pool));
+            let start = handlers.spawn(spawn_unclaimed(args, pool));
             let abort = start.abort_handle();
             let result = match tokio::time::timeout(EXECUTOR_START_TIMEOUT, start).await {
-                Ok(Ok(Ok((executor, _)))) => Ok(executor.get_cell()),
+                Ok(Ok(Ok((executor, unclaimed)))) => {
+                    unclaimed.release();
+                    Ok(executor)
+                }
                 Ok(Ok(Err(refused))) => Err(refused.to_string()),
                 Ok(Err(gone)) => Err(format!("the application's runtime did not start it: {gone}")),
                 Err(_) => {
@@ -124,6 +132,13 @@ impl PoolState {
         });
     }
 
+    /// Starts another executor in the slot of a zombie. If the zombie has ended meanwhile, or belongs to an earlier pool, its slot has another executor already.
+    fn replace(&mut self, myself: &ActorRef<PoolMessage>, zombie: ExecutorId) {
+        if self.is_latest(zombie) && self.executors.values().any(|id| *id == zombie) {
+            self.start(myself, zombie.slot);
+        }
+    }
+
     fn start_ended(
         &mut self,
         myself: &ActorRef<PoolMessage>,
@@ -131,13 +146,19 @@ impl PoolState {
         result: Result<ActorCell, String>,
     ) -> Result<(), ActorProcessingErr> {
         let path = path::executor(&self.queue.name, id.slot);
+        self.starting = self.starting.saturating_sub(1);
+        let early = result.as_ref().ok().and_then(|actor| self.early.remove(&actor.get_id()));
+        if self.starting == 0 {
+            // What is left are reports of executors whose start was given up.
+            self.early.clear();
+        }
         match result {
             Ok(actor) => {
                 self.executors.insert(actor.get_id(), id);
                 self.runtime.registry.add(&path, id.generation, actor.clone());
                 let kind = if id.generation == 0 { EventKind::Started } else { EventKind::Restarted };
                 self.runtime.events.emit_of(&path, id.generation, kind);
-                if let Some(early) = self.early.remove(&actor.get_id()) {
+                if let Some(early) = early {
                     return self.ended(myself, early);
                 }
             }
@@ -158,7 +179,9 @@ impl PoolState {
             return Ok(());
         }
         let Some(id) = self.executors.remove(&actor.get_id()) else {
-            self.early.insert(actor.get_id(), event);
+            if self.starting > 0 {
+                self.early.insert(actor.get_id(), event);
+            }
             return Ok(());
         };
         let path = path::executor(&self.queue.name, id.slot);
@@ -227,6 +250,15 @@ impl PoolState {
             let _ = myself.cast(PoolMessage::Start { slot });
         });
     }
+}
+
+/// Starts an executor. It is killed unless the guard is released: the start may end just as it is given up, and then nobody knows of the executor.
+pub(crate) async fn spawn_unclaimed(
+    args: ExecutorArgs,
+    pool: ActorCell,
+) -> Result<(ActorCell, KilledOnDrop), SpawnErr> {
+    let (executor, _) = Actor::spawn_linked(None, Executor, args, pool).await?;
+    Ok((executor.get_cell(), KilledOnDrop::new(executor.get_cell())))
 }
 
 fn panicked(panic: &HandlerPanic) -> EventKind {

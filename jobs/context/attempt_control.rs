@@ -49,9 +49,10 @@ impl AttemptControl {
         }
     }
 
-    /// Records that the lease was renewed and now expires at `expires`. A lost lease stays lost.
+    /// Records that the lease was renewed and now expires at `expires`, or later if it does already: renewals may be answered in another order than they were sent. A lost
+    /// lease stays lost.
     pub fn extend(&self, expires: Instant) {
-        self.expires_us.store(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
+        self.expires_us.fetch_max(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
     }
 
     /// How long the lease lasts unless renewed; zero when it has expired or is lost.
@@ -153,6 +154,16 @@ mod tests {
         assert_eq!((control.remaining(), control.is_lost()), (Duration::ZERO, false), "expired is not yet lost");
         control.extend(Instant::now() + SECOND);
         assert_eq!(control.remaining(), SECOND, "a late renewal counts when the job was not reclaimed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_was_sent_earlier_and_answered_later_never_shortens_a_lease() {
+        let control = AttemptControl::new(Instant::now() + 10 * SECOND);
+        let sent_earlier = Instant::now();
+        tokio::time::advance(5 * SECOND).await;
+        control.extend(Instant::now() + 10 * SECOND);
+        control.extend(sent_earlier + 10 * SECOND);
+        assert_eq!(control.remaining(), 10 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

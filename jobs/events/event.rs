@@ -338,6 +338,10 @@ pub enum DropReason {
     BufferFull,
     /// The runtime was shutting down or had ended.
     ShuttingDown,
+    /// The store refused the call that carried them, and nothing was stored.
+    Refused,
+    /// The store gave no readable answer to the call that carried them, or panicked. They may be stored.
+    Unanswered,
 }
 
 impl fmt::Display for DropReason {
@@ -345,6 +349,8 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             DropReason::BufferFull => "the enqueue buffer is full",
             DropReason::ShuttingDown => "the runtime is shutting down",
+            DropReason::Refused => "the store refused them",
+            DropReason::Unanswered => "the store gave no readable answer; they may be stored",
         })
     }
 }

@@ -341,18 +341,18 @@ fn unsettled_outcomes_use_up_the_credits_until_nothing_is_claimed() {
     let mut world = World::new(2);
     let most = UNSETTLED_JOBS_MAX + 2;
     run_many(&mut world, most - 1, 0);
-    assert_eq!((claimable(&mut world), world.table.held_back_by()), (Some(1), 0));
-    assert!(!world.table.claims_resume(), "nothing was held back");
+    assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (Some(1), 0));
+    assert!(!world.table.outcomes.claims_resume(), "nothing was held back");
     run_many(&mut world, 1, 0);
-    assert_eq!((claimable(&mut world), world.table.held_back_by()), (None, most));
+    assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (None, most));
     let (grants, settlements) = world.table.take_settlements(1);
     assert_eq!(claimable(&mut world), None, "they are on their way, and not settled");
     world.table.unconfirmed(grants, settlements);
-    assert_eq!((claimable(&mut world), world.table.claims_resume()), (None, false), "the store refused them");
+    assert_eq!((claimable(&mut world), world.table.outcomes.claims_resume()), (None, false), "the store refused them");
     let (grants, _) = world.table.take_settlements(1);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.claims_resume());
-    assert!(!world.table.claims_resume(), "it is returned once");
+    assert!(world.table.outcomes.claims_resume());
+    assert!(!world.table.outcomes.claims_resume(), "it is returned once");
     assert!(claimable(&mut world) > Some(1));
 }
 
@@ -365,7 +365,7 @@ fn large_unsettled_outcomes_stop_claims_by_their_bytes() {
     let (grants, _) = world.table.take_settlements(1);
     assert_eq!(grants.len(), 2);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.claims_resume() && claimable(&mut world).is_some());
+    assert!(world.table.outcomes.claims_resume() && claimable(&mut world).is_some());
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     world.table.executors.add(executor(1), 0, Fake::default());
     assert_eq!(world.table.open_claim(), None, "a claim could overtake them");
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.claims_resume() && world.table.open_claim().is_some());
+    assert!(world.table.outcomes.claims_resume() && world.table.open_claim().is_some());
 }
 
 #[test]
