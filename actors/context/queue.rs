@@ -120,6 +120,12 @@ impl QueueContext {
         outcome
     }
 
+    /// Whether its jobs were counted when it had any, so that a loss of data can be noticed.
+    pub(crate) fn is_counted(&self) -> bool {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.is_some_and(|(count, _)| count.enqueued_total > 0)
+    }
+
     /// Remembers a count of its jobs. Returns the one before, and how long ago that was.
     pub(crate) fn counted(&self, count: CountCheck) -> Option<(CountCheck, Duration)> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,7 +16,7 @@ use super::exhaustion::Exhaustion;
 use crate::address::Address;
 use crate::clock::StoreClock;
 use crate::inflight::EndedAttempt;
-use crate::limits::{AUDIT_INTERVAL, AUDIT_INTERVAL_MIN, PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
+use crate::limits::{AUDIT_INTERVAL_MIN, PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
 use crate::messages::RetrySchedulerMessage;
 use crate::observer::{AttemptEnded, Observer, Observers};
 use crate::options::TreeOptions;
@@ -139,15 +139,15 @@ impl RuntimeContext {
         self.hint_subscriptions.load(Ordering::Relaxed) > 0
     }
 
-    /// Asks the janitor for an audit sooner than usual. One request at most waits to be served.
+    /// Asks the janitor to look for lost data sooner than usual. One request at most waits to be served.
     pub(crate) fn request_audit(&self) {
         self.audit_requested.notify_one();
     }
 
-    /// Waits until the next audit is due.
-    pub(crate) async fn wait_for_audit(&self) {
+    /// Waits for a request to look for lost data, at least [`AUDIT_INTERVAL_MIN`]. Returns `false` if there is none until `next`.
+    pub(crate) async fn audit_requested_before(&self, next: Instant) -> bool {
         tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
-        let _ = tokio::time::timeout(AUDIT_INTERVAL - AUDIT_INTERVAL_MIN, self.audit_requested.notified()).await;
+        tokio::time::timeout_at(next, self.audit_requested.notified()).await.is_ok()
     }
 
     /// Asks the retry scheduler for a round.

@@ -10,13 +10,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{CountCheck, TrimPolicy, TrimmedJobs};
+use retraced_jobs::store::{CountCheck, StoreError, TrimPolicy, TrimmedJobs};
 use retraced_jobs::units::millis;
+use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
 use crate::limits::{
-    BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_POLL_MIN,
+    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, REPAIR_TIMEOUT, TRIM_BATCH_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL,
+    TRIM_POLL_MIN,
 };
 use crate::path;
 
@@ -27,8 +29,6 @@ pub(crate) enum JanitorMessage {
     StartRound,
     /// A round of trims has ended. The next queue is due after `next`. The next round begins then, but after [`TRIM_DELAY_MAX`] at the latest.
     RoundEnded { next: Duration },
-    /// A round of audits has ended.
-    Audited,
 }
 
 /// The actor.
@@ -38,7 +38,7 @@ pub(crate) struct JanitorState {
     runtime: Arc<RuntimeContext>,
     round: Option<BackgroundTask>,
     timer: Option<BackgroundTask>,
-    audits: Option<BackgroundTask>,
+    _audits: BackgroundTask,
 }
 
 impl Actor for Janitor {
@@ -52,10 +52,8 @@ impl Actor for Janitor {
         runtime: Arc<RuntimeContext>,
     ) -> Result<JanitorState, ActorProcessingErr> {
         myself.cast(JanitorMessage::StartRound)?;
-        let mut state = JanitorState { runtime, round: None, timer: None, audits: None };
-        // The first counts are there to compare later ones with.
-        state.audit_after(&myself, std::future::ready(()));
-        Ok(state)
+        let audits = background::start(&myself, audit_all(runtime.clone()));
+        Ok(JanitorState { runtime, round: None, timer: None, _audits: audits })
     }
 
     async fn handle(
@@ -67,10 +65,6 @@ impl Actor for Janitor {
         match message {
             JanitorMessage::StartRound => state.start_round(&myself),
             JanitorMessage::RoundEnded { next } => state.round_ended(&myself, next),
-            JanitorMessage::Audited => {
-                let runtime = state.runtime.clone();
-                state.audit_after(&myself, async move { runtime.wait_for_audit().await });
-            }
         }
         Ok(())
     }
@@ -92,17 +86,6 @@ impl JanitorState {
         // While the timer runs, a settlement may ask for a trim that is due in TRIM_DELAY_MAX. The timer is not restarted for it, so it must not run longer.
         let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
         self.timer = Some(background::timer(myself, delay, JanitorMessage::StartRound));
-    }
-
-    fn audit_after(&mut self, myself: &ActorRef<JanitorMessage>, due: impl Future<Output = ()> + Send + 'static) {
-        let runtime = self.runtime.clone();
-        self.audits = Some(background::start(myself, async move {
-            due.await;
-            for queue in &runtime.queues {
-                audit(&runtime, queue).await;
-            }
-            JanitorMessage::Audited
-        }));
     }
 }
 
@@ -141,16 +124,36 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, trimmed: Vec<TrimmedJo
     }
 }
 
+/// Audits all queues at the start and once per [`AUDIT_INTERVAL`]. In between it looks for lost data when that is requested.
+async fn audit_all(runtime: Arc<RuntimeContext>) -> JanitorMessage {
+    loop {
+        let next = Instant::now() + AUDIT_INTERVAL;
+        for queue in &runtime.queues {
+            audit(&runtime, queue).await;
+        }
+        while runtime.audit_requested_before(next).await {
+            for queue in &runtime.queues {
+                let _ = count(&runtime, queue).await;
+            }
+        }
+    }
+}
+
+/// Counts the jobs of a queue, and reports if the store has lost data since the last count.
+async fn count(runtime: &RuntimeContext, queue: &QueueContext) -> Result<CountCheck, StoreError> {
+    let count = runtime.calls.once("check_counts", |store| store.check_counts(&queue.name)).await?;
+    report_loss(runtime, queue, count);
+    Ok(count)
+}
+
 /// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two checks in a row find a difference, it
 /// is reported and the queue is repaired. The event has the difference of the jobs, which is 0 if only the numbers of grants and leases differ.
 async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
-    let count = || runtime.calls.once("check_counts", |store| store.check_counts(&queue.name));
-    let Ok(first) = count().await else { return };
-    report_loss(runtime, queue, first);
+    let Ok(first) = count(runtime, queue).await else { return };
     if first.adds_up() {
         return;
     }
-    let Ok(second) = count().await else { return };
+    let Ok(second) = count(runtime, queue).await else { return };
     if second.adds_up() {
         return;
     }
@@ -167,7 +170,8 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
 /// Reports that the store has lost data of the queue, if it has since the last count.
 fn report_loss(runtime: &RuntimeContext, queue: &QueueContext, now: CountCheck) {
     if let Some((before, ago)) = queue.counted(now)
-        && now.enqueued_total < before.enqueued_total
+        && before.enqueued_total > 0
+        && (now.enqueued_total < before.enqueued_total || now.sequence_base != before.sequence_base)
     {
         let kind = EventKind::DataLost {
             queue: queue.name.clone(),

@@ -138,14 +138,19 @@ fn probe_backoff() -> backoff::ExponentialBackoff {
 /// Subscribes to hints and forwards them, and subscribes again when the subscription ends.
 async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    let mut backoff = probe_backoff();
     loop {
         match runtime.calls.once("hints", |store| store.hints(&queues)).await {
             Ok(hints) => {
+                let begun = Instant::now();
                 forward_all(&runtime, hints).await;
-                tokio::time::sleep(PROBE_DELAY_MIN).await;
+                if begun.elapsed() >= PROBE_RESET_AFTER {
+                    backoff.reset();
+                }
+                tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
             }
             Err(error) if error.is_retryable() => {
-                tokio::time::sleep(PROBE_DELAY_MIN).await;
+                tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
                 runtime.calls.health().wait_until_up().await;
             }
             // The store refuses the subscription. Polls find the jobs meanwhile.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use retraced_jobs::store::{Block, CallId, Store, StoreError, StoreFuture};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CallError, StoreCalls, WhenBlocked, resend};
@@ -87,11 +88,12 @@ impl StoreCalls {
         operation: &'static str,
         call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Result<T, StoreError> {
+        let sent = Instant::now();
         let result = match tokio::time::timeout(limit, call(&*self.store)).await {
             Ok(result) => result,
             Err(elapsed) => Err(StoreError::Unavailable { operation, cause: Box::new(elapsed) }),
         };
-        self.health.observe(&result);
+        self.health.observe(sent, &result);
         if let Err(error) = &result
             && !error.is_retryable()
         {

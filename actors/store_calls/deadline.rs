@@ -91,8 +91,9 @@ impl StoreCalls {
         deadline: Instant,
         sent: impl Future<Output = Result<T, StoreError>>,
     ) -> Option<Result<T, StoreError>> {
+        let sent_at = Instant::now();
         let answer = timeout_at(deadline, sent).await.ok()?;
-        self.health.observe(&answer);
+        self.health.observe(sent_at, &answer);
         Some(answer)
     }
 

@@ -105,21 +105,22 @@ impl Health {
     }
 
     /// Learns from the result of a call whether the store answers and takes writes.
-    pub(super) fn observe<T>(&self, result: &Result<T, StoreError>) {
+    pub(super) fn observe<T>(&self, sent: Instant, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => self.answered(),
             Err(StoreError::Blocked { by, said, .. }) => self.blocked(*by, said),
-            Err(error) if error.is_retryable() => self.unanswered(&error.to_string()),
+            Err(error) if error.is_retryable() => self.unanswered(sent, &error.to_string()),
             Err(_) => {}
         }
     }
 
-    fn unanswered(&self, reason: &str) {
+    /// A call that was sent then has no answer.
+    fn unanswered(&self, since: Instant, reason: &str) {
         self.change(|state, _| match state {
             StoreState::Unreachable { .. } => None,
             StoreState::Up | StoreState::Blocked { .. } => {
                 let before = Box::new(state.clone());
-                let (since, reason) = (Instant::now(), reason.into());
+                let reason = reason.into();
                 Some((StoreState::Unreachable { since, reason, reported: false, before }, Vec::new()))
             }
         });

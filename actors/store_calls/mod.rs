@@ -7,10 +7,12 @@
 mod actor_calls;
 mod deadline;
 mod error;
+mod first_sending;
 mod health;
 mod store_status;
 
 pub use error::CallError;
+pub(crate) use first_sending::FirstSending;
 pub(crate) use health::Health;
 pub use store_status::StoreStatus;
 

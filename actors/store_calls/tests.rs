@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::limits::{OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{ACTOR_CALL_TIMEOUT, OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
@@ -108,6 +108,19 @@ async fn a_connection_that_breaks_for_a_moment_does_not_hide_a_block() {
     world.calls.health().unblocked();
     let reported = world.reported();
     assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }, EventKind::StoreUnblocked { .. }]), "{reported:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_had_no_answer_for_a_second_is_an_outage_even_if_the_next_one_is_answered() {
+    let world = World::new(1);
+    let hangs = world.calls.once("test", |_| Box::pin(std::future::pending::<Result<(), StoreError>>()));
+    assert!(hangs.await.is_err());
+    let _ = world.calls.once("test", |_| Box::pin(async { Ok(()) })).await;
+    let reported = world.reported();
+    let [EventKind::StoreUnreachable { .. }, EventKind::StoreReachable { away_ms }] = reported[..] else {
+        panic!("{reported:?}")
+    };
+    assert_eq!(Duration::from_millis(away_ms), ACTOR_CALL_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]

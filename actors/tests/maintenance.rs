@@ -68,7 +68,7 @@ async fn a_store_that_has_lost_its_data_is_reported_with_numbers() {
         else {
             return false;
         };
-        *queue == harness.queue && *jobs == 1 && *counted_before_ms < 30_000
+        *queue == harness.queue && *jobs == 1 && *counted_before_ms <= 60_000
     };
     harness.until_within(secs(25), "the report", || harness.count(lost) == 1).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;

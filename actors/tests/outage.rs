@@ -1,9 +1,10 @@
 //! Store outages: no actor crashes, calls wait, and work resumes when the store is back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use retraced_actors::Enqueue;
+use retraced_actors::limits::OUTAGE_REPORTED_AFTER;
 use retraced_jobs::clock::{Clock, TokioClock};
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::{DropReason, EventKind};
@@ -374,4 +375,30 @@ async fn messages_that_a_blocked_store_leaves_behind_at_a_shutdown_are_reported(
         .sum();
     assert_eq!(dropped, 10, "{:?}", harness.events());
     harness.assert_clean();
+}
+
+/// Goal: an outage is reported after a second although no further call ends by then. Method: one call fails, and all later ones hang.
+#[tokio::test(start_paused = true)]
+async fn an_outage_in_which_calls_hang_is_never_reported_late() {
+    let harness = Harness::start().await;
+    tokio::time::sleep(secs(1)).await;
+    let failed_at = Arc::new(Mutex::new(None));
+    let first = failed_at.clone();
+    harness.store.plan_faults(move |_, _| {
+        let mut first = first.lock().unwrap();
+        Some(match *first {
+            None => {
+                *first = Some(Instant::now());
+                Fault::ReplyLost
+            }
+            Some(_) => Fault::NeverAnswered,
+        })
+    });
+    let unreachable = |kind: &EventKind| matches!(kind, EventKind::StoreUnreachable { .. });
+    harness.until("a call has failed", || failed_at.lock().unwrap().is_some()).await;
+    harness.until("the report", || harness.count(unreachable) == 1).await;
+    let after = failed_at.lock().unwrap().unwrap().elapsed();
+    assert!(after >= OUTAGE_REPORTED_AFTER && after < OUTAGE_REPORTED_AFTER + millis(200), "{after:?}");
+    harness.store.clear_faults();
+    harness.close().await;
 }

@@ -4,12 +4,12 @@
 //! hints, when executors are idle, when its last claim did not empty the queue, and when its jittered poll is due. Bounds:
 //! [`CLAIM_CALLS_MAX`](crate::limits::CLAIM_CALLS_MAX) calls under way, each for at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) jobs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::QueueEmpty;
-use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
@@ -17,6 +17,7 @@ use crate::inflight::{ClaimOutcome, OpenClaim};
 use crate::limits::{POLL_MAX, POLL_MIN};
 use crate::messages::FetcherMessage;
 use crate::random::Random;
+use crate::store_calls::FirstSending;
 
 /// The actor.
 pub(crate) struct Fetcher;
@@ -79,6 +80,9 @@ impl FetcherState {
     }
 
     fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
+        if jobs > 0 && !self.queue.is_counted() {
+            self.runtime.request_audit();
+        }
         self.interval = match jobs {
             0 if self.runtime.hints_subscribed() => (self.interval * 2).min(POLL_MAX),
             _ => POLL_MIN,
@@ -99,14 +103,13 @@ impl FetcherState {
 /// Sends one claim until it is answered or the tree has ended. It runs in a task of its own, so the reply is not lost if the fetcher ends meanwhile.
 async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
     let request = open.request(runtime.options.lease, Random::nonce());
-    // The lease is counted from when the call is first sent; before that it may wait for a replay slot.
-    let sent = OnceLock::new();
-    let claim = runtime.calls.until_known("claim", |store, call| {
-        sent.get_or_init(Instant::now);
-        store.claim(call, &queue.name, &request)
-    });
+    // The lease is counted from the first sending that may have been applied; before that the call may wait for a replay slot.
+    let first_sending = FirstSending::default();
+    let claim = runtime
+        .calls
+        .until_known("claim", |store, call| first_sending.watch(store.claim(call, &queue.name, &request)).boxed());
     let reply = claim.await;
-    let sent = *sent.get_or_init(Instant::now);
+    let sent = first_sending.at();
     match reply {
         Some(Ok(claims)) => {
             runtime.store_clock.observe(claims.now_ms);

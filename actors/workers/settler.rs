@@ -3,12 +3,12 @@
 //! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. If no call is under way, one is opened
 //! for any number of outcomes, otherwise only for [`SETTLE_BATCH_MIN`] or more. So batches grow with the load, without a timer.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Claims, Settled, StoreError};
-use tokio::time::Instant;
 
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{OpenClaim, Settling};
@@ -16,6 +16,7 @@ use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
 use crate::messages::{FetcherMessage, SettlerMessage};
 use crate::path;
 use crate::random::Random;
+use crate::store_calls::FirstSending;
 
 /// The actor.
 pub(crate) struct Settler;
@@ -73,15 +74,14 @@ impl SettlerState {
 
 /// Sends one batch until it is answered or the tree has ended. It runs in a task of its own, so the outcomes are not lost if the settler ends meanwhile.
 async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, mut claim: Option<OpenClaim>) {
-    // The leases are counted from when the call is first sent; before that it may wait for a replay slot.
-    let sent = OnceLock::new();
+    // The leases are counted from the first sending that may have been applied; before that the call may wait for a replay slot.
+    let first_sending = FirstSending::default();
     let settlements = &settling.settlements;
     let answer = match &mut claim {
         Some(claim) => {
             let request = claim.request(runtime.options.lease, Random::nonce());
             let call = runtime.calls.until_known("settle_and_claim", |store, call| {
-                sent.get_or_init(Instant::now);
-                store.settle_and_claim(call, &queue.name, settlements, &request)
+                first_sending.watch(store.settle_and_claim(call, &queue.name, settlements, &request)).boxed()
             });
             call.await
         }
@@ -90,7 +90,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
             call.await.map(|result| result.map(|settled| (settled, Claims::default())))
         }
     };
-    let sent = *sent.get_or_init(Instant::now);
+    let sent = first_sending.at();
     match answer {
         Some(Ok((settled, claims))) => {
             confirm(runtime, queue, settling, &settled);

@@ -315,6 +315,7 @@ impl Queue {
             // Here a lease and its grant are one value, so neither exists without the other.
             grant_difference: 0,
             enqueued_total: self.totals.enqueued,
+            sequence_base: 0,
         }
     }
 }

@@ -274,6 +274,8 @@ pub struct CountCheck {
     pub grant_difference: i64,
     /// Jobs ever enqueued to the queue. It falls only if the store loses data or the queue is deleted.
     pub enqueued_total: u64,
+    /// The number before the sequence of its first job. It changes only if the store loses data or the queue is deleted.
+    pub sequence_base: u64,
 }
 
 impl CountCheck {

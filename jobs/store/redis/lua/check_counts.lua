@@ -3,11 +3,13 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as stats counts them, jobs in the other containers,
---         leases - grants, jobs ever enqueued}
+--         leases - grants, jobs ever enqueued, sequence before that of the first of them}
 local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end
 local contained = leases
 for i = 4, 8 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
-local enqueued = tonumber(call('HMGET', STATS, 'enqueued')[1]) or 0
-return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants, math.max(enqueued, 0) }
+local totals = call('HMGET', STATS, 'enqueued', 'sequence')
+local enqueued, sequence = tonumber(totals[1]) or 0, tonumber(totals[2]) or 0
+return { 'ok', call('HLEN', JOB), call('LLEN', PENDING), math.max(STALE, 0), contained, leases - grants, math.max(enqueued, 0),
+  math.max(sequence - enqueued, 0) }

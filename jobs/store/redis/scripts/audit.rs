@@ -20,6 +20,7 @@ pub(in crate::store::redis) async fn check_counts(link: &Link, keys: &QueueKeys)
         contained: reply.number()?,
         grant_difference: reply.signed()?,
         enqueued_total: reply.number()?,
+        sequence_base: reply.number()?,
     })
 }
 

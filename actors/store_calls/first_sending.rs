@@ -1,0 +1,93 @@
+//! When a call was first sent that may have been applied.
+
+use std::sync::{Mutex, PoisonError};
+
+use retraced_jobs::store::StoreError;
+use tokio::time::Instant;
+
+/// When a call was first sent of whose sendings none was refused: from then on it may have been applied. A lease that the call grants is counted from there.
+#[derive(Default)]
+pub(crate) struct FirstSending(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    at: Option<Instant>,
+    /// A sending has no answer, so no later refusal shows that the call was not applied.
+    unanswered: bool,
+}
+
+impl FirstSending {
+    /// Watches one sending.
+    pub(crate) async fn watch<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.begins();
+        let result = sending.await;
+        if matches!(result, Err(StoreError::Blocked { .. })) {
+            self.was_refused();
+        }
+        result
+    }
+
+    /// When it was first sent; now if it was not.
+    pub(crate) fn at(&self) -> Instant {
+        self.state().at.unwrap_or_else(Instant::now)
+    }
+
+    fn begins(&self) {
+        let mut state = self.state();
+        state.unanswered |= state.at.is_some();
+        state.at.get_or_insert_with(Instant::now);
+    }
+
+    fn was_refused(&self) {
+        let mut state = self.state();
+        if !state.unanswered {
+            state.at = None;
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use retraced_jobs::store::Block;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn refused() -> Result<(), StoreError> {
+        Err(StoreError::Blocked { operation: "test", by: Block::Disk, said: "MISCONF".into() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_only_refused_so_far_counts_from_its_next_sending() {
+        let first = FirstSending::default();
+        for _ in 0..3 {
+            assert!(first.watch(refused()).await.is_err());
+            tokio::time::sleep(SECOND).await;
+        }
+        let sent = Instant::now();
+        assert!(first.watch(async { Ok(()) }).await.is_ok());
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(first.at(), sent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sending_without_an_answer_counts_whatever_is_refused_later() {
+        let first = FirstSending::default();
+        let sent = Instant::now();
+        let hangs = first.watch(std::future::pending::<Result<(), StoreError>>());
+        assert!(tokio::time::timeout(SECOND, hangs).await.is_err());
+        for _ in 0..2 {
+            assert!(first.watch(refused()).await.is_err());
+            tokio::time::sleep(SECOND).await;
+        }
+        assert!(first.watch(async { Ok(()) }).await.is_ok());
+        assert_eq!(first.at(), sent);
+    }
+}
