@@ -139,18 +139,11 @@ fn log(event: &SupervisionEvent) {
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason)
         }
-        EventKind::ClaimsStopped { queue, unsettled, reason } => {
-            let reason = reason.escape_debug();
-            say!(error, event, "the store does not settle, so the queue claims no more jobs", %queue, unsettled, %reason)
-        }
-        EventKind::ClaimsResumed { queue } => {
-            say!(info, event, "the store settles again, and the queue claims", %queue)
-        }
         _ => log_job_event(event),
     }
 }
 
-/// Logs an event about jobs and their queues.
+/// Logs an event about single jobs.
 fn log_job_event(event: &SupervisionEvent) {
     match &event.kind {
         EventKind::HandlerPanicked { queue, job, attempt, message, location } => {
@@ -166,12 +159,6 @@ fn log_job_event(event: &SupervisionEvent) {
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)
-        }
-        EventKind::LeaseGraceGiven { queue, grace_ms } => {
-            say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
-        }
-        EventKind::LeasesShortened { queue, leases } => {
-            say!(warn, event, "the store's clock was set back, leases shortened to one lease time", %queue, leases)
         }
         EventKind::LeaseLost { queue, job, attempt } => say!(warn, event, "lease lost", %queue, %job, attempt),
         EventKind::StaleSettlement { queue, job, attempt } => {
@@ -190,6 +177,25 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::JobPoisoned { queue, job, code } => say!(warn, event, "job poisoned", %queue, %job, %code),
         EventKind::JobDied { queue, job, code } => {
             say!(warn, event, "job moved to the dead letter queue", %queue, %job, %code)
+        }
+        _ => log_queue_event(event),
+    }
+}
+
+/// Logs an event about a queue as a whole.
+fn log_queue_event(event: &SupervisionEvent) {
+    match &event.kind {
+        EventKind::ClaimsStopped { queue, unsettled, reason } => {
+            say!(error, event, "the store does not settle, so the queue claims no more jobs", %queue, unsettled, reason)
+        }
+        EventKind::ClaimsResumed { queue } => {
+            say!(info, event, "the store settles again, and the queue claims", %queue)
+        }
+        EventKind::LeaseGraceGiven { queue, grace_ms } => {
+            say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
+        }
+        EventKind::LeasesShortened { queue, leases } => {
+            say!(warn, event, "the store's clock was set back, leases shortened to one lease time", %queue, leases)
         }
         EventKind::JobsTrimmed { queue, state, count, reason, oldest_ms } => {
             say!(warn, event, "jobs trimmed by retention, they cannot be redriven any more", %queue, %state, count, %reason, oldest_ms)
