@@ -152,6 +152,10 @@ pub const KEPT_BYTES_MIN: u64 = 1024;
 /// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// How far the store's clock may be set back before leases are shortened for it: 1 s, or a tenth of the longest lease in use if that is less. Time servers correct
+/// clocks by such steps. Leases then end that much later.
+pub const CLOCK_STEP_TOLERATED: Duration = Duration::from_secs(1);
+
 /// Most replay slots per process instance, and so the most calls with a [`CallId`](crate::store::CallId) that it may have open at once; further callers wait. This
 /// is half of all slot numbers: the other half is for [`CallId::companion`](crate::store::CallId::companion).
 pub const REPLAY_SLOTS_MAX: u16 = 1 << 15;
