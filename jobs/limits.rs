@@ -172,6 +172,7 @@ pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
 /// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is stale: it was killed, or cannot reach the store.
+/// So is one whose last heartbeat is further in the future, because the store's clock was set back.
 pub const WORKER_STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// How long a worker row is listed after its last heartbeat: 1 h.
