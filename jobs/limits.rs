@@ -152,6 +152,10 @@ pub const KEPT_BYTES_MIN: u64 = 1024;
 /// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
 pub const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// How far the store's clock may be set back before leases are shortened for it: 1 s, or a tenth of the longest lease in use if that is less. Time servers correct
+/// clocks by such steps. Leases then end that much later.
+pub const CLOCK_STEP_TOLERATED: Duration = Duration::from_secs(1);
+
 /// Most replay slots per process instance, and so the most calls with a [`CallId`](crate::store::CallId) that it may have open at once; further callers wait. This
 /// is half of all slot numbers: the other half is for [`CallId::companion`](crate::store::CallId::companion).
 pub const REPLAY_SLOTS_MAX: u16 = 1 << 15;
@@ -168,6 +172,7 @@ pub const LEDGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const WORKER_ROW_KINDS_MAX: usize = 200;
 
 /// How long ago the last heartbeat of a worker may be: 30 s, three heartbeats. Past it the worker is stale: it was killed, or cannot reach the store.
+/// So is one whose last heartbeat is further in the future, because the store's clock was set back.
 pub const WORKER_STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// How long a worker row is listed after its last heartbeat: 1 h.

@@ -89,8 +89,13 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
     release_unresolved_claims(runtime, queue).await;
     if queue.reclaim_schedule.is_due() {
         queue.reclaim_schedule.begin();
-        let next = reclaim_expired(runtime, queue).await;
+        let mut shortened = 0;
+        let next = reclaim_expired(runtime, queue, &mut shortened).await;
         queue.reclaim_schedule.again_in(next);
+        if shortened > 0 {
+            let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases: shortened };
+            runtime.events.emit(path::RECLAIMER, kind);
+        }
     }
 }
 
@@ -120,8 +125,8 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
 }
 
-/// Reclaims the expired leases of one queue. Returns how long to wait before the next look.
-async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Duration {
+/// Reclaims the expired leases of one queue. Adds to `shortened` how many leases were shortened. Returns how long to wait before the next look.
+async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext, shortened: &mut usize) -> Duration {
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;
     let request = Reclaim { limit: RECLAIM_BATCH_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
@@ -129,6 +134,7 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Dura
         let reclaim = runtime.calls.until_known("reclaim", |store, call| store.reclaim(call, &queue.name, &request));
         let Some(Ok(reclaimed)) = reclaim.await else { return RECLAIM_POLL_MAX };
         report(runtime, queue, &reclaimed);
+        *shortened += reclaimed.shortened;
         if reclaimed.jobs.iter().any(|job| !job.poisoned) {
             queue.wake_fetcher();
         }
@@ -148,10 +154,6 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed)
         && queue.lease_grace_is_new(grace)
     {
         let kind = EventKind::LeaseGraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
-        runtime.events.emit(path::RECLAIMER, kind);
-    }
-    if reclaimed.shortened > 0 {
-        let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases: reclaimed.shortened };
         runtime.events.emit(path::RECLAIMER, kind);
     }
     for job in &reclaimed.jobs {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use retraced_actors::Enqueue;
-use retraced_actors::limits::OUTAGE_REPORTED_AFTER;
+use retraced_actors::limits::{OUTAGE_REPORTED_AFTER, RECLAIM_BATCH_MAX};
 use retraced_jobs::clock::{Clock, TokioClock};
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::{DropReason, EventKind};
@@ -179,6 +179,34 @@ async fn the_jobs_of_a_dead_worker_do_not_wait_for_a_clock_that_was_set_back() {
     assert_eq!(shortened, 1, "it is reported once");
     other.until_state(&live, JobState::Completed).await;
     assert_eq!(harness.view(&live).counters.attempts, 1, "the lease of a worker that lives is kept");
+    other.shut_down().await;
+    other.assert_clean();
+    harness.assert_clean();
+}
+
+/// A worker that died held more jobs than one call of the reclaimer shortens.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_is_not_reported_once_per_call() {
+    let clock = Arc::new(SetBack { clock: TokioClock::starting_at(1_700_000_000_000), by_ms: AtomicU64::new(0) });
+    let wall_clock = clock.clone();
+    let held = RECLAIM_BATCH_MAX * 2 + 50;
+    let harness = Harness::build().concurrency(held).options(|options| options.wall_clock = wall_clock).start().await;
+    harness.enqueue_many("job", held, &Work::then(Action::Hang)).await;
+    harness.until("all run", || harness.recorder.running() == held).await;
+    let wall_clock = clock.clone();
+    let other =
+        Harness::build().options(|options| options.wall_clock = wall_clock).sharing_store(&harness).start().await;
+    assert!(harness.tree.kill("retraced"));
+    harness.tree.wait().await;
+    clock.by_ms.store(60 * 60 * 1000, Ordering::Relaxed);
+    // In this time the other worker looks at the queue several times, and no lease ends.
+    tokio::time::sleep(secs(15)).await;
+    let events = other.events();
+    let reported = events.iter().filter_map(|event| match event.kind {
+        EventKind::LeasesShortened { leases, .. } => Some(leases),
+        _ => None,
+    });
+    assert_eq!(reported.collect::<Vec<_>>(), [held]);
     other.shut_down().await;
     other.assert_clean();
     harness.assert_clean();

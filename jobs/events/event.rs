@@ -182,7 +182,7 @@ pub enum EventKind {
     LeasesShortened {
         /// The queue.
         queue: QueueName,
-        /// How many leases.
+        /// How many leases, in one look at the queue.
         leases: usize,
     },
     /// The store refused to renew the lease of a job that ran, or waited for an executor, in this worker. Its handler is asked to stop.

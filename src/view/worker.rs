@@ -49,7 +49,8 @@ pub struct WorkerDetail {
     pub seen_at: Timestamp,
     /// How long ago that was, in ms, by the store's clock.
     pub seen_ago_ms: u64,
-    /// Whether that is longer ago than [`WORKER_STALE_AFTER`](crate::limits::WORKER_STALE_AFTER): the worker was killed, or cannot reach the store.
+    /// Whether that is longer ago than [`WORKER_STALE_AFTER`](crate::limits::WORKER_STALE_AFTER): the worker was killed, or cannot reach the store. Also if it is
+    /// further in the future than that, because the store's clock was set back.
     pub stale: bool,
     /// The number of its executors.
     pub concurrency: u32,
@@ -94,9 +95,10 @@ mod tests {
 
     #[test]
     fn a_worker_is_stale_after_three_heartbeats_and_never_before() {
+        // The last instants are those of a clock that was set back: a dead worker must not count as live until the clock has caught up.
         let mut row = WorkerRow::new(InstanceId::from(Uuid::from_u128(1)), 1_000);
         row.seen_ms = 50_000;
-        for (now_ms, stale) in [(49_000, false), (80_000, false), (80_001, true)] {
+        for (now_ms, stale) in [(49_000, false), (80_000, false), (80_001, true), (20_000, false), (19_999, true)] {
             let worker = WorkerDetail::new(&row, now_ms);
             assert_eq!((worker.stale, worker.seen_ago_ms), (stale, now_ms.saturating_sub(50_000)), "{now_ms}");
         }

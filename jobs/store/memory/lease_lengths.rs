@@ -1,6 +1,9 @@
 //! The lengths of the leases in use in one queue. They tell how often a worker must look for expired leases, how long a lease grace lasts, and whether a lease ends
 //! later than any lease may.
 
+use crate::limits::CLOCK_STEP_TOLERATED;
+use crate::units::millis;
+
 /// The lengths, and what depends on them. Instants and lengths are in ms.
 #[derive(Debug, Default)]
 pub(super) struct LeaseLengths {
@@ -54,13 +57,14 @@ impl LeaseLengths {
         let mut longest = if length >= longest.length { caller } else { longest };
         let shortest =
             self.shortest.and_then(|shortest| shortest.until_last_look(looked_at?, shortest.length / 2, now));
+        // A shorter lease of the caller does not count yet: until now nobody had to look as often as that.
+        let outage_min = shortest.map_or(length, |shortest| shortest.length) / 2;
         let shortest = shortest.filter(|shortest| shortest.length < length).unwrap_or(caller);
 
-        // An end after that of the longest lease was set before the clock was set back.
-        let expiry_max = now.saturating_add(longest.length);
-        self.grace_until = Some(self.grace_until).filter(|until| *until <= expiry_max).unwrap_or_default();
+        // A grace that is longer than the longest lease was given before the clock was set back. It goes on: the workers that it protects may not have renewed yet.
+        self.grace_until = self.grace_until.min(now.saturating_add(longest.length));
         let outage = looked_at.map_or(u64::MAX, |at| now - at);
-        if last_expiry.is_some() && outage > shortest.length / 2 {
+        if last_expiry.is_some() && outage > outage_min {
             // Leases of more than twice the outage had time enough to be renewed.
             let grace = longest.length.min(outage.saturating_mul(2));
             self.grace_until = self.grace_until.max(now.saturating_add(grace));
@@ -72,6 +76,11 @@ impl LeaseLengths {
     /// The latest instant at which a lease may end.
     pub(super) fn expiry_max(&self, now: u64) -> u64 {
         now.saturating_add(self.longest.map_or(u64::MAX, |longest| longest.length))
+    }
+
+    /// How much later than that a lease may end before it is shortened, because the clock was set back by a small step.
+    pub(super) fn step_tolerated(&self) -> u64 {
+        self.longest.map_or(u64::MAX, |longest| longest.length / 10).min(millis(CLOCK_STEP_TOLERATED))
     }
 
     /// The end of the lease grace, if there is one now.

@@ -213,10 +213,11 @@ impl Queue {
         reclaimed
     }
 
-    /// Leases that end later than any lease may, because the clock was set back, now end as late as a lease may. Returns how many there were, at most `limit`.
+    /// Leases that end later than any lease may, because the clock was set back by more than a small step, now end as late as a lease may. Returns how many there were, at most `limit`.
     fn shorten_leases(&mut self, limit: usize, now: u64) -> usize {
         let expiry_max = self.lease_lengths.expiry_max(now);
-        let too_late: Vec<JobId> = self.leases.later_than(expiry_max).take(limit).cloned().collect();
+        let tolerated = expiry_max.saturating_add(self.lease_lengths.step_tolerated());
+        let too_late: Vec<JobId> = self.leases.later_than(tolerated).take(limit).cloned().collect();
         for id in &too_late {
             self.change_grant(id, |grant| grant.expires_ms = expiry_max);
         }

@@ -84,10 +84,11 @@ impl WorkerRow {
     }
 
     /// Whether its last heartbeat is more than [`WORKER_STALE_AFTER`] ago at this instant of the store's clock, in ms since the Unix epoch: the worker was killed, or
-    /// cannot reach the store.
+    /// cannot reach the store. A heartbeat that far in the future was written before the clock was set back, and makes it stale as well; a worker that lives writes
+    /// the next one soon.
     #[must_use]
     pub fn is_stale(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.seen_ms) > millis(WORKER_STALE_AFTER)
+        now_ms.abs_diff(self.seen_ms) > millis(WORKER_STALE_AFTER)
     }
 
     /// Whether the worker processes this queue, as far as is known: one whose row cannot be read may process any.

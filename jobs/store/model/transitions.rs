@@ -257,8 +257,8 @@ pub struct Reclaimed {
     pub next_expiry: Option<Duration>,
     /// How long the lease grace still lasts, in which nothing is reclaimed. `None` when there is no grace, and when there are no leases.
     pub grace: Option<Duration>,
-    /// Leases that ended further from now than the longest lease in use, because the store's clock was set back; at most [`Reclaim::limit`] per call. They were
-    /// shortened: they now end that far from now, unless their holders renew them.
+    /// Leases that ended further from now than the longest lease in use, because the store's clock was set back by more than
+    /// [`CLOCK_STEP_TOLERATED`](crate::store::CLOCK_STEP_TOLERATED); at most [`Reclaim::limit`] per call. They were shortened: they now end that far from now, unless their holders renew them.
     pub shortened: usize,
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{Counters, JobState, RunAt};
+use retraced_jobs::limits::CLOCK_STEP_TOLERATED;
 use retraced_jobs::store::{ClaimedJob, Reclaim, Renewal, Settled, StoreError, Verdict};
 use retraced_jobs::trace::AttemptRecord;
 
@@ -253,6 +254,23 @@ pub(crate) async fn a_worker_with_longer_leases_does_not_take_a_short_one_withou
     }
 }
 
+/// The others look at the queue as often as their own leases ask for, so their last look may be long ago for a shorter lease.
+pub(crate) async fn a_worker_with_shorter_leases_that_joins_is_no_outage(harness: &dyn Harness, worker: Worker) {
+    let short = Duration::from_millis(100);
+    worker.reclaim_with(&reclaim_for(LONG)).await;
+    worker.enqueue(&ids(2)).await;
+    worker.claim_for(1, LONG).await;
+    let quick = harness.worker(2);
+    quick.claim_for(1, short).await;
+    harness.advance(short * 3).await;
+    let joined = quick.reclaim_with(&reclaim_for(short)).await;
+    assert_eq!((joined.grace, joined.jobs.len()), (None, 1));
+
+    // From now on half of its lease counts.
+    harness.advance(short).await;
+    assert!(quick.reclaim_with(&reclaim_for(short)).await.grace.is_some_and(|grace| grace >= short));
+}
+
 /// The grace lasts for the longest lease in use, whoever reclaims.
 pub(crate) async fn a_worker_with_shorter_leases_does_not_take_a_long_one_without_grace(
     harness: &dyn Harness,
@@ -333,6 +351,34 @@ pub(crate) async fn a_dead_workers_lease_does_not_stand_because_the_clock_was_se
         harness.advance(lease / 10).await;
     }
     assert_eq!(worker.listed(JobState::Processing).await, [kept[0].id.clone()]);
+}
+
+/// A time server corrects a clock by less than a second every day.
+pub(crate) async fn a_small_step_back_of_the_clock_does_not_end_a_lease_grace(harness: &dyn Harness, worker: Worker) {
+    let step = Duration::from_millis(300);
+    worker.enqueue(&[id("a")]).await;
+    let job = worker.claim_for(1, SHORT).await;
+    // After the step back the lease has still expired.
+    harness.advance(step * 2).await;
+    assert_eq!(worker.reclaim_with(&reclaim_for(LONG)).await.grace, Some(LONG));
+    harness.set_back(step);
+    for other in [&worker, &harness.worker(2)] {
+        let reclaimed = other.reclaim_with(&reclaim_for(LONG)).await;
+        assert_eq!(reclaimed.jobs, [], "its holder had no time to renew it");
+        assert!(reclaimed.grace.is_some_and(|grace| grace > LONG / 2 && grace <= LONG), "{reclaimed:?}");
+    }
+    assert_eq!(worker.renew(LONG, &job).await, [KEPT]);
+}
+
+/// It is no reason for an event, and a lease that ends that much later is no harm.
+pub(crate) async fn a_small_step_back_of_the_clock_shortens_no_lease(harness: &dyn Harness, worker: Worker) {
+    worker.reclaim_with(&reclaim_for(LONG)).await;
+    worker.enqueue(&[id("a")]).await;
+    worker.claim_for(1, LONG).await;
+    harness.set_back(CLOCK_STEP_TOLERATED);
+    assert_eq!(worker.reclaim_with(&reclaim_for(LONG)).await.shortened, 0);
+    harness.set_back(LONG);
+    assert_eq!(worker.reclaim_with(&reclaim_for(LONG)).await.shortened, 1);
 }
 
 /// Only a clock that was set back makes a lease end later than it may. A lease of another length does not.

@@ -3,12 +3,15 @@
 -- reclaimed for one more lease (the lease grace). The script notices an outage when there are leases and its previous run is missing
 -- or more than half a lease ago: half of the shortest lease in use. The grace lasts for the longest lease in use, but not for more than
 -- twice the outage, which was no outage for leases of that length. A lease that ends further from now than the longest lease in use,
--- because the clock was set back, now ends that far from now. A crash is counted only where the handler is known to have started.
+-- because the clock was set back by more than a small step, now ends that far from now. A crash is counted only where the handler is
+-- known to have started.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms of the caller, 6 crashes that poison, 7 losses in a row
 --         that poison; a loss is an expired lease whose handler is not known to have started
 -- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, instance(16) or '',
 --         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua), how many leases were shortened} | {'superseded'} | {'other'} (lib/replay.lua)
+local CLOCK_STEP_TOLERATED_MS = 1000
+
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
@@ -48,13 +51,16 @@ elseif lease_ms >= longest then
 end
 local shortest, shortest_at = number_of(stored[4]), past_of(stored[5])
 local in_use = shortest and shortest_at and reclaimed_at and reclaimed_at - shortest_at <= shortest / 2
+-- A shorter lease of the caller does not count yet: until now nobody had to run this script as often as that.
+local outage_min = math.floor((in_use and shortest or lease_ms) / 2)
 if not in_use or lease_ms <= shortest then shortest, shortest_at = lease_ms, NOW end
 
 local expiry_max = NOW + longest
--- A lease grace of more than the longest lease was written by hand, or before the clock was set back; it does not count.
-if grace_until > expiry_max then grace_until = 0 end
+-- No lease grace is longer than the longest lease. One that is was given before the clock was set back, or written by hand. It goes on:
+-- the workers that it protects may not have renewed yet.
+grace_until = math.min(grace_until, expiry_max)
 local outage = reclaimed_at and NOW - reclaimed_at or math.huge
-if leases > 0 and outage > math.floor(shortest / 2) then
+if leases > 0 and outage > outage_min then
   grace_until = math.max(grace_until, NOW + math.min(longest, 2 * outage))
   longest_at = NOW
 end
@@ -62,9 +68,10 @@ call('HSET', STATS, 'reclaimed_at', NOW, 'grace_until', grace_until, 'lease_long
   'lease_shortest', shortest, 'lease_shortest_at', shortest_at)
 
 local shortened = {}
-if last_expiry and last_expiry > expiry_max then
+local tolerated = expiry_max + math.min(CLOCK_STEP_TOLERATED_MS, math.floor(longest / 10))
+if last_expiry and last_expiry > tolerated then
   local expiry_text = string.format('%.0f', expiry_max)
-  local too_late = call('ZRANGEBYSCORE', LEASE, '(' .. expiry_text, '(+inf', 'LIMIT', 0, limit)
+  local too_late = call('ZRANGEBYSCORE', LEASE, string.format('(%.0f', tolerated), '(+inf', 'LIMIT', 0, limit)
   for i = 1, #too_late do shortened[2 * i - 1], shortened[2 * i] = expiry_text, too_late[i] end
   each('ZADD', LEASE, shortened)
 end

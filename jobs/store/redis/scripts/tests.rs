@@ -1,13 +1,17 @@
 //! The constants that the Lua files repeat from Rust code have the same values there.
 #![allow(clippy::unwrap_used)]
 
-use crate::limits::{HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX, REPLAY_SLOT_IDLE_MS};
+use crate::limits::{
+    CLOCK_STEP_TOLERATED, HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX,
+    REPLAY_SLOT_IDLE_MS,
+};
 use crate::units::millis;
 
 const QUEUE: &str = include_str!("../lua/lib/queue.lua");
 const STATS: &str = include_str!("../lua/lib/stats.lua");
 const KEPT: &str = include_str!("../lua/lib/kept.lua");
 const REPLAY: &str = include_str!("../lua/lib/replay.lua");
+const RECLAIM: &str = include_str!("../lua/reclaim.lua");
 const HISTORY: &str = include_str!("../lua/lib/history.lua");
 
 /// The value of `local name = a * b`; `None` when there is none.
@@ -25,6 +29,7 @@ fn constants_that_lua_files_repeat_have_the_values_of_limits() {
         (QUEUE, "HEADER", u64::try_from(HEADER_BYTES).unwrap()),
         (KEPT, "KEPT_BYTES_MIN", KEPT_BYTES_MIN),
         (STATS, "OUTCOME_WAIT_MS", millis(OUTCOME_WAIT_MAX)),
+        (RECLAIM, "CLOCK_STEP_TOLERATED_MS", millis(CLOCK_STEP_TOLERATED)),
         (HISTORY, "HISTORY_FIRST", u64::from(HISTORY_FIRST)),
         (HISTORY, "HISTORY_LAST", u64::from(HISTORY_LAST)),
         // A call may be sent again for as long to either store.
