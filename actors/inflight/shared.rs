@@ -133,7 +133,7 @@ impl Inflight {
         });
     }
 
-    /// Whether claims that were held back, because too many outcomes were unsettled, may go on. Returns it once.
+    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
     pub(crate) fn claims_resume(&self) -> bool {
         self.table().outcomes.claims_resume()
     }

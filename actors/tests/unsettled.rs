@@ -3,6 +3,7 @@
 use retraced_actors::limits;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Admin, BATCH_MAX};
+use tokio::time::Instant;
 
 use crate::support::{Fault, Harness, Verb, Work, millis, secs};
 
@@ -51,5 +52,30 @@ async fn a_store_that_settles_slowly_is_not_reported() {
     harness.until("all are settled", || harness.stats().completed_total as usize == ids.len()).await;
     assert!(stops(&harness).is_empty(), "{:?}", harness.events());
     assert!(harness.store.calls(Verb::SettleAndClaim) >= ids.len() / BATCH_MAX);
+    harness.close().await;
+}
+
+/// Goal: a queue that keeps its order and cannot release what waited too long says that it claims no more, and claims at once when it can. Method: a slow job, and every
+/// settlement is refused until its handler has ended.
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_releases_are_refused_never_stops_in_silence() {
+    let harness = Harness::build().concurrency(1).start().await;
+    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
+    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.enqueue("slow", Work::lasting(secs(3))).await;
+    harness.enqueue_many("job", 3, &Work::lasting(millis(1))).await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("the queue says that it claims no more", || !stops(&harness).is_empty()).await;
+    let [(unsettled, _)] = stops(&harness)[..] else { panic!("{:?}", harness.events()) };
+    assert_eq!(unsettled, 3);
+    harness.until("the slow one has ended", || harness.recorder.ended() == 31).await;
+    harness.store.clear_faults();
+    let resumed = |kind: &EventKind| matches!(kind, EventKind::ClaimsResumed { .. });
+    harness.until("the queue claims", || harness.count(resumed) == 1).await;
+    let since = Instant::now();
+    harness.until("the others have run", || harness.recorder.ended() == 34).await;
+    assert!(since.elapsed() < limits::POLL_MIN / 2, "only the fetcher's timer claimed, after {:?}", since.elapsed());
     harness.close().await;
 }
