@@ -103,7 +103,9 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         }
         // The outcomes return to the table when `settling` is dropped, and are sent again.
         Some(Err(error)) => {
-            drop(claim);
+            if claim.is_some_and(OpenClaim::refused) {
+                queue.fetcher.send(FetcherMessage::Poll);
+            }
             report_stopped_claims(runtime, queue, &error);
             runtime.calls.health().wait_after_refusal().await;
         }
