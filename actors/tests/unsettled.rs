@@ -81,17 +81,24 @@ async fn a_queue_whose_releases_are_refused_never_stops_in_silence() {
 }
 
 /// Goal: a queue that was held back claims as soon as the store has settled. Method: the release of what waited too long is refused
-/// once, and then settled together with the outcome of the slow job, so that no later settlement claims.
+/// once, and then settled together with the outcome of the slow job, so that no later settlement claims, and
+/// without hints.
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
     let harness = Harness::build().concurrency(1).start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
+    harness.kill_and_await_restart("store-link").await;
     let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
     harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
     harness.store.pause(&harness.queue).await.unwrap();
     harness.enqueue("slow", Work::lasting(secs(3))).await;
     harness.enqueue("late", Work::lasting(millis(1))).await;
     let mut fault = Some(Fault::Refused);
-    harness.store.plan_faults(move |verb, _| if verb == Verb::Settle { fault.take() } else { None });
+    harness.store.plan_faults(move |verb, _| match verb {
+        Verb::Hints => Some(Fault::Refused),
+        Verb::Settle => fault.take(),
+        _ => None,
+    });
     let settled = Arc::new(Mutex::new(Vec::new()));
     let seen = settled.clone();
     harness.store.observe(move |verb, moment| {
