@@ -65,6 +65,14 @@ impl OpenClaim {
         let hinted = found_too_few && hints != self.budget.hints;
         ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
     }
+
+    /// The store has refused the claim. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.
+    pub(crate) fn refused(self) -> bool {
+        let (inflight, before) = (self.inflight.clone(), self.budget.hints);
+        drop(self);
+        // Read after the credits are free, so that no hint is missed.
+        inflight.hints() != before
+    }
 }
 
 impl Drop for OpenClaim {

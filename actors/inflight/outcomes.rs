@@ -78,9 +78,9 @@ impl Outcomes {
         self.claims_held_back && self.claimable() > 0
     }
 
-    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
+    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not. Those that are on their way back do, however few.
     pub(super) fn held_back_by(&self) -> usize {
-        if self.left() == 0 { self.unsettled } else { 0 }
+        if self.left() == 0 { self.unsettled } else { self.returning.len() }
     }
 
     fn left(&self) -> usize {

@@ -76,6 +76,11 @@ impl Inflight {
         self.table().credits.hint();
     }
 
+    /// How many hints were received so far.
+    pub(super) fn hints(&self) -> u64 {
+        self.table().credits.hints()
+    }
+
     /// Removes the claims whose outcome has become unknown since this was called last.
     pub(crate) fn take_unresolved_claims(&self) -> Vec<Nonce> {
         self.table().credits.take_unresolved()
@@ -133,7 +138,7 @@ impl Inflight {
         });
     }
 
-    /// Whether claims that were held back, because too many outcomes were unsettled, may go on. Returns it once.
+    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
     pub(crate) fn claims_resume(&self) -> bool {
         self.table().outcomes.claims_resume()
     }

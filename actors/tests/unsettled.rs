@@ -1,10 +1,13 @@
 //! A store that grants claims and refuses settlements.
 
+use std::sync::{Arc, Mutex};
+
 use retraced_actors::limits;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Admin, BATCH_MAX};
+use tokio::time::Instant;
 
-use crate::support::{Fault, Harness, Verb, Work, millis, secs};
+use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};
 
 const CONCURRENCY: usize = 4;
 
@@ -51,5 +54,89 @@ async fn a_store_that_settles_slowly_is_not_reported() {
     harness.until("all are settled", || harness.stats().completed_total as usize == ids.len()).await;
     assert!(stops(&harness).is_empty(), "{:?}", harness.events());
     assert!(harness.store.calls(Verb::SettleAndClaim) >= ids.len() / BATCH_MAX);
+    harness.close().await;
+}
+
+/// Goal: a queue that keeps its order and cannot release what waited too long says that it claims no more. Method: a slow job, and every
+/// settlement is refused until its handler has ended.
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_releases_are_refused_never_stops_in_silence() {
+    let harness = Harness::build().concurrency(1).start().await;
+    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
+    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.enqueue("slow", Work::lasting(secs(3))).await;
+    harness.enqueue_many("job", 3, &Work::lasting(millis(1))).await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("the queue says that it claims no more", || !stops(&harness).is_empty()).await;
+    let [(unsettled, _)] = stops(&harness)[..] else { panic!("{:?}", harness.events()) };
+    assert_eq!(unsettled, 3);
+    harness.until("the slow one has ended", || harness.recorder.ended() == 31).await;
+    harness.store.clear_faults();
+    let resumed = |kind: &EventKind| matches!(kind, EventKind::ClaimsResumed { .. });
+    harness.until("the queue claims", || harness.count(resumed) == 1).await;
+    harness.until("the others have run", || harness.recorder.ended() == 34).await;
+    harness.close().await;
+}
+
+/// Goal: a queue that was held back claims as soon as the store has settled. Method: the release of what waited too long is refused
+/// once, and then settled together with the outcome of the slow job, so that no later settlement claims, and
+/// without hints.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
+    let harness = Harness::build().concurrency(1).start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
+    harness.kill_and_await_restart("store-link").await;
+    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
+    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.enqueue("slow", Work::lasting(secs(3))).await;
+    harness.enqueue("late", Work::lasting(millis(1))).await;
+    let mut fault = Some(Fault::Refused);
+    harness.store.plan_faults(move |verb, _| match verb {
+        Verb::Hints => Some(Fault::Refused),
+        Verb::Settle => fault.take(),
+        _ => None,
+    });
+    let settled = Arc::new(Mutex::new(Vec::new()));
+    let seen = settled.clone();
+    harness.store.observe(move |verb, moment| {
+        if verb == Verb::Settle && moment == Moment::Applied {
+            seen.lock().unwrap().push(Instant::now());
+        }
+    });
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("both have run", || harness.recorder.ended() == 32).await;
+    let started = harness.recorder.all()[31].started;
+    let [released] = settled.lock().unwrap().iter().copied().filter(|at| *at <= started).collect::<Vec<_>>()[..] else {
+        panic!("one call settles both: {:?}", harness.events())
+    };
+    assert!(started - released < millis(20), "only the fetcher's timer claimed, after {:?}", started - released);
+    harness.close().await;
+}
+
+/// Goal: a job that is enqueued while the only claim is under way starts at once, also if the store refuses that claim. Method: the claim is part of a settlement, and the
+/// executor becomes free before the refusal.
+#[tokio::test(start_paused = true)]
+async fn a_hint_that_came_during_a_refused_claim_is_never_forgotten() {
+    let harness = Harness::build().concurrency(1).start().await;
+    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
+    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.enqueue("first", Work::lasting(millis(5))).await;
+    harness.enqueue("second", Work::lasting(millis(200))).await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::SettleAndClaim).then_some(Fault::Refused));
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("the first runs", || harness.recorder.running() == 1).await;
+    let claims = harness.store.calls(Verb::SettleAndClaim);
+    harness.store.latency(secs(1));
+    harness.until("it is settled", || harness.store.calls(Verb::SettleAndClaim) > claims).await;
+    harness.store.latency(millis(0));
+    let hinted = Instant::now();
+    harness.enqueue("hinted", Work::succeed()).await;
+    harness.until("it has run", || harness.recorder.ended() == 33).await;
+    assert!(hinted.elapsed() < millis(600), "only the fetcher's timer claimed, after {:?}", hinted.elapsed());
+    harness.store.clear_faults();
     harness.close().await;
 }

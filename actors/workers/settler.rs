@@ -103,7 +103,9 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         }
         // The outcomes return to the table when `settling` is dropped, and are sent again.
         Some(Err(error)) => {
-            drop(claim);
+            if claim.is_some_and(OpenClaim::refused) {
+                queue.fetcher.send(FetcherMessage::Poll);
+            }
             report_stopped_claims(runtime, queue, &error);
             runtime.calls.health().wait_after_refusal().await;
         }
@@ -111,26 +113,27 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
     }
 }
 
-/// The store refused to settle. Reports it if so many outcomes are unsettled that the queue claims no more.
+/// The store refused to settle. Reports it if that keeps the queue from claiming.
 fn report_stopped_claims(runtime: &RuntimeContext, queue: &QueueContext, error: &StoreError) {
-    let unsettled = queue.inflight.held_back_by();
-    if unsettled > 0 && queue.claims_stop.is_new() {
+    let report = |unsettled: usize| {
         let reason = error.to_string();
         let kind = EventKind::ClaimsStopped { queue: queue.name.clone(), unsettled: unsettled as u64, reason };
         runtime.events.emit(&path::settler(&queue.name), kind);
-    }
+    };
+    queue.claims_stop.refused(|| queue.inflight.held_back_by(), report);
 }
 
 /// The store has settled: claims that were held back go on.
 fn resume_claims(runtime: &RuntimeContext, queue: &QueueContext) {
-    if !queue.inflight.claims_resume() {
-        return;
-    }
-    if queue.claims_stop.end() {
+    let report = || {
         let kind = EventKind::ClaimsResumed { queue: queue.name.clone() };
         runtime.events.emit(&path::settler(&queue.name), kind);
+    };
+    // A poll or another settlement may have claimed since the store confirmed. That too ends the stop.
+    queue.claims_stop.settled(|| queue.inflight.held_back_by(), report);
+    if queue.inflight.claims_resume() {
+        queue.fetcher.send(FetcherMessage::Poll);
     }
-    queue.fetcher.send(FetcherMessage::Poll);
 }
 
 /// Settles the outcomes of closed workers, and releases the jobs that open claims still bring, until nothing is left or the workers have reopened.

@@ -301,10 +301,11 @@ pub enum EventKind {
         findings: Vec<Finding>,
     },
     /// The store refuses to settle, and so many outcomes are unsettled that the queue claims no more jobs. It goes on when the store settles again.
+    /// In a queue of concurrency 1 a single job on its way back to the front is enough, because a claim could overtake it.
     ClaimsStopped {
         /// The queue.
         queue: QueueName,
-        /// How many outcomes the store has not confirmed.
+        /// How many outcomes that the store has not confirmed keep the queue from claiming.
         unsettled: u64,
         /// What the store said, without credentials.
         reason: String,

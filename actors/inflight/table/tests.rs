@@ -406,6 +406,23 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
 }
 
 #[test]
+fn a_queue_that_waits_for_its_releases_is_never_said_to_claim() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("runs"), fresh("late"), fresh("later")]);
+    let runs = world.next(0).unwrap();
+    world.table.release_unstarted(world.now + SECOND);
+    world.finish(0, &runs);
+    let (grants, settlements) = world.table.take_settlements(1);
+    assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (None, 2), "without the one that ran");
+    world.table.unconfirmed(grants, settlements);
+    assert_eq!(world.table.outcomes.held_back_by(), 2, "the store refused them");
+    let (grants, _) = world.table.take_settlements(1);
+    world.table.confirmed(&grants, world.now);
+    assert_eq!(world.table.outcomes.held_back_by(), 0);
+    assert!(claimable(&mut world).is_some());
+}
+
+#[test]
 fn jobs_of_a_queue_that_keeps_its_order_return_in_the_calls_that_keep_it() {
     let mut world = World::new(1);
     let names: Vec<String> = (0..BATCH_MAX + 3).map(|n| n.to_string()).collect();
