@@ -207,7 +207,8 @@ pub const TRIM_BATCH_MAX: usize = 200;
 pub const TRIM_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay between two rounds of audits. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-/// Shortest time between two counts of a queue. One is made early after a lost lease or a late settlement, because the store may have lost its data.
+/// How long the janitor waits after a count of all queues before it counts early: 5 s. It does so after a queue's first job, a lost lease or a late settlement, because the
+/// store may have lost its data.
 pub const AUDIT_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// How long a repair of a queue may take. What it has repaired by then stays repaired; the next failed check of the counts starts another repair.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(15 * 60);

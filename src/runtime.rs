@@ -22,8 +22,8 @@ use crate::tree_runtime::TreeRuntime;
 
 /// Runs jobs. Built by [`Runtime::builder`]; hold it as long as jobs should run, and end it with [`shutdown`](Self::shutdown).
 ///
-/// If it is dropped before a shutdown has ended, the supervision tree stops at once, as in a killed process. Handlers that run are dropped at their next await or may
-/// finish, but nothing is settled: the jobs run again when their leases have expired.
+/// If it is dropped before a shutdown has ended, the supervision tree stops at once, as in a killed process. Async handlers are dropped at their
+/// next await, blocking ones finish, and nothing is settled: the jobs run again when their leases have expired.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

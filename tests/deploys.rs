@@ -1,6 +1,6 @@
 //! Chains of jobs, each of which enqueues the next, over rolling deploys and outages of the server: no chain breaks, and no job dies.
 //!
-//! `RETRACED_SCALE=full` makes 50 deploys and 20 outages of 5 s; `make test` runs a quick form.
+//! `make test` runs a quick form. 50 deploys and 20 outages of 5 s: `RETRACED_SCALE=full cargo test --release --test deploys -- --nocapture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -25,9 +25,9 @@ const NUMBERS: u64 = 1_000_000;
 const HANDLER: Duration = Duration::from_millis(20);
 const LEASE: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_secs(5);
-/// The longest time for one deploy. The server may be away for the whole of it, twice.
+/// The longest time to start or to stop one worker.
 const DEPLOY_MAX: Duration = Duration::from_secs(60);
-/// The server's URL, the folder, and the number of the worker.
+/// The environment variable that makes this program a worker: the server's URL, the folder, and the number of the worker.
 const ROLE: &str = "RETRACED_TEST_DEPLOYED_WORKER";
 
 #[derive(Serialize, Deserialize)]

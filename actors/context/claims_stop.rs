@@ -1,4 +1,4 @@
-//! That a queue claims no more because the store does not settle, so that it is reported once.
+//! Reports when refused settlements keep a queue from claiming, and when that ends; at most one stop per minute.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,12 @@
-//! When a call was first sent that may have been applied.
+//! The first sending of a call that may have been applied.
 
 use std::sync::{Mutex, PoisonError};
 
 use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
 
-/// When a call was first sent of whose sendings none was refused: from then on it may have been applied. A lease that the call grants is counted from there.
+/// The first sending of a call that may have been applied: the first after the last refusal, or an earlier one that had no answer. Only [`StoreError::Blocked`] counts as
+/// a refusal. A lease that the call grants is counted from there.
 #[derive(Default)]
 pub(crate) struct FirstSending(Mutex<State>);
 
@@ -34,6 +35,7 @@ impl FirstSending {
 
     fn begins(&self) {
         let mut state = self.state();
+        // A refusal would have removed the instant, so the sending before had no answer.
         state.unanswered |= state.at.is_some();
         state.at.get_or_insert_with(Instant::now);
     }

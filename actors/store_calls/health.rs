@@ -40,6 +40,16 @@ enum StoreState {
     },
 }
 
+impl StoreState {
+    fn status(&self) -> StoreStatus {
+        match self {
+            Self::Up => StoreStatus::Up,
+            Self::Unreachable { .. } => StoreStatus::Unreachable,
+            Self::Blocked { by, .. } => StoreStatus::Blocked(*by),
+        }
+    }
+}
+
 /// The health of the store. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Health(Arc<Inner>);
@@ -93,9 +103,9 @@ impl Health {
 
     pub(super) fn status(&self) -> StoreStatus {
         match &*self.0.state.borrow() {
-            StoreState::Up => StoreStatus::Up,
-            StoreState::Unreachable { .. } => StoreStatus::Unreachable,
-            StoreState::Blocked { by, .. } => StoreStatus::Blocked(*by),
+            // Perhaps only a connection broke.
+            StoreState::Unreachable { reported: false, before, .. } => before.status(),
+            state => state.status(),
         }
     }
 

@@ -15,7 +15,7 @@ use retraced_jobs::store::Block;
 pub enum StoreStatus {
     /// It answers and takes writes.
     Up,
-    /// It does not answer.
+    /// It has not answered for a second.
     Unreachable,
     /// It answers, but refuses some or all writes.
     Blocked(Block),

@@ -91,6 +91,7 @@ async fn a_connection_that_breaks_and_is_back_within_a_second_is_no_outage() {
     for _ in 0..3 {
         answer(&world, unavailable).await;
         assert!(!world.calls.health().is_reachable());
+        assert_eq!(world.calls.store_status(), StoreStatus::Up);
         answer(&world, || Ok(())).await;
         assert!(world.calls.health().is_up());
     }
@@ -132,6 +133,7 @@ async fn an_outage_without_further_calls_is_reported_when_its_time_has_come() {
         world.calls.health().report_outage();
     }
     assert!(matches!(world.reported()[..], [EventKind::StoreUnreachable { .. }]));
+    assert_eq!(world.calls.store_status(), StoreStatus::Unreachable);
     assert_eq!(world.calls.health().unreported_outage(), None);
 }
 

@@ -192,10 +192,10 @@ fn log_queue_event(event: &SupervisionEvent) {
             say!(info, event, "the store settles again, and the queue claims", %queue)
         }
         EventKind::LeaseGraceGiven { queue, grace_ms } => {
-            say!(warn, event, "no worker looked at expired leases for half a lease, lease grace given", %queue, grace_ms)
+            say!(warn, event, "no worker looked at expired leases for more than half of the shortest lease, lease grace given", %queue, grace_ms)
         }
         EventKind::LeasesShortened { queue, leases } => {
-            say!(warn, event, "the store's clock was set back, leases shortened to one lease time", %queue, leases)
+            say!(warn, event, "the store's clock was set back, leases shortened to the longest lease in use", %queue, leases)
         }
         EventKind::JobsTrimmed { queue, state, count, reason, oldest_ms } => {
             say!(warn, event, "jobs trimmed by retention, they cannot be redriven any more", %queue, %state, count, %reason, oldest_ms)

@@ -116,7 +116,7 @@ impl QueueHandle {
 
 impl<J: Job> JobRequest<J, QueueHandle> {
     /// How long the producer waits for capacity in the buffer, for the store and for the receipt; not how long the job may run. Default 800 ms, so that a caller
-    /// learns of an outage within a second.
+    /// learns of an outage within a second; in a handler 30 s.
     pub fn enqueue_timeout(mut self, timeout: Duration) -> Self {
         self.queue = self.queue.enqueue_timeout(timeout);
         self

@@ -277,8 +277,8 @@ pub enum EventKind {
         /// Stored jobs minus jobs in containers; 0 if only the numbers of grants and leases differ.
         difference: i64,
     },
-    /// The store has lost data of a queue: fewer jobs were ever enqueued to it than this process has seen before. It was emptied or restored from an older copy, or
-    /// the queue was deleted.
+    /// The store has lost data of a queue: the number of jobs ever enqueued to it fell, or its sequence began anew, since this process counted them last. It was emptied
+    /// or restored from an older copy, or the queue was deleted.
     DataLost {
         /// The queue.
         queue: QueueName,

@@ -53,7 +53,7 @@ impl RetentionRule {
 /// use std::time::Duration;
 /// let week = RetentionRule::new(Duration::from_secs(7 * 24 * 60 * 60), 1_000);
 /// let retention = Retention::default().without_completed().dead(week);
-/// assert_eq!(retention.poisoned.count_max, u64::MAX, "no bad night is forgotten for its number of jobs");
+/// assert_eq!(retention.poisoned.count_max, u64::MAX, "a bound by number would drop the failures of a large incident");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -103,7 +103,7 @@ impl Retention {
 impl Default for Retention {
     fn default() -> Self {
         let short = RetentionRule::new(COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX);
-        // A number would be exceeded in a bad night, and the jobs lost that tell what went wrong.
+        // A bound by number would drop the failures of a large incident.
         let long = RetentionRule::by_age(DEAD_AGE_MAX);
         Self { completed: Some(short), dead: long, poisoned: long, cancelled: short }
     }
