@@ -519,7 +519,8 @@ fn jobs_that_failed_are_never_trimmed_in_silence() {
     let work = |options: &[&str]| {
         let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook]);
         command.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
-        Worker::spawn(&mut command)
+        // The first trim may come before the line that says that the worker works, which `spawn` waits for.
+        Worker::launch(&mut command)
     };
     let bounds = |least: &str, most: &str| {
         let refused = harness.run(&["work", "q", "--webhook", &hook, least, most]);
