@@ -152,7 +152,7 @@ impl Context {
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
-    /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`](crate::limits::HANDLER_ENQUEUE_TIMEOUT)), so that an outage of the store that is shorter costs no
+    /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`]), so that an outage of the store that is shorter costs no
     /// attempt.
     ///
     /// # Errors

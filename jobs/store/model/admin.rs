@@ -238,7 +238,17 @@ pub struct Trimmed {
 }
 
 /// Jobs of one state that a trim deleted for one reason.
-/// Exhaustive: it only counts.
+///
+/// ```
+/// use retraced_jobs::job::JobState;
+/// use retraced_jobs::store::{Trimmed, TrimmedJobs};
+/// let dead = |trimmed: &Trimmed| -> u64 {
+///     let dead = |jobs: &&TrimmedJobs| jobs.state == JobState::Dead;
+///     trimmed.jobs.iter().filter(dead).map(|jobs| jobs.count).sum()
+/// };
+/// assert_eq!(dead(&Trimmed::default()), 0);
+/// ```
+// Exhaustive: it only counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimmedJobs {
     /// The state they were in.
