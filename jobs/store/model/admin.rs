@@ -248,7 +248,7 @@ pub struct Trimmed {
 /// };
 /// assert_eq!(dead(&Trimmed::default()), 0);
 /// ```
-// Exhaustive: it only counts.
+/// Exhaustive: it only counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrimmedJobs {
     /// The state they were in.
