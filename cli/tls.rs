@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::limits::PEM_BYTES_MAX;
 use crate::output::printable;
 
-/// How a `rediss://` server is recognized, and how this process proves who it is.
+/// How the certificate of a `rediss://` server is checked, and with which certificate this process proves who it is.
 #[derive(Args)]
 pub(crate) struct TlsArgs {
     /// For rediss://: a file with the certificates (PEM) of the authorities that are trusted, instead of those of the system.
@@ -51,7 +51,7 @@ fn read(flag: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {
     let mut text = Vec::new();
     match File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut text)) {
         Ok(_) if text.len() as u64 > PEM_BYTES_MAX => Err(CliError::Usage(format!(
-            "{shown} ({flag}) has more than {PEM_BYTES_MAX} bytes, so it is no file of certificates"
+            "{shown} ({flag}) has more than {PEM_BYTES_MAX} bytes, so it is no file of certificates or keys"
         ))),
         Ok(_) => Ok(Some(text)),
         Err(error) => Err(CliError::Usage(format!("{shown} ({flag}) cannot be read: {error}"))),

@@ -51,7 +51,7 @@ pub(crate) struct RuntimeContext {
     hint_subscriptions: AtomicUsize,
     /// What this process has run out of.
     pub(crate) exhaustion: Exhaustion,
-    audit_requested: Notify,
+    count_requested: Notify,
 }
 
 /// What a [`RuntimeContext`] is made of.
@@ -98,7 +98,7 @@ impl RuntimeContext {
             options,
             hint_subscriptions: AtomicUsize::new(0),
             exhaustion: Exhaustion::default(),
-            audit_requested: Notify::new(),
+            count_requested: Notify::new(),
         }
     }
 
@@ -129,7 +129,7 @@ impl RuntimeContext {
     }
 
     /// Counts a subscription for hints, which lasts until the result is dropped.
-    pub(crate) fn subscribe_to_hints(&self) -> HintSubscription<'_> {
+    pub(crate) fn hint_subscription(&self) -> HintSubscription<'_> {
         self.hint_subscriptions.fetch_add(1, Ordering::Relaxed);
         HintSubscription(&self.hint_subscriptions)
     }
@@ -139,15 +139,15 @@ impl RuntimeContext {
         self.hint_subscriptions.load(Ordering::Relaxed) > 0
     }
 
-    /// Asks the janitor to look for lost data sooner than usual. One request at most waits to be served.
-    pub(crate) fn request_audit(&self) {
-        self.audit_requested.notify_one();
+    /// Asks the janitor to count the jobs of all queues sooner than usual, which finds lost data. One request at most waits to be served.
+    pub(crate) fn request_count(&self) {
+        self.count_requested.notify_one();
     }
 
-    /// Waits for a request to look for lost data, at least [`AUDIT_INTERVAL_MIN`]. Returns `false` if there is none until `next`.
-    pub(crate) async fn audit_requested_before(&self, next: Instant) -> bool {
+    /// Waits for a request to count the jobs, at least [`AUDIT_INTERVAL_MIN`]. Returns `false` if there is none until `next`.
+    pub(crate) async fn count_requested_before(&self, next: Instant) -> bool {
         tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
-        tokio::time::timeout_at(next, self.audit_requested.notified()).await.is_ok()
+        tokio::time::timeout_at(next, self.count_requested.notified()).await.is_ok()
     }
 
     /// Asks the retry scheduler for a round.

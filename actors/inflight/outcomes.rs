@@ -1,6 +1,6 @@
 //! The outcomes of one queue's jobs, from when each is known until the store has confirmed it.
 //!
-//! Their number counts against the credits of the queue. If the store refuses settlements and still grants claims, what it does not settle is therefore bounded.
+//! Their number and size are a cap on claims beside the credits. So what is unsettled stays bounded if the store refuses settlements and still grants claims.
 
 use std::collections::VecDeque;
 

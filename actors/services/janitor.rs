@@ -131,7 +131,7 @@ async fn audit_all(runtime: Arc<RuntimeContext>) -> JanitorMessage {
         for queue in &runtime.queues {
             audit(&runtime, queue).await;
         }
-        while runtime.audit_requested_before(next).await {
+        while runtime.count_requested_before(next).await {
             for queue in &runtime.queues {
                 let _ = count(&runtime, queue).await;
             }

@@ -138,7 +138,7 @@ fn apply(
                 control.lose();
                 let (queue, job, attempt) = (queue.name.clone(), lease.id.clone(), lease.token.attempt);
                 runtime.events.emit(path::LEASE_KEEPER, EventKind::LeaseLost { queue, job, attempt });
-                runtime.request_audit();
+                runtime.request_count();
             }
             // The outcome of this job is known. Either it is settled already, or its settlement will be answered as stale.
             Renewal::Stale => {}

@@ -1,6 +1,6 @@
 //! The first sending of a call that may have been applied.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ impl FirstSending {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

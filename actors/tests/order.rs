@@ -24,19 +24,13 @@ fn assert_order(started: &[JobId], expected: &[JobId]) {
     assert_eq!(started.len(), expected.len());
 }
 
-/// Fast jobs, so that the next ones are claimed before an executor is free.
-async fn measure_fast_handlers(harness: &Harness) {
-    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
-    harness.until_all(&quick, JobState::Completed).await;
-}
-
 /// Goal: jobs start in the order in which they were enqueued, whatever the replies of claims do. Method: every other reply of a claim is late by a random time.
 #[tokio::test(start_paused = true)]
 async fn a_late_reply_of_a_claim_never_changes_the_order_at_a_concurrency_of_one() {
     for seed in 0..5 {
         let harness = Harness::build().concurrency(1).start().await;
         harness.store.latency(millis(2));
-        measure_fast_handlers(&harness).await;
+        harness.measure_fast_handlers().await;
         harness.store.pause(&harness.queue).await.unwrap();
         let ids = harness.enqueue_many("job", 300, &Work::lasting(millis(1))).await;
         harness.store.delay_every_other_claim(seed, millis(40));
@@ -51,7 +45,7 @@ async fn a_late_reply_of_a_claim_never_changes_the_order_at_a_concurrency_of_one
 #[tokio::test(start_paused = true)]
 async fn jobs_that_waited_too_long_are_never_overtaken_by_those_of_an_open_claim() {
     let harness = Harness::build().concurrency(1).start().await;
-    measure_fast_handlers(&harness).await;
+    harness.measure_fast_handlers().await;
     harness.store.pause(&harness.queue).await.unwrap();
     let mut ids = vec![harness.enqueue("slow", Work::lasting(secs(3))).await];
     ids.extend(harness.enqueue_many("early", 3, &Work::lasting(millis(1))).await);
@@ -69,7 +63,7 @@ async fn jobs_that_waited_too_long_are_never_overtaken_by_those_of_an_open_claim
 #[tokio::test(start_paused = true)]
 async fn a_job_on_its_way_back_to_the_front_is_never_overtaken_by_one_claimed_meanwhile() {
     let harness = Harness::build().concurrency(1).start().await;
-    measure_fast_handlers(&harness).await;
+    harness.measure_fast_handlers().await;
     harness.store.pause(&harness.queue).await.unwrap();
     let mut ids = vec![harness.enqueue("slow", Work::lasting(millis(1_500))).await];
     ids.extend(harness.enqueue_many("job", 60, &Work::lasting(millis(1))).await);

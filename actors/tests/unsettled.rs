@@ -62,8 +62,7 @@ async fn a_store_that_settles_slowly_is_not_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_whose_releases_are_refused_never_stops_in_silence() {
     let harness = Harness::build().concurrency(1).start().await;
-    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
-    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.measure_fast_handlers().await;
     harness.store.pause(&harness.queue).await.unwrap();
     harness.enqueue("slow", Work::lasting(secs(3))).await;
     harness.enqueue_many("job", 3, &Work::lasting(millis(1))).await;
@@ -88,8 +87,7 @@ async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
     harness.kill_and_await_restart("store-link").await;
-    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
-    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.measure_fast_handlers().await;
     harness.store.pause(&harness.queue).await.unwrap();
     harness.enqueue("slow", Work::lasting(secs(3))).await;
     harness.enqueue("late", Work::lasting(millis(1))).await;
@@ -121,8 +119,7 @@ async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
 #[tokio::test(start_paused = true)]
 async fn a_hint_that_came_during_a_refused_claim_is_never_forgotten() {
     let harness = Harness::build().concurrency(1).start().await;
-    let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
-    harness.until("prefetch is measured", || harness.stats().completed_total as usize == quick.len()).await;
+    harness.measure_fast_handlers().await;
     harness.store.pause(&harness.queue).await.unwrap();
     harness.enqueue("first", Work::lasting(millis(5))).await;
     harness.enqueue("second", Work::lasting(millis(200))).await;

@@ -81,7 +81,7 @@ impl FetcherState {
 
     fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
         if jobs > 0 && !self.queue.is_counted() {
-            self.runtime.request_audit();
+            self.runtime.request_count();
         }
         self.interval = match jobs {
             0 if self.runtime.hints_subscribed() => (self.interval * 2).min(POLL_MAX),

@@ -151,7 +151,7 @@ fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, s
     let path = path::settler(&queue.name);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     if !stale.is_empty() {
-        runtime.request_audit();
+        runtime.request_count();
     }
     for stale in stale {
         let kind =

@@ -282,6 +282,12 @@ impl Harness {
         futures_util::future::join_all(all).await
     }
 
+    /// Runs fast jobs, so that the next ones are claimed before an executor is free.
+    pub async fn measure_fast_handlers(&self) {
+        let quick = self.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
+        self.until_all(&quick, JobState::Completed).await;
+    }
+
     pub fn view(&self, id: &JobId) -> JobView {
         let view = self.store.job(&self.queue, id).now_or_never().unwrap().unwrap();
         view.unwrap_or_else(|| panic!("job {id} is not kept"))
