@@ -1,10 +1,7 @@
-//! The supervision tree of ReTraced: who runs, who restarts whom, who waits for whom. Applications use the crate [`retraced`], which re-exports what they
+//! The supervision tree of ReTraced: who runs, who restarts whom, who waits for whom. Applications use the crate `retraced`, which re-exports what they
 //! need. The API of this crate may change with any release.
 //!
-//! From the ground up: [`limits`] and messages · `supervision` (policy, events, supervisors) · `store_calls` · `inflight` · `front_door` · `context` (what
-//! the actors share) · `workers` and `services` (the actors) · `tree` (the table that puts them together).
-//!
-//! [`retraced`]: https://docs.rs/retraced
+//! ARCHITECTURE.md in the repository has a table of the modules, from the lowest layer up, and a drawing of the tree. `tree` is where everything comes together.
 
 mod address;
 mod background;

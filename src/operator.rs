@@ -329,7 +329,7 @@ mod tests {
     use retraced_jobs::job::{NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
     use retraced_jobs::store::{
-        Admin, CallId, Decorator, LiveJobs, Moved, QueueDeletion, ReplaySlots, Target, Transitions,
+        Admin, CallId, Decorator, Ledger, LiveJobs, Moved, QueueDeletion, ReplaySlots, Target, Transitions, WorkerRow,
     };
     use uuid::Uuid;
 
@@ -384,6 +384,33 @@ mod tests {
                 Err(StoreError::Unavailable { operation: "delete_queue", cause: "the connection broke".into() })
             })
         }
+    }
+
+    /// A store that does not say its time.
+    struct Timeless(MemoryStore);
+
+    impl Decorator for Timeless {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+            Box::pin(async move {
+                let mut facts = self.0.probe().await?;
+                facts.now_ms = None;
+                Ok(facts)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_a_clock_does_not_let_a_queue_be_deleted_under_its_worker() {
+        let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
+        let mut row = WorkerRow::new(InstanceId::from(Uuid::from_u128(1)), 0);
+        row.queues.push(queue.clone());
+        store.heartbeat(&row).await.unwrap();
+        let refused = Operator::new(Timeless(store)).delete_queue(&queue, LiveJobs::Delete).await;
+        assert!(matches!(refused, Err(OperatorError::QueueHasWorkers { .. })), "{refused:?}");
     }
 
     #[tokio::test(start_paused = true)]

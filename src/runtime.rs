@@ -11,7 +11,7 @@ use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, Outco
 use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, broadcast};
+use tokio::sync::broadcast;
 
 use crate::client::Client;
 use crate::front_door_producer::FrontDoorProducer;
@@ -39,7 +39,6 @@ pub struct Runtime {
     client: Client,
     waiter: OutcomeWaiter,
     operator: Operator,
-    report: OnceCell<ShutdownReport>,
     threads: TreeRuntime,
 }
 
@@ -59,7 +58,7 @@ impl Runtime {
     pub(crate) fn new(tree: Tree, client: Client, threads: TreeRuntime) -> Self {
         let waiter = OutcomeWaiter::new(tree.calls().clone());
         let operator = Operator::with_calls(tree.calls().clone(), waiter.clone());
-        Self { tree, client, waiter, operator, report: OnceCell::new(), threads }
+        Self { tree, client, waiter, operator, threads }
     }
 
     /// A handle to enqueue to a queue of this runtime. It stays valid when the queue's actors are restarted.
@@ -290,10 +289,10 @@ impl Runtime {
     /// does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
-    /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime had ended before because of an error.
+    /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime has ended because of an error.
     ///
     /// # Cancel safety
-    /// A shutdown continues when this future is dropped, as long as the runtime is not. Call it again to wait for the end; the numbers in [`ShutdownReport`] are then all 0.
+    /// A shutdown continues when this future is dropped, as long as the runtime is not. Call it again to wait for the end and its report.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -312,8 +311,9 @@ impl Runtime {
     /// # }
     /// ```
     pub async fn shutdown(&self) -> Result<ShutdownReport, RuntimeError> {
-        let report = *self.report.get_or_init(|| self.tree.shutdown()).await;
-        self.wait().await.map(|()| report)
+        let report = self.tree.shutdown().await;
+        self.wait().await?;
+        report.ok_or(RuntimeError::Lost)
     }
 
     /// The tokio runtime the tree runs on.

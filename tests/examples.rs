@@ -258,10 +258,10 @@ fn layers_run_around_the_handler_and_can_reject_its_job() {
 }
 
 #[test]
-fn crash_shows_the_panic_the_restart_and_the_retry() {
-    let finished = run_as_documented("crash", None);
+fn panic_shows_the_line_the_restart_and_the_retry() {
+    let finished = run_as_documented("panic", None);
     // The example has no tracing subscriber, so the runtime prints the panic itself.
-    let printed = "of queue kitchen panicked at examples/crash.rs:";
+    let printed = "of queue kitchen panicked at examples/panic.rs:";
     assert_eq!(finished.stderr.matches(printed).count(), 1, "{finished:?}");
 }
 

@@ -1,8 +1,8 @@
-//! The front door of a queue: takes jobs in and sends them to the store. Its buffer stays open when the workers, or the whole queue, close because they crash too
-//! often, so producers that use a handle are not affected.
+//! The front door of a queue: takes jobs in and sends them to the store. Its buffer takes jobs also while a supervisor of the queue has stopped its actors
+//! after too many crashes, so producers that use a handle are not affected.
 //!
 //! ```text
-//! FrontDoorHandle::enqueue ──────────────► buffer ──► flush (a call to the store)
+//! FrontDoorHandle::enqueue ──────────────► buffer ──► flush (calls to the store, one per batch)
 //! Enqueue message ──► queue actor ──────┘
 //! ```
 

@@ -1,25 +1,25 @@
-//! The first sending of a call that may have been applied.
+//! From when the lease of a claim counts that was sent several times.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
 
-/// The first sending of a call that may have been applied: the first after the last refusal, or an earlier one that had no answer. Only [`StoreError::Blocked`] counts as
-/// a refusal. A lease that the call grants is counted from there.
+/// Finds the earliest sending of a call that the store may have applied. The lease that the call grants is counted from it. A sending that was answered by
+/// [`StoreError::Blocked`] was not applied.
 #[derive(Default)]
 pub(crate) struct FirstSending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     at: Option<Instant>,
-    /// A sending has no answer, so no later refusal shows that the call was not applied.
+    /// Some sending got no answer. It may have been applied, and a later refusal says nothing about it.
     unanswered: bool,
 }
 
 impl FirstSending {
-    /// Watches one sending.
-    pub(crate) async fn watch<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// Sends once, and notes when and whether it was refused.
+    pub(crate) async fn track<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.begins();
         let result = sending.await;
         if matches!(result, Err(StoreError::Blocked { .. })) {
@@ -28,7 +28,7 @@ impl FirstSending {
         result
     }
 
-    /// When it was first sent; now if it was not.
+    /// When the earliest sending began that may have been applied; now if there is none.
     pub(crate) fn at(&self) -> Instant {
         self.state().at.unwrap_or_else(Instant::now)
     }
@@ -70,11 +70,11 @@ mod tests {
     async fn a_call_that_was_only_refused_so_far_counts_from_its_next_sending() {
         let first = FirstSending::default();
         for _ in 0..3 {
-            assert!(first.watch(refused()).await.is_err());
+            assert!(first.track(refused()).await.is_err());
             tokio::time::sleep(SECOND).await;
         }
         let sent = Instant::now();
-        assert!(first.watch(async { Ok(()) }).await.is_ok());
+        assert!(first.track(async { Ok(()) }).await.is_ok());
         tokio::time::sleep(SECOND).await;
         assert_eq!(first.at(), sent);
     }
@@ -83,13 +83,13 @@ mod tests {
     async fn a_sending_without_an_answer_counts_whatever_is_refused_later() {
         let first = FirstSending::default();
         let sent = Instant::now();
-        let hangs = first.watch(std::future::pending::<Result<(), StoreError>>());
+        let hangs = first.track(std::future::pending::<Result<(), StoreError>>());
         assert!(tokio::time::timeout(SECOND, hangs).await.is_err());
         for _ in 0..2 {
-            assert!(first.watch(refused()).await.is_err());
+            assert!(first.track(refused()).await.is_err());
             tokio::time::sleep(SECOND).await;
         }
-        assert!(first.watch(async { Ok(()) }).await.is_ok());
+        assert!(first.track(async { Ok(()) }).await.is_ok());
         assert_eq!(first.at(), sent);
     }
 }

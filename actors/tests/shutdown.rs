@@ -118,10 +118,20 @@ async fn a_second_shutdown_waits_for_the_same_end() {
         begun.elapsed()
     };
     let (first, second) = tokio::join!(harness.tree.shutdown(), second);
-    assert_eq!(first.running, 1);
+    assert_eq!(first.map(|report| report.running), Some(1));
     assert!(second >= secs(10) && second <= secs(11), "{second:?}");
     assert_eq!(harness.tree.wait().await, Ending::Stopped);
-    assert_eq!(harness.tree.shutdown().await, ShutdownReport::default());
+    assert_eq!(harness.tree.shutdown().await, first, "a later call reports something else");
+    harness.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_nobody_waited_for_is_not_reported_as_if_nothing_had_run() {
+    let harness = Harness::start().await;
+    harness.enqueue("one", Work::lasting(secs(10))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    assert!(tokio::time::timeout(secs(1), harness.tree.shutdown()).await.is_err());
+    assert_eq!(harness.tree.shutdown().await.map(|report| report.running), Some(1));
     harness.assert_clean();
 }
 
@@ -210,7 +220,7 @@ async fn enqueues_received_before_the_shutdown_are_stored() {
         tokio::time::sleep(millis(1)).await;
         harness.tree.shutdown().await
     });
-    assert_eq!(report.unsettled, 0);
+    assert_eq!(report.unwrap().unsettled, 0);
     let mut stored = Vec::new();
     for state in JobState::ALL {
         let page = harness.store.jobs(&harness.queue, state, None, BATCH_MAX).await.unwrap();
@@ -231,7 +241,7 @@ async fn a_tree_whose_root_is_killed_is_lost_and_its_shutdown_is_quick() {
     assert!(harness.tree.kill("retraced"));
     assert_eq!(harness.tree.wait().await, Ending::Lost);
     let begun = Instant::now();
-    harness.tree.shutdown().await;
+    assert_eq!(harness.tree.shutdown().await, None, "nobody knows what became of the jobs");
     assert!(begun.elapsed() <= secs(1), "took {:?}", begun.elapsed());
     harness.until("the handler is dropped", || harness.recorder.running() == 0).await;
     harness.assert_clean();

@@ -115,7 +115,7 @@ async fn a_shutdown_leaves_a_blocked_thread_behind_and_releases_its_job() {
         .await;
     let id = harness.enqueue("deaf", Work::step(millis(0), Action::BlockFor(6_000))).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
-    let report = harness.tree.shutdown().await;
+    let report = harness.tree.shutdown().await.unwrap();
     assert_eq!((report.running, report.killed, report.unsettled), (1, 1, 0));
     assert_eq!(harness.recorder.running(), 1, "the shutdown waited for it");
     let view = harness.view(&id);
@@ -139,7 +139,7 @@ async fn a_shutdown_that_kills_every_handler_still_ends_as_a_shutdown() {
     harness.store.plan_faults(|verb, _| (verb == Verb::Settle).then_some(Fault::ReplyDelayed(5 * WATCH_INTERVAL)));
     let ids = harness.enqueue_many("deaf", 2, &Work::step(millis(0), Action::BlockFor(3_000))).await;
     harness.until("they run", || harness.recorder.running() == 2).await;
-    let report = harness.tree.shutdown().await;
+    let report = harness.tree.shutdown().await.unwrap();
     assert_eq!((report.running, report.killed, report.unsettled), (2, 2, 0));
     assert_eq!(harness.tree.wait().await, Ending::Stopped);
     assert!(ids.iter().all(|id| harness.view(id).counters.releases == 1));

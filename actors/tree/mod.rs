@@ -8,6 +8,7 @@ pub use node::{NodeState, RunningJob, TreeNode};
 pub use shutdown::ShutdownReport;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorCell, ActorRef};
@@ -43,6 +44,14 @@ pub struct Tree {
     tokio: Handle,
     root: ActorCell,
     end: watch::Receiver<Option<Ending>>,
+    shutdown: Arc<Shutdown>,
+}
+
+/// The one shutdown of a tree.
+#[derive(Default)]
+struct Shutdown {
+    begun: AtomicBool,
+    report: OnceLock<ShutdownReport>,
 }
 
 /// How a tree ended.
@@ -178,32 +187,39 @@ impl Tree {
     }
 
     /// Shuts the tree down: claims end first, then handlers, settlements and actors. Usually takes at most the shutdown grace and a few seconds; at worst, if
-    /// actors do not stop and the store does not answer, about 47 s more than the grace. Only the first call returns what was done, and not if the tree ends
-    /// by itself meanwhile; otherwise all numbers are zero.
-    pub async fn shutdown(&self) -> ShutdownReport {
-        let (context, table, root) = (self.context.clone(), self.table.clone(), self.root.clone());
-        let already = context.shutdown_requested.is_cancelled();
-        context.shutdown_requested.cancel();
-        if already {
+    /// actors do not stop and the store does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same report. `None` if
+    /// the tree ended by itself: then it is not known what became of its jobs.
+    ///
+    /// # Cancel safety
+    /// The shutdown goes on when this future is dropped.
+    pub async fn shutdown(&self) -> Option<ShutdownReport> {
+        self.context.shutdown_requested.cancel();
+        if self.shutdown.begun.swap(true, Ordering::AcqRel) {
             self.wait().await;
-            return ShutdownReport::default();
+            return self.shutdown.report.get().copied();
         }
+        let (context, table, root, shutdown) =
+            (self.context.clone(), self.table.clone(), self.root.clone(), self.shutdown.clone());
         let done = self.tokio.spawn(async move {
             let report = tokio::select! {
                 report = shutdown::drain(&context, context.options.shutdown_grace) => report,
                 // The root has ended by itself: there is nothing left to wait for.
-                () = context.ended.cancelled() => return ShutdownReport::default(),
+                () = context.ended.cancelled() => return,
             };
+            // Only the first call of `shutdown` comes here, so nothing is set yet.
+            let _ = shutdown.report.set(report);
             let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
             let stop_within = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
             if !(asked && root.wait(Some(stop_within)).await.is_ok()) {
                 root.kill();
             }
-            report
         });
-        let report = done.await.unwrap_or_default();
+        if done.await.is_err() {
+            // It panicked, or the runtime of the tree has ended: nobody else stops the actors.
+            self.root.kill();
+        }
         self.wait().await;
-        report
+        self.shutdown.report.get().copied()
     }
 }
 
@@ -222,7 +238,7 @@ async fn start(spec: TreeSpec) -> Result<(Tree, KilledOnDrop), StartError> {
         let _ = tokio::time::timeout(QUEUE_TIMEOUT, end.wait_for(Option::is_some)).await;
         return Err(StartError::Actor(reason));
     }
-    Ok((Tree { context, table, tokio, root: root.get_cell(), end }, unclaimed))
+    Ok((Tree { context, table, tokio, root: root.get_cell(), end, shutdown: Arc::default() }, unclaimed))
 }
 
 /// Waits for the end of the root supervisor, ends what is left of the tree, and reports how it ended.

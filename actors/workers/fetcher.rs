@@ -107,7 +107,7 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
     let first_sending = FirstSending::default();
     let claim = runtime
         .calls
-        .until_known("claim", |store, call| first_sending.watch(store.claim(call, &queue.name, &request)).boxed());
+        .until_known("claim", |store, call| first_sending.track(store.claim(call, &queue.name, &request)).boxed());
     let reply = claim.await;
     let sent = first_sending.at();
     match reply {

@@ -81,7 +81,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         Some(claim) => {
             let request = claim.request(runtime.options.lease, Random::nonce());
             let call = runtime.calls.until_known("settle_and_claim", |store, call| {
-                first_sending.watch(store.settle_and_claim(call, &queue.name, settlements, &request)).boxed()
+                first_sending.track(store.settle_and_claim(call, &queue.name, settlements, &request)).boxed()
             });
             call.await
         }

@@ -367,8 +367,8 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes a queue: its jobs, counters, replay slots and its name. Costs the same for a queue of any length. Sending the call twice does no harm. A worker or producer that
-    /// goes on using the queue makes a new one; a producer does not announce it again.
+    /// Deletes a queue: its jobs, counters, replay slots and its name. Costs the same for a queue of any length. The call has no replay slot: sent a second time, it also deletes the jobs that
+    /// came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not announce it again.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.

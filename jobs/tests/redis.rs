@@ -641,6 +641,17 @@ async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
     assert!(facts.warnings.iter().any(|warning| warning.contains("allkeys-lru")), "{facts:?}");
 }
 
+/// No key that holds jobs expires, so such a policy evicts none.
+#[tokio::test]
+async fn a_server_that_evicts_only_keys_that_expire_is_not_refused() {
+    for policy in ["volatile-lru", "volatile-ttl"] {
+        let server = RedisServer::start_with(&["--maxmemory", "50mb", "--maxmemory-policy", policy]);
+        RedisStore::connect(&server.url()).await.unwrap();
+        let facts = RedisStore::open(&server.url(), RedisOptions::default()).unwrap().probe().await.unwrap();
+        assert!(!facts.warnings.iter().any(|warning| warning.contains(policy)), "{facts:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_persists_nothing_causes_a_warning() {
     let server = RedisServer::start();

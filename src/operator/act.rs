@@ -5,7 +5,7 @@ use std::sync::Arc;
 use retraced_actors::CallError;
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target};
+use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target, WorkerRow};
 
 use super::{Audit, Operator, OperatorError};
 use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT};
@@ -124,8 +124,8 @@ impl Operator {
 
     /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.
     ///
-    /// A queue that a live worker processes is never deleted, because the worker would make a new one: stop it first. A worker that was killed counts as live until it is
-    /// [stale](retraced_jobs::store::WorkerRow::is_stale). One whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
+    /// A queue that a live worker processes is refused, because the worker would make a new one: stop it first. A worker that starts between this check and the deletion does. A
+    /// worker that was killed counts as live until it is [stale](retraced_jobs::store::WorkerRow::is_stale), and so does any worker if the store does not say its time. One whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
     ///
     /// # Errors
     /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`];
@@ -151,8 +151,9 @@ impl Operator {
     /// ```
     pub async fn delete_queue(&self, queue: &QueueName, live: LiveJobs) -> Result<u64, OperatorError> {
         let rows = self.workers().await?;
-        let now_ms = self.probe().await?.now_ms.unwrap_or_default();
-        let on_queue = rows.iter().filter(|row| row.may_process(queue) && !row.is_stale(now_ms));
+        let now_ms = self.probe().await?.now_ms;
+        let is_live = |row: &WorkerRow| now_ms.is_none_or(|now_ms| !row.is_stale(now_ms));
+        let on_queue = rows.iter().filter(|row| row.may_process(queue) && is_live(row));
         let workers: Vec<_> = on_queue.map(|row| row.instance).collect();
         if !workers.is_empty() {
             return Err(OperatorError::QueueHasWorkers { queue: queue.clone(), workers });

@@ -438,7 +438,7 @@ impl Harness {
     /// Shuts the tree down, whatever becomes of its jobs.
     pub async fn shut_down(&self) -> ShutdownReport {
         let begun = Instant::now();
-        let report = self.tree.shutdown().await;
+        let report = self.tree.shutdown().await.expect("the tree ended by itself");
         assert!(begun.elapsed() < secs(90), "the shutdown took {:?}", begun.elapsed());
         report
     }

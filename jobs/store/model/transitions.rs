@@ -55,7 +55,7 @@ pub struct Claims {
     /// was sent again, and never by [`settle_and_claim`](crate::store::Transitions::settle_and_claim).
     pub queue_empty: Option<QueueEmpty>,
     /// The claim ended early: before it had seen enough jobs, it had to skip so many stale entries, or to read so many bytes, that the store cut it short. Claim again
-    /// at once, even if no job was granted. Never set when the call was sent again.
+    /// at once, even if no job was granted.
     pub more: bool,
 }
 

@@ -1,4 +1,4 @@
-//! [`Admin`] on Redis: what operators read and change.
+//! [`Admin`] on Redis: for operators, waiters for outcomes and the janitor.
 
 use std::time::Duration;
 
@@ -91,9 +91,11 @@ impl Admin for RedisStore {
 
     fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
         Box::pin(async move {
+            // The rights of the script are checked when it runs. That of the command after it is checked here, so that the deletion is not left half done.
             self.0.general.require("delete_queue", &["SREM"]).await?;
             let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), live).await?;
             if matches!(deletion, QueueDeletion::Deleted { .. }) {
+                // Not atomic, because the list of queues has no hash tag in common with the queue: if this gets no answer, an empty queue may stay listed.
                 let mut command = redis::cmd("SREM");
                 command.arg(&self.keyspace().queues).arg(queue.as_str());
                 self.0.general.send("delete_queue", &command).await?;

@@ -1,7 +1,8 @@
 //! Connections to one server. Timeouts and reconnects are handled here, not by the `redis` crate.
 //!
-//! After a timeout the outcome of the call is *unknown*: the connection is dropped and the error is `Unavailable`. The caller may send the same call again,
-//! which opens a new connection. The same holds when a caller with a shorter timeout gives up on a silent connection. This file sends nothing again, except a script that the server does not know.
+//! After the timeout of a call its outcome is *unknown*: the connection is dropped and the error is `Unavailable`. The caller may send the same call again,
+//! which opens a new connection. If a caller gives up earlier, having heard nothing for [`SILENCE_MAX`], the next call opens a new connection. This file sends nothing again, except a
+//! script that the server does not know.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -117,18 +118,18 @@ impl Endpoint {
     }
 
     /// As [`translate`](Self::translate), for a new connection: why a server may close it before it answers.
-    fn translate_opening(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
+    fn translate_opening(&self, operation: &'static str, error: &RedisError) -> (StoreError, Connection) {
         let closed = error.is_connection_dropped() && !error.is_connection_refusal();
         if closed && self.transport.refusal(error).is_none() {
             let (text, advice) = (said(error), self.transport.advice_on_closed());
-            return (self.unavailable(operation, format!("{}: {text}; {advice}", self.address)), true);
+            return (self.unavailable(operation, format!("{}: {text}; {advice}", self.address)), Connection::Replace);
         }
         self.translate(operation, error)
     }
 
-    /// Turns an error of the library into a [`StoreError`], and returns whether the connection has to be replaced.
-    fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, bool) {
-        // Distinguished by what the server said, and shown without secrets: a short password could be a part of any word.
+    /// Turns an error of the library into a [`StoreError`], and says what becomes of the connection.
+    fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, Connection) {
+        // `raw` decides and `text` is shown: without the secrets a phrase may be incomplete, because a short password can be a part of any word.
         let raw = said(error);
         let text = self.without_secrets(raw.clone());
         let address = &self.address;
@@ -137,31 +138,43 @@ impl Endpoint {
         match error.kind() {
             _ if let Some(reason) = self.transport.refusal(error) => (
                 StoreError::Refused { operation, reason: format!("{address} cannot be used over TLS: {reason}") },
-                true,
+                Connection::Replace,
             ),
-            ErrorKind::Io | ErrorKind::Parse => (self.unavailable(operation, format!("{address}: {text}")), true),
-            ErrorKind::AuthenticationFailed => (refused(CHECK_LOGIN), true),
-            ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => (refused("check the Redis URL"), true),
+            ErrorKind::Io | ErrorKind::Parse => {
+                (self.unavailable(operation, format!("{address}: {text}")), Connection::Replace)
+            }
+            ErrorKind::AuthenticationFailed => (refused(CHECK_LOGIN), Connection::Replace),
+            ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
+                (refused("check the Redis URL"), Connection::Replace)
+            }
             ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
-                (self.unavailable(operation, format!("{address}: {text}")), false)
+                (self.unavailable(operation, format!("{address}: {text}")), Connection::Keep)
             }
             _ if raw.contains("max number of clients") => {
-                (self.unavailable(operation, format!("{address}: {text}")), true)
+                (self.unavailable(operation, format!("{address}: {text}")), Connection::Replace)
             }
-            _ if let Some(advice) = refusal(&raw) => (refused(advice), true),
+            _ if let Some(advice) = refusal(&raw) => (refused(advice), Connection::Replace),
             _ if let Some(advice) = advice_on_missing_right(&raw) => {
                 let advice = advice.replace("PREFIX", self.keyspace.prefix().as_str());
-                (self.missing_right(operation, format!("{text}; {advice}")), false)
+                (self.missing_right(operation, format!("{text}; {advice}")), Connection::Keep)
             }
             _ if let Some(by) = block(&raw) => {
                 let said = format!("{address} says: {text}");
-                // A server that became a replica will not become a primary for this connection alone: the address may lead to another server now.
-                (StoreError::Blocked { operation, by, said }, by == Block::Replica)
+                // After a failover the address may lead to the new primary, but only a new connection.
+                let connection = if by == Block::Replica { Connection::Replace } else { Connection::Keep };
+                (StoreError::Blocked { operation, by, said }, connection)
             }
             // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
-            _ => (corrupt(operation, text), false),
+            _ => (corrupt(operation, text), Connection::Keep),
         }
     }
+}
+
+/// What becomes of a connection after an error.
+#[derive(PartialEq, Eq)]
+enum Connection {
+    Keep,
+    Replace,
 }
 
 /// One connection that many callers share. It is opened when it is first needed, and again after it was lost.
@@ -175,16 +188,16 @@ pub(super) struct Link {
 struct Current {
     /// How many connections were opened so far; also the number of the present one.
     opened: u64,
-    connection: Option<Open>,
+    connection: Option<Session>,
     /// When the present connection was opened.
     opened_at: Option<Instant>,
-    /// The rights must be read again before the next call, because a call met a missing one.
+    /// The rights must be read again before the next call: a call met a missing one, not all could be tried, or a probe asks for what holds now.
     rights_outdated: bool,
 }
 
-/// An open connection.
+/// An open connection, with what is known of it.
 #[derive(Clone)]
-struct Open {
+struct Session {
     wire: Wire,
     answers: Arc<Answers>,
     /// What scripts may do on it.
@@ -192,7 +205,7 @@ struct Open {
 }
 
 /// Whether a connection still answers. A caller may give up long before the call's own timeout; if it heard nothing for [`SILENCE_MAX`], the next caller opens a new
-/// connection. Otherwise a connection that is dead without a word, as behind a firewall that has forgotten it, would be kept as long as all callers are impatient.
+/// connection. Otherwise a connection that died silently, as behind a firewall that has forgotten it, would be kept while every caller gives up before the call's timeout.
 #[derive(Default)]
 struct Answers {
     /// How many answers have come.
@@ -202,24 +215,24 @@ struct Answers {
 }
 
 /// A call that waits for its answer.
-struct Awaited {
+struct PendingCall {
     answers: Arc<Answers>,
     /// How many answers had come when it was sent.
     before: u64,
     sent: Instant,
 }
 
-impl Awaited {
+impl PendingCall {
     fn new(answers: Arc<Answers>) -> Self {
         Self { before: answers.count.load(Ordering::Relaxed), answers, sent: Instant::now() }
     }
 
-    fn answered(&self) {
+    fn heard(&self) {
         self.answers.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Awaited {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         let silent = self.answers.count.load(Ordering::Relaxed) == self.before;
         if silent && self.sent.elapsed() >= SILENCE_MAX {
@@ -245,7 +258,7 @@ impl Link {
 
     /// Sends one command.
     pub(super) async fn send(&self, operation: &'static str, command: &Cmd) -> Result<Value, StoreError> {
-        self.answered(operation, self.exchange(operation, command, &[]).await?).await
+        self.translated(operation, self.exchange(operation, command, &[]).await?).await
     }
 
     /// Runs a script by its hash, or by its text if the server does not know it. `fill` adds keys and arguments. Nothing is sent if the user may not call a command
@@ -264,13 +277,17 @@ impl Link {
                 let mut by_text = redis::cmd("EVAL");
                 by_text.arg(script.source());
                 fill(&mut by_text);
-                self.answered(operation, self.exchange(operation, &by_text, script.needs()).await?).await
+                self.translated(operation, self.exchange(operation, &by_text, script.needs()).await?).await
             }
-            answer => self.answered(operation, answer).await,
+            answer => self.translated(operation, answer).await,
         }
     }
 
-    async fn answered(&self, operation: &'static str, answer: Result<Value, RedisError>) -> Result<Value, StoreError> {
+    async fn translated(
+        &self,
+        operation: &'static str,
+        answer: Result<Value, RedisError>,
+    ) -> Result<Value, StoreError> {
         let error = match answer {
             Ok(value) => return Ok(value),
             Err(error) => self.endpoint.translate(operation, &error).0,
@@ -281,7 +298,7 @@ impl Link {
         Err(error)
     }
 
-    /// Sends one command. The outer error: no connection could be opened, or the reply did not come in time. The inner error: the connection was lost, or the
+    /// Sends one command. The outer error: the user lacks a right that is needed, so nothing was sent; no connection could be opened; or the reply did not come in time. The inner error: the connection was lost, or the
     /// server answered with an error.
     async fn exchange(
         &self,
@@ -291,7 +308,7 @@ impl Link {
     ) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
         let opened = timeout(options.connect_timeout, self.connection(operation)).await;
-        let (number, Open { mut wire, answers, rights }) = match opened {
+        let (number, Session { mut wire, answers, rights }) = match opened {
             Ok(connection) => connection?,
             Err(_) => return Err(self.endpoint.no_connection(operation)),
         };
@@ -299,18 +316,18 @@ impl Link {
             self.current.lock().await.rights_outdated = true;
             return Err(self.endpoint.missing_right(operation, reason));
         }
-        let awaited = Awaited::new(answers);
+        let pending = PendingCall::new(answers);
         let answer = async { wire.connection.send_packed_command(command).await?.extract_error() };
         match timeout(options.call_timeout, answer).await {
             Ok(Ok(value)) => {
-                awaited.answered();
+                pending.heard();
                 Ok(Ok(value))
             }
             Ok(Err(error)) => {
-                awaited.answered();
-                if self.endpoint.translate(operation, &error).1 {
-                    let answered = error.kind() != ErrorKind::Io;
-                    self.drop_connection(number, if answered { RECONNECT_PAUSE } else { Duration::ZERO }).await;
+                pending.heard();
+                if self.endpoint.translate(operation, &error).1 == Connection::Replace {
+                    let server_answered = error.kind() != ErrorKind::Io;
+                    self.drop_connection(number, if server_answered { RECONNECT_PAUSE } else { Duration::ZERO }).await;
                 }
                 Ok(Err(error))
             }
@@ -322,8 +339,9 @@ impl Link {
     }
 
     /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer, and reads its rights.
-    async fn connection(&self, operation: &'static str) -> Result<(u64, Open), StoreError> {
+    async fn connection(&self, operation: &'static str) -> Result<(u64, Session), StoreError> {
         let mut current = self.current.lock().await;
+        // Taken out, so that no later call uses the connection if this one is dropped while it reads the rights.
         let kept = current.connection.take().filter(|open| !open.answers.missing.load(Ordering::Relaxed));
         if let Some(open) = kept.as_ref().filter(|_| !current.rights_outdated) {
             current.connection = Some(open.clone());
@@ -342,15 +360,15 @@ impl Link {
         let rights = match Rights::read(&mut wire.connection, &self.endpoint.keyspace).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
-                let (error, replace) = self.endpoint.translate_opening(operation, &error);
-                if !replace {
+                let (error, connection) = self.endpoint.translate_opening(operation, &error);
+                if connection == Connection::Keep {
                     current.rights_outdated = true;
-                    current.connection = Some(Open { wire, answers, rights: Arc::default() });
+                    current.connection = Some(Session { wire, answers, rights: Arc::default() });
                 }
                 return Err(error);
             }
         };
-        let open = Open { wire, answers, rights };
+        let open = Session { wire, answers, rights };
         current.rights_outdated = !open.rights.complete;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
@@ -381,11 +399,11 @@ impl Link {
         }
     }
 
-    /// Drops the connection with this number, unless another caller has replaced it meanwhile, or it was opened less than `age` ago: where each call would be refused, as by
-    /// a server that became a replica, each would open a connection.
-    async fn drop_connection(&self, number: u64, age: Duration) {
+    /// Drops the connection with this number, unless another caller has replaced it meanwhile, or it is younger than `age_min`. Without this bound a server that refuses
+    /// every call, such as one that became a replica, would cost a connection per call.
+    async fn drop_connection(&self, number: u64, age_min: Duration) {
         let mut current = self.current.lock().await;
-        if current.opened == number && current.opened_at.is_none_or(|at| at.elapsed() >= age) {
+        if current.opened == number && current.opened_at.is_none_or(|at| at.elapsed() >= age_min) {
             current.connection = None;
         }
     }

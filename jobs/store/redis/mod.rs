@@ -4,7 +4,6 @@
 
 mod admin;
 mod connection;
-mod facts;
 mod hints;
 mod keys;
 mod ledger;
@@ -15,6 +14,7 @@ mod rights;
 mod scan;
 mod script;
 mod scripts;
+mod server_check;
 mod server_error;
 mod store;
 #[cfg(feature = "tls")]

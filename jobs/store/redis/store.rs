@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::connection::{Endpoint, Link};
 use super::keys::{Keyspace, QueueKeys};
 use super::options::RedisOptions;
-use super::{facts, hints, scripts};
+use super::{hints, scripts, server_check};
 use crate::job::QueueName;
 use crate::limits::redis::SUBSCRIPTION_PING_EVERY;
 use crate::store::{Block, BlockedStore, Hint, Store, StoreError, StoreFacts, StoreFuture};
@@ -90,7 +90,7 @@ impl RedisStore {
     async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         let probed = scripts::probe(link).await?;
         let rights = link.rights_now("probe").await?;
-        let mut facts = match facts::read(link, self.0.options.allow_eviction, rights.publishes).await {
+        let mut facts = match server_check::inspect(link, self.0.options.allow_eviction, rights.publishes).await {
             Err(StoreError::Refused { reason, .. }) => StoreFacts { unusable: Some(reason), ..StoreFacts::default() },
             facts => facts?,
         };

@@ -1,14 +1,14 @@
 -- claim.lua: grant jobs from the front of `pending`, each with a lease.
--- Guarantee: a job is granted to one owner at a time. A call sent again pops nothing and returns those of its jobs that are still held.
+-- Guarantee: a job is granted to one process instance at a time. A call sent again pops nothing and returns those of its jobs that are still held.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
--- Reply   {'ok' | 'paused', now, ids, bodies, retry states, quiet, more} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, more} | {'superseded'} | {'other'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
---         quiet is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} otherwise,
---         when the queue is paused, when the call asked for no jobs, and in the reply to a call sent again;
+--         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} in all
+--         other cases, and also when the queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type;
 --         more is 1 when the claim ended before it had seen all entries it could have granted, because of those it had to skip
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local function quiet()
+local function next_due()
   if limit == 0 then return {} end
   -- pcall, because the script may have written already: a key of a wrong type must not stop it here.
   local first = redis.pcall('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
@@ -30,10 +30,11 @@ if not call('LINDEX', PENDING, 0) then
   -- Most claims of idle workers end here, so this path is short.
   note_idle()
   replay_close({ 'ok', {} })
-  return { 'ok', NOW, {}, {}, {}, quiet(), 0 }
+  return { 'ok', NOW, {}, {}, {}, next_due(), 0 }
 end
-local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_of_front())
+local size_estimate = check_types_and_size_front()
+local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_estimate)
 local more = stopped_early and 1 or 0
 replay_close({ 'ok', ids, more })
 local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
-return { 'ok', NOW, ids, bodies, retry_states, nothing_left and quiet() or {}, more }
+return { 'ok', NOW, ids, bodies, retry_states, nothing_left and next_due() or {}, more }

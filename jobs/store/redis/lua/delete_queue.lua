@@ -1,11 +1,12 @@
--- delete_queue.lua: delete everything that is kept of a queue.
+-- delete_queue.lua: delete all keys of a queue. Its name in the list of queues is removed after this script (admin.rs).
 -- Guarantee: a queue with live jobs is left alone, unless they are to be deleted too. One write, which unlinks the keys: the server frees their
 -- memory in the background, so the call costs the same for a queue of any length.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 'refuse' | 'delete': what to do if jobs are live
 -- Reply   {'ok', jobs deleted} | {'live', pending, processing, delayed}
 
--- If live jobs are to be deleted too, a key of a wrong type counts as empty, so that a damaged queue can be deleted.
+-- With 'delete' the keys are read by pcall and a key of a wrong type counts as empty, so that a damaged queue can be deleted. Otherwise
+-- such a key stops the script.
 local read = ARGV[1] == 'delete' and redis.pcall or call
 local function number(...)
   local reply = read(...)
@@ -15,7 +16,7 @@ end
 local pending = math.max(0, number('LLEN', PENDING) - math.max(0, number('HGET', STATS, 'stale')))
 local leases, delayed, jobs = number('ZCARD', LEASE), number('ZCARD', DELAYED), number('HLEN', JOB)
 if leases > 0 and read('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
--- Counted again without `stale`, which a lost write may have left too large.
+-- `stale` may be too large after a lost write, so the pending jobs are also counted as all jobs but those elsewhere. The larger number holds.
 local ended = 0
 for i = 5, 8 do ended = ended + number('ZCARD', KEYS[i]) end -- completed to cancelled
 pending = math.max(pending, jobs - ended - leases - delayed)

@@ -1,12 +1,14 @@
 -- enqueue.lua: accept jobs.
--- Guarantee: a job is stored once per id, completely or not at all. If a job with the id is already kept, it is left unchanged, and
--- the reply has its state.
+-- Guarantee: a job is stored completely or not at all. While a job with its id is kept, it is not stored again: the kept one is left
+-- unchanged, and the reply has its state.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then triples: id, when, envelope
---         when is '' for now, d and a delay in ms(6), or a and the due time in ms(6)
+--         when is '' for now; the letter d, then a delay in ms(6); or the letter a, then the due time in ms(6). (6) is explained in lib/queue.lua
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
-local LARGE = 32 * 1024 -- the size of the largest body from which on an empty queue forgets it, so that its claims need not look up sizes
+-- `largest` (lib/queue.lua) starts anew in an empty queue once it is above this. Up to it a claim of 200 jobs, which reads 200 * 32 KiB
+-- at most, need not look up the sizes of bodies.
+local LARGEST_KEPT = 32 * 1024
 do
   local read = call('HMGET', STATS, 'idle_until', 'largest')
   IDLE_UNTIL, LARGEST = tonumber(read[1]) or 0, largest_of(read[2])
@@ -18,7 +20,7 @@ if status == 'again' then return stored_reply end
 local ids, n = {}, 0
 for i = 4, #ARGV, 3 do n = n + 1; ids[n] = ARGV[i] end
 if n == 0 then return replay_close({ 'ok', NOW, '' }) end
--- Which jobs are kept: by one command, unless their bodies could be too large to be read at once.
+-- Which jobs are kept. One HMGET costs less than n HEXISTS, but reads the bodies too, so they must not be large.
 local kept = {}
 if n == 1 or (LARGEST and n * LARGEST <= READ_BYTES_MAX) then
   kept = call('HMGET', JOB, unpack(ids))
@@ -54,14 +56,14 @@ if new_count > 0 then
   if later_count > 0 then call('ZCARD', DELAYED) end
   if later_count < new_count then call('LLEN', PENDING) end
   local base = draw('sequence', new_count)
-  local jobs, pending, delayed, earliest, largest = {}, {}, {}, math.huge, 0
+  local jobs, pending, delayed, earliest, largest_envelope = {}, {}, {}, math.huge, 0
   for k = 1, new_count do
     local i = new_items[k]
     local id, due, entry_version = ids[i], due_times[i], pack('>I6', base + k)
     jobs[2 * k - 1] = id
     local envelope = ARGV[3 + 3 * i]
     jobs[2 * k] = entry_version .. NOW6 .. envelope
-    if #envelope > largest then largest = #envelope end
+    if #envelope > largest_envelope then largest_envelope = #envelope end
     if due then
       delayed[#delayed + 1] = due
       delayed[#delayed + 1] = id
@@ -70,9 +72,9 @@ if new_count > 0 then
       pending[#pending + 1] = entry_version .. id
     end
   end
-  -- Before the bodies are stored. It is not known what a queue holds that has lost `stats`; a queue that is empty may begin anew.
-  largest = largest + HEADER
-  if (not LARGEST or LARGEST > LARGE) and call('HLEN', JOB) == 0 then
+  -- `largest` is raised before the bodies are stored. If it is not known, because `stats` was lost, it stays so until the queue is empty.
+  local largest = largest_envelope + HEADER
+  if (not LARGEST or LARGEST > LARGEST_KEPT) and call('HLEN', JOB) == 0 then
     call('HSET', STATS, 'largest', largest)
   elseif LARGEST and largest > LARGEST then
     call('HSET', STATS, 'largest', largest)

@@ -13,7 +13,7 @@ if status == 'again' then
   return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], stored_reply[4] or 0 }
 end
 begin_writes()
-local size_estimate = size_of_front()
+local size_estimate = check_types_and_size_front()
 local settled = settle(8)
 if PAUSED then
   replay_close({ 'paused', {}, settled })

@@ -11,7 +11,7 @@ end
 
 -- Checks the types of the keys that a claim writes (lib/queue.lua). Returns the size of the body at the front of pending. From it
 -- `claim` estimates how many bodies to read first, so that it does not read far more bytes than it may grant.
-local function size_of_front()
+local function check_types_and_size_front()
   retry_kept = call('HLEN', RETRY)
   leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
   local front = call('LINDEX', PENDING, 0)
@@ -26,7 +26,7 @@ local function return_to_front(entries, first, last)
 end
 
 -- Grants up to `limit` jobs from the front of pending, with at most `bytes_max` bytes of bodies; one job is granted whatever its
--- size. `size_estimate` is the result of size_of_front. Returns ids, bodies, retry_states; retry_states is empty when no granted
+-- size. `size_estimate` is the result of check_types_and_size_front. Returns ids, bodies, retry_states; retry_states is empty when no granted
 -- job has a retry state, otherwise it has '' for each job without one.
 local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}

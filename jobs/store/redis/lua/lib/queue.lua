@@ -1,4 +1,5 @@
--- lib/queue.lua: the beginning of every script that works on one queue.
+-- lib/queue.lua: the beginning of every script that works on one queue. In all scripts `name(6)` is a field of 6 bytes; numbers and
+-- instants are big-endian, instants in ms since the Unix epoch.
 -- KEYS    1 job, hash: id -> header(12) envelope                  2 pending, list: entry version(6) id
 --         3 lease, zset: id by expiry                             4 delayed, zset: id by due time
 --         5 completed 6 dead 7 poisoned 8 cancelled, zsets: id by end time

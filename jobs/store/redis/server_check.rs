@@ -8,9 +8,12 @@ use crate::store::{StoreError, StoreFacts};
 
 const OPERATION: &str = "probe";
 
-/// Reads the facts about the server. Refuses a server that is too old or a replica. Also refuses one that may evict keys, unless `allow_eviction` is set. `publishes` tells whether the user may publish hints. That a crash of the
-/// server can lose jobs is only a warning.
-pub(super) async fn read(link: &Link, allow_eviction: bool, publishes: bool) -> Result<StoreFacts, StoreError> {
+/// Reads the facts about the server. `publishes` says whether the user may publish hints.
+///
+/// # Errors
+/// [`StoreError::Refused`] if the server is too old, a node of a Redis Cluster or a replica, or if it may evict jobs and `allow_eviction` is not set. Missing persistence, an
+/// eviction that is allowed and a missing right to publish are only warnings.
+pub(super) async fn inspect(link: &Link, allow_eviction: bool, publishes: bool) -> Result<StoreFacts, StoreError> {
     let info = text(link.send(OPERATION, &redis::cmd("INFO")).await?);
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let refuse = |reason: String| Err(StoreError::Refused { operation: OPERATION, reason });
@@ -35,10 +38,11 @@ pub(super) async fn read(link: &Link, allow_eviction: bool, publishes: bool) -> 
     let mut warnings = Vec::new();
     if !publishes {
         let prefix = link.keyspace().prefix();
-        warnings.push(format!("hints cannot be published, so workers find jobs by polling, later; give this user the right +publish and the channels &{prefix}:*, and check that PUBLISH is not disabled"));
+        warnings.push(format!("hints cannot be published, so an idle worker notices a new job only when it polls, up to 6 s later; give this user the right +publish and the channels &{prefix}:*, and check that PUBLISH is not disabled"));
     }
     let policy = value("maxmemory_policy").unwrap_or("unknown");
-    if policy != "noeviction" {
+    // A volatile policy evicts only keys that expire, and no key that holds jobs does.
+    if policy != "noeviction" && !policy.starts_with("volatile-") {
         let what = format!("the server's maxmemory-policy is {policy}: when its memory is full it drops jobs");
         if !allow_eviction {
             return refuse(format!("{what}; set it to noeviction, or allow eviction if losing jobs is acceptable"));
@@ -46,7 +50,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool, publishes: bool) -> 
         warnings.push(what);
     }
     if value("aof_enabled") != Some("1") {
-        warnings.push(match snapshots(link).await {
+        warnings.push(match makes_snapshots(link).await {
             Some(true) => "the append-only file is off: a crash of the server loses what came after its last snapshot".into(),
             Some(false) => "nothing is persisted: a crash or restart of the server loses all jobs".into(),
             None => "the append-only file is off: a crash of the server loses what came after its last snapshot, or all jobs if it makes no snapshots".to_owned(),
@@ -60,7 +64,7 @@ pub(super) async fn read(link: &Link, allow_eviction: bool, publishes: bool) -> 
 }
 
 /// Whether the server is configured to make snapshots; `None` if that cannot be learnt: many managed servers refuse `CONFIG`.
-async fn snapshots(link: &Link) -> Option<bool> {
+async fn makes_snapshots(link: &Link) -> Option<bool> {
     let reply = link.send(OPERATION, redis::cmd("CONFIG").arg("GET").arg("save")).await.ok()?;
     let save = match reply {
         Value::Array(mut pair) => text(pair.pop()?),
