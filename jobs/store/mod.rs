@@ -24,6 +24,7 @@
 
 mod batch;
 mod block;
+mod content_hash;
 mod decorator;
 mod error;
 mod job_view;
