@@ -1,11 +1,32 @@
-//! The random numbers of one runtime, from one seed except for the nonces of claims.
+//! The random numbers of one runtime, from one seed except for process instances and the nonces of claims.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use retraced_jobs::job::Nonce;
+use rand::rngs::{SmallRng, SysRng};
+use rand::{RngExt, SeedableRng, TryRng};
+use retraced_jobs::job::{InstanceId, Nonce};
+use uuid::Builder;
+
+/// Draws a new process instance.
+///
+/// ```
+/// assert_ne!(retraced_actors::new_instance(), retraced_actors::new_instance());
+/// ```
+#[must_use]
+pub fn new_instance() -> InstanceId {
+    Builder::from_random_bytes(from_system()).into_uuid().into()
+}
+
+/// Random bytes of the operating system. A generator in memory would give the same bytes to this process and to a copy of its memory (a fork, a restored snapshot).
+fn from_system<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    match SysRng.try_fill_bytes(&mut bytes) {
+        Ok(()) => bytes,
+        // The generator in memory was seeded by the system when it still could.
+        Err(_) => rand::random(),
+    }
+}
 
 /// A seeded source of jitter, and of seeds for the generators of actors.
 pub(crate) struct Random(Mutex<SmallRng>);
@@ -24,9 +45,10 @@ impl Random {
         self.with(|rng| rng.random())
     }
 
-    /// The nonce of a claim, which is part of the fencing tokens it grants. It must differ between workers with the same seed, so it does not come from the seed.
+    /// The nonce of a claim, which is part of the fencing tokens it grants. It must differ between workers with the same seed and between copies
+    /// of a process, so it comes from the operating system.
     pub(crate) fn nonce() -> Nonce {
-        rand::random()
+        from_system()
     }
 
     /// A draw for the jitter of a retry, −1000 to 1000.

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
 
-/// The first sending of a call that may have been applied: the first after the last refusal, or an earlier one that had no answer. Only [`StoreError::Blocked`] counts as
-/// a refusal. A lease that the call grants is counted from there.
+/// The first sending of a call that may have been applied: the first after the last refusal, or an earlier one that had no answer. Only [`StoreError::Blocked`] and a
+/// [conflict of call ids](StoreError::is_call_id_conflict) count as a refusal. A lease that the call grants is counted from there.
 #[derive(Default)]
 pub(crate) struct FirstSending(Mutex<State>);
 
@@ -22,7 +22,9 @@ impl FirstSending {
     pub(crate) async fn watch<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.begins();
         let result = sending.await;
-        if matches!(result, Err(StoreError::Blocked { .. })) {
+        if let Err(error) = &result
+            && (matches!(error, StoreError::Blocked { .. }) || error.is_call_id_conflict())
+        {
             self.was_refused();
         }
         result
