@@ -3,12 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::{SmallRng, SysRng};
-use rand::{RngExt, SeedableRng, TryRng};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use retraced_jobs::job::{InstanceId, Nonce};
+use retraced_jobs::random::from_system;
 use uuid::Builder;
 
-/// Draws a new process instance.
+/// Draws a new process instance. A copy of this process's memory draws another one.
 ///
 /// ```
 /// assert_ne!(retraced_actors::new_instance(), retraced_actors::new_instance());
@@ -16,16 +17,6 @@ use uuid::Builder;
 #[must_use]
 pub fn new_instance() -> InstanceId {
     Builder::from_random_bytes(from_system()).into_uuid().into()
-}
-
-/// Random bytes of the operating system. A generator in memory would give the same bytes to this process and to a copy of its memory (a fork, a restored snapshot).
-fn from_system<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    match SysRng.try_fill_bytes(&mut bytes) {
-        Ok(()) => bytes,
-        // The generator in memory was seeded by the system when it still could.
-        Err(_) => rand::random(),
-    }
 }
 
 /// A seeded source of jitter, and of seeds for the generators of actors.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::events::EventKind;
+use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Block, CallId, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-use retraced_jobs::job::InstanceId;
 use uuid::Uuid;
 
 use super::*;

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// A hash of the arguments of a call, all except call id and queue, which name the replay slot.
+/// A hash of the nonce of a call and of its arguments, all except the queue.
 ///
 /// A call that is sent again has the same arguments, byte for byte: nonces, lease lengths, settlements, cursors and the rest are made once for the call, not once per
 /// sending, and none is a reading of a clock. So no argument is left out. Only this process and copies of its memory ever compare the hashes, so it does not matter

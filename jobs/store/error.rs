@@ -40,7 +40,7 @@ pub enum StoreError {
         /// The verb.
         operation: &'static str,
     },
-    /// The id of the call was used before for another call of the same queue, with another verb or other arguments, so this one was not applied now. Either its caller gave
+    /// The id of the call was used before for another call of the same queue, with another nonce, verb or arguments, so this one was not applied now. Either its caller gave
     /// one id to two calls, or another process uses this process instance, probably a copy of this process's memory (a fork, a restored snapshot of a virtual machine, CRIU).
     CallIdTaken {
         /// The verb.

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::CallId;
 use crate::job::{CurrentInstance, InstanceId};
 use crate::limits::REPLAY_SLOTS_MAX;
+use crate::random::from_system;
 
 /// The replay slots of one process instance. A slot has one open call at a time and numbers its calls. Cheap to clone; clones share the slots.
 ///
@@ -96,7 +97,8 @@ impl ReplaySlot {
     /// The id of the next call. Send the call again under the same id until its outcome is known.
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
-        CallId { instance: self.replay_slots.instance.get(), replay_slot: self.number, sequence: self.sequence }
+        let instance = self.replay_slots.instance.get();
+        CallId { instance, replay_slot: self.number, sequence: self.sequence, nonce: from_system() }
     }
 }
 

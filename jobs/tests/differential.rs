@@ -624,7 +624,7 @@ impl<'a> Pair<'a> {
     }
 
     async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
-        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence };
+        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8] };
         (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
     }
 

@@ -72,6 +72,14 @@ async fn no_copy_of_a_client_or_operator_loses_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_makes_the_same_call_never_gets_the_reply_of_the_other() {
+    let [one, two] = worlds();
+    assert!(created(one.enqueue("a").await.unwrap()));
+    assert!(!created(two.enqueue("a").await.unwrap()), "the other copy created it");
+    assert_eq!(two.replacements(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_is_behind_the_other_one_goes_on() {
     let [ahead, behind] = worlds();
     for name in ["a", "b", "c"] {

@@ -37,7 +37,7 @@ pub(super) struct SlotCall {
 
 impl SlotCall {
     pub(super) fn new(id: CallId, verb: &'static str, arguments: impl Hash) -> Self {
-        Self { id, verb, content: ContentHash::of(arguments) }
+        Self { id, verb, content: ContentHash::of((id.nonce, arguments)) }
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Lookup<T> {
     Again(T),
     /// The queue has seen a later call of the replay slot.
     Superseded,
-    /// The id was used for another call: another verb, or other arguments.
+    /// The id was used for another call: another nonce, verb or arguments.
     Other,
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn replay_slots_idle_for_24_h_are_removed_and_others_are_not() {
-        let id = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1 };
+        let id = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1, nonce: [0; 8] };
         let call = |n| SlotCall::new(id(n), "test", ());
         let mut calls = LastCalls::default();
         for n in 0..1_000 {

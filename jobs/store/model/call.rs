@@ -15,6 +15,8 @@ pub struct CallId {
     pub replay_slot: u16,
     /// The number of the call in its replay slot, from 1 and growing; at most 2^48 − 1.
     pub sequence: u64,
+    /// Random bytes of the call. By them a store tells two calls of the same sequence apart, even with the same arguments: a copy of this process's memory draws others.
+    pub nonce: [u8; 8],
 }
 
 impl CallId {
@@ -24,7 +26,7 @@ impl CallId {
     /// ```
     /// use retraced_jobs::job::InstanceId;
     /// use retraced_jobs::store::CallId;
-    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7 };
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7, nonce: *b"8 random" };
     /// assert_ne!(call.companion().replay_slot, 3);
     /// assert_eq!(call.companion().companion(), call);
     /// ```

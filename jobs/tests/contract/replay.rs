@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::store::{
-    CallId, Reclaim, ReplaySlots, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict,
+    CallId, Enqueued, Reclaim, ReplaySlots, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict,
 };
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, new_job, targets};
@@ -290,12 +290,15 @@ pub(crate) async fn a_copy_of_a_process_never_gets_the_replies_of_the_other(harn
     enqueue(slots[0].next_call(), "of-the-original").await.unwrap();
     let taken = enqueue(slots[1].next_call(), "of-the-copy").await.unwrap_err();
     assert!(matches!(taken, StoreError::CallIdTaken { .. }), "{taken:?}");
-    let new = harness.worker(2).instance;
-    assert!(copy.current_instance().replace(worker.instance, new));
+    enqueue(slots[0].next_call(), "of-both").await.unwrap();
+    let taken = enqueue(slots[1].next_call(), "of-both").await.unwrap_err();
+    assert!(matches!(taken, StoreError::CallIdTaken { .. }), "two calls that say the same: {taken:?}");
+    assert!(copy.current_instance().replace(worker.instance, harness.worker(2).instance));
     enqueue(slots[1].next_call(), "of-the-copy").await.unwrap();
-    enqueue(slots[0].next_call(), "later-of-the-original").await.unwrap();
+    let both = enqueue(slots[1].next_call(), "of-both").await.unwrap();
+    assert_eq!(both, [Enqueued::Exists { state: JobState::Pending }]);
     let pending = worker.listed(JobState::Pending).await;
-    assert_eq!(pending, ["before", "of-the-original", "of-the-copy", "later-of-the-original"].map(id));
+    assert_eq!(pending, ["before", "of-the-original", "of-both", "of-the-copy"].map(id));
 }
 
 pub(crate) async fn a_forgotten_process_may_use_its_call_ids_again(harness: &dyn Harness, worker: Worker) {

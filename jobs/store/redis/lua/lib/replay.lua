@@ -1,5 +1,5 @@
 -- lib/replay.lua: stores the reply to the last call of each replay slot, so that a call sent again gets the same reply and changes nothing.
--- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1) hash of the other arguments(8), 3 hint channel
+-- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1) hash of nonce and arguments(8), 3 hint channel
 local REPLAY_SLOT, CALL, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed
 local UNCROWDED_SLOTS_MAX = 4096       -- most replay slots of a queue that is not crowded
@@ -24,7 +24,7 @@ end
 --   'new'                        the call was not applied yet
 --   'again', reply, instant(6)   the call was applied before, with this reply, at this instant
 --   'superseded'                 the replay slot has seen a later call, or the stored reply cannot be read
---   'other'                      the same sequence was used for another call: another verb, or other arguments
+--   'other'                      the same sequence was used for another call: another nonce, verb or arguments
 local function replay_open()
   local last_call = call('HGET', REPLAY, REPLAY_SLOT)
   replay_slot_is_new = not last_call
