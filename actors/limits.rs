@@ -95,6 +95,9 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long a client or an operator waits, at least, before it sends an unanswered call again. If a flush ends without an answer, the handles whose jobs it
 /// carried wait as long before they offer the jobs to the buffer again.
 pub const RESEND_DELAY: Duration = Duration::from_millis(100);
+/// How many ids a call is sent under if each of them was used by another process. Every id after the first is of a process instance drawn a moment before, so a second
+/// conflict means that the store is faulty. The outcome of the call is then unknown.
+pub const CALL_IDS_MAX: usize = 2;
 
 // Front door
 

@@ -1,11 +1,23 @@
-//! The random numbers of one runtime, from one seed except for the nonces of claims.
+//! The random numbers of one runtime, from one seed except for process instances and the nonces of claims.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use retraced_jobs::job::Nonce;
+use retraced_jobs::job::{InstanceId, Nonce};
+use retraced_jobs::random::from_system;
+use uuid::Builder;
+
+/// Draws a new process instance. A copy of this process's memory draws another one.
+///
+/// ```
+/// assert_ne!(retraced_actors::new_instance(), retraced_actors::new_instance());
+/// ```
+#[must_use]
+pub fn new_instance() -> InstanceId {
+    Builder::from_random_bytes(from_system()).into_uuid().into()
+}
 
 /// A seeded source of jitter, and of seeds for the generators of actors.
 pub(crate) struct Random(Mutex<SmallRng>);
@@ -24,9 +36,10 @@ impl Random {
         self.with(|rng| rng.random())
     }
 
-    /// The nonce of a claim, which is part of the fencing tokens it grants. It must differ between workers with the same seed, so it does not come from the seed.
+    /// The nonce of a claim, which is part of the fencing tokens it grants. It must differ between workers with the same seed and between copies
+    /// of a process, so it comes from the operating system.
     pub(crate) fn nonce() -> Nonce {
-        rand::random()
+        from_system()
     }
 
     /// A draw for the jitter of a retry, −1000 to 1000.

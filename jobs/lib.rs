@@ -16,6 +16,7 @@ pub mod failure;
 pub mod handler;
 pub mod job;
 pub mod limits;
+pub mod random;
 pub mod retry;
 pub mod store;
 #[cfg(feature = "testing")]

@@ -8,13 +8,12 @@ pub use queue::Queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{Observer, QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec};
+use retraced_actors::{Observer, QueueSpec, RestartPolicy, Tree, TreeOptions, TreeSpec, new_instance};
 use retraced_jobs::context::States;
 use retraced_jobs::execution::{AttemptSpan, Layer, Layers, Runner};
-use retraced_jobs::job::InstanceId;
+use retraced_jobs::job::CurrentInstance;
 use retraced_jobs::store::{Store, StoreFacts};
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::build_error::{BuildError, Mistake};
 use crate::client::Client;
@@ -196,14 +195,15 @@ impl RuntimeBuilder {
         let checked = check::check(self.mistakes, self.store, &self.queues, &self.states, &self.options);
         let store = checked.map_err(BuildError::Mistakes)?;
         let handlers = Handle::try_current().map_err(|_| BuildError::NoTokio)?;
-        let instance = InstanceId::from(Uuid::new_v4());
+        let instance = CurrentInstance::from(new_instance());
         let tree = match self.tree {
             Some(handle) => TreeRuntime::given(handle),
             None => TreeRuntime::own().map_err(BuildError::Threads)?,
         };
         probe(&store, tree.handle()).await?;
         let client = Client::running_on(store.clone(), tree.handle().clone());
-        let queues = queue_specs(self.queues, &self.layers, Arc::new(self.states), instance, &Arc::new(client.clone()));
+        let queues =
+            queue_specs(self.queues, &self.layers, Arc::new(self.states), &instance, &Arc::new(client.clone()));
         let spec = TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
         Ok(Runtime::new(started, client, tree))
@@ -216,14 +216,14 @@ fn queue_specs(
     queues: Vec<Queue>,
     layers: &Layers,
     states: Arc<States>,
-    instance: InstanceId,
+    instance: &CurrentInstance,
     producers: &Arc<Client>,
 ) -> Vec<QueueSpec> {
     let spec = |queue: Queue| {
         let Queue { name, mut options, rules, handlers, layers: own, invalid_handlers: _ } = queue;
         // The janitor needs to know which ended jobs are kept, and so do the attempts.
         options.retention = rules.retention.unwrap_or_default();
-        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), rules, instance)
+        let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), rules, instance.clone())
             .layers(layers.clone().around(&own))
             .with_producers(producers.clone());
         QueueSpec { name, options, runner: Arc::new(runner) }

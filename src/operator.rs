@@ -195,7 +195,8 @@ pub struct Audit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {
-    /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied.
+    /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied. It may have
+    /// been applied also if another process uses the process instance of this one ([`StoreError::is_call_id_conflict`]).
     Store(StoreError),
     /// The store was silent. A call that changes something may have been applied.
     TimedOut {
@@ -260,7 +261,8 @@ impl OperatorError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            OperatorError::Store(error) => error.is_retryable(),
+            // This process has taken another process instance, so the next call is none of the other one.
+            OperatorError::Store(error) => error.is_retryable() || error.is_call_id_conflict(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
             OperatorError::QueueHasWorkers { .. } => true,
             OperatorError::RuntimeEnded

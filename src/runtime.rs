@@ -260,7 +260,8 @@ impl Runtime {
         self.tree.kill(path)
     }
 
-    /// The id of this process instance, as leases, attempts and events name it.
+    /// The id of this process instance, as leases, attempts and events name it. It changes if a copy of this process is noticed
+    /// ([`InstanceReplaced`](crate::supervision::EventKind::InstanceReplaced)).
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.tree.instance()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::{InstanceId, QueueName};
+use retraced_jobs::job::{CurrentInstance, QueueName};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ use crate::supervision::registry::Registry;
 
 /// One runtime: its options, its calls to the store, its queues, and what its actors report.
 pub(crate) struct RuntimeContext {
-    pub(crate) instance: InstanceId,
+    pub(crate) instance: CurrentInstance,
     pub(crate) options: TreeOptions,
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,
@@ -56,7 +56,7 @@ pub(crate) struct RuntimeContext {
 
 /// What a [`RuntimeContext`] is made of.
 pub(crate) struct RuntimeParts {
-    pub(crate) instance: InstanceId,
+    pub(crate) instance: CurrentInstance,
     pub(crate) options: TreeOptions,
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,

@@ -341,6 +341,8 @@ fn answer(
                 }
             }
         }
+        // It is unknown whether the jobs are stored: without an answer the callers send them again, under the same ids.
+        Err(error) if error.is_call_id_conflict() => {}
         Err(error) => {
             let refusal = refused(error);
             for reply in replies.into_iter().flatten() {
@@ -353,7 +355,9 @@ fn answer(
 /// Why messages without a reply are lost after this answer.
 fn reason_of(error: &StoreError) -> DropReason {
     match error {
-        StoreError::Corrupt { .. } => DropReason::Unanswered,
+        StoreError::Corrupt { .. } | StoreError::CallIdTaken { .. } | StoreError::Superseded { .. } => {
+            DropReason::Unanswered
+        }
         _ => DropReason::Refused,
     }
 }

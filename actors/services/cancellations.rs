@@ -38,7 +38,7 @@ pub(super) async fn confirm_all(runtime: &RuntimeContext, mut waiting: mpsc::Rec
         let hinted: HashSet<_> = hinted.drain(..).collect();
         for queue in &runtime.queues {
             loop {
-                let mut held = queue.inflight.leases(runtime.instance);
+                let mut held = queue.inflight.leases(runtime.instance.get());
                 held.retain(|(lease, _)| hinted.contains(&(queue.name.clone(), lease.id.clone())));
                 if renew_leases(runtime, queue, &held).await || runtime.calls.health().has_ended() {
                     break;

@@ -90,7 +90,7 @@ impl LeaseKeeperState {
 
 /// Renews every lease of one queue. Returns whether the store answered all calls; a refusal is an answer.
 async fn renew(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
-    renew_leases(runtime, queue, &queue.inflight.leases(runtime.instance)).await
+    renew_leases(runtime, queue, &queue.inflight.leases(runtime.instance.get())).await
 }
 
 /// Renews these leases of one queue, and acts on what the store says about them. Returns whether the store answered all calls; a refusal is an answer.

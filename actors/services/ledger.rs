@@ -102,7 +102,7 @@ fn row(runtime: &RuntimeContext) -> WorkerRow {
     let running: usize = runtime.queues.iter().map(|queue| queue.inflight.busy()).sum();
     let handlers = || runtime.queues.iter().map(|queue| queue.runner.handlers());
     let kinds: BTreeSet<&str> = handlers().flat_map(Handlers::kinds).collect();
-    let mut row = WorkerRow::new(runtime.instance, runtime.started_ms);
+    let mut row = WorkerRow::new(runtime.instance.get(), runtime.started_ms);
     row.host = runtime.options.host.clone();
     row.pid = std::process::id();
     row.version = env!("CARGO_PKG_VERSION").into();

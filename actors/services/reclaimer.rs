@@ -106,10 +106,12 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     if unresolved.is_empty() {
         return;
     }
+    // Read once: a call that is sent again must say the same.
+    let instance = runtime.instance.get();
     let (mut released, mut cursor) = (0, None);
     loop {
         let reconcile = runtime.calls.until_known("reconcile", |store, call| {
-            store.reconcile(call, &queue.name, runtime.instance, &unresolved, cursor.clone())
+            store.reconcile(call, &queue.name, instance, &unresolved, cursor.clone())
         });
         let Some(Ok(page)) = reconcile.await else { break };
         released += page.released.len();

@@ -10,15 +10,14 @@ use super::{CallError, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree has ended before.
+    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree has ended before. After a
+    /// [conflict of call ids](StoreError::is_call_id_conflict) the outcome stays unknown.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
         call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        let mut slot = self.slots.take().await;
-        let id = slot.next_call();
-        self.until_answered(operation, |store| call(store, id)).await
+        self.resend_under_slot(WhenBlocked::SendAgain, operation, call).await
     }
 
     /// The same for a call that needs no replay slot, because sending it twice does no harm.
@@ -27,7 +26,8 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        self.resend_until_ended(WhenBlocked::SendAgain, operation, call).await
+        let when_blocked = WhenBlocked::SendAgain;
+        known(when_blocked, self.resend_until_ended(when_blocked, operation, call).await)
     }
 
     /// As [`until_known`](Self::until_known), but a store that is blocked ends the call as [`WhenBlocked::ReturnError`] says; the call was then not applied.
@@ -36,9 +36,19 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
+        self.resend_under_slot(WhenBlocked::ReturnError, operation, call).await
+    }
+
+    async fn resend_under_slot<'a, T>(
+        &'a self,
+        when_blocked: WhenBlocked,
+        operation: &'static str,
+        call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
+    ) -> Option<Result<T, StoreError>> {
         let mut slot = self.slots.take().await;
-        let id = slot.next_call();
-        self.resend_until_ended(WhenBlocked::ReturnError, operation, |store| call(store, id)).await
+        let call = &call;
+        let send = |id| self.resend_until_ended(when_blocked, operation, move |store| call(store, id));
+        known(when_blocked, self.under(&mut slot, send).await)
     }
 
     async fn resend_until_ended<'a, T>(
@@ -46,16 +56,9 @@ impl StoreCalls {
         when_blocked: WhenBlocked,
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
-    ) -> Option<Result<T, StoreError>> {
+    ) -> Result<T, CallError> {
         let send = || async { Some(self.once(operation, &call).await) };
-        match resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await {
-            Ok(reply) => Some(Ok(reply)),
-            Err(CallError::Refused(error)) => Some(Err(error)),
-            Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError || is_missing_right(&error) => {
-                Some(Err(error))
-            }
-            Err(_) => None,
-        }
+        resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await
     }
 
     /// Runs calls of an actor that lives on the tokio runtime of the handlers. A connection belongs to the runtime of the call that opens it, so it must not be opened
@@ -96,10 +99,25 @@ impl StoreCalls {
         self.health.observe(sent, &result);
         if let Err(error) = &result
             && !error.is_retryable()
+            // Reported when this process takes a new instance.
+            && !error.is_call_id_conflict()
         {
             self.health.report_refused(error);
         }
         result
+    }
+}
+
+/// What an actor gets of the result of a call: nothing if the tree has ended before its outcome was known.
+fn known<T>(when_blocked: WhenBlocked, result: Result<T, CallError>) -> Option<Result<T, StoreError>> {
+    match result {
+        Ok(reply) => Some(Ok(reply)),
+        Err(CallError::Refused(error)) => Some(Err(error)),
+        Err(CallError::OutcomeUnknown(Some(error))) if error.is_call_id_conflict() => Some(Err(error)),
+        Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError || is_missing_right(&error) => {
+            Some(Err(error))
+        }
+        Err(_) => None,
     }
 }
 

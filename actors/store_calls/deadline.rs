@@ -29,8 +29,8 @@ impl StoreCalls {
             let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
             let slot = timeout_at(deadline, calls.slots.take()).await;
             let mut slot = slot.map_err(|_| CallError::NoReplaySlot)?;
-            let id = slot.next_call();
-            calls.resend_by(deadline, || call(calls.store.clone(), id)).await
+            let (calls, call) = (&calls, &call);
+            calls.under(&mut slot, |id| calls.resend_by(deadline, move || call(calls.store.clone(), id))).await
         })
         .await
     }

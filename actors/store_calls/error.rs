@@ -13,7 +13,8 @@ pub enum CallError {
     Refused(StoreError),
     /// The store answered that it does not do this now (a [`StoreError::Blocked`]). The call was not applied. Sending it again may help later.
     Blocked(StoreError),
-    /// No answer came in time, or the store panicked: the call may have been applied. Holds the last error, if there was one.
+    /// No answer came in time, the store panicked, or an earlier sending had no answer before another process made the next call of the replay slot
+    /// ([`StoreError::is_call_id_conflict`]): the call may have been applied. Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,

@@ -6,7 +6,7 @@ use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
 
 /// Finds the earliest sending of a call that the store may have applied. The lease that the call grants is counted from it. A sending that was answered by
-/// [`StoreError::Blocked`] was not applied.
+/// [`StoreError::Blocked`] or by a [conflict of call ids](StoreError::is_call_id_conflict) was not applied.
 #[derive(Default)]
 pub(crate) struct FirstSending(Mutex<State>);
 
@@ -22,7 +22,9 @@ impl FirstSending {
     pub(crate) async fn track<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.begins();
         let result = sending.await;
-        if matches!(result, Err(StoreError::Blocked { .. })) {
+        if let Err(error) = &result
+            && (matches!(error, StoreError::Blocked { .. }) || error.is_call_id_conflict())
+        {
             self.was_refused();
         }
         result

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::events::EventKind;
+use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::{Block, BlockedStore, StoreError};
 use retraced_jobs::units::millis;
 use tokio::sync::watch;
@@ -242,6 +243,15 @@ impl Health {
         *reported = Some((reason.clone(), Instant::now()));
         drop(reported);
         self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
+    }
+
+    /// Reports that this process goes on as another process instance. Without a tree it is logged only.
+    pub(super) fn report_replaced(&self, old: InstanceId, new: InstanceId, conflict: &StoreError) {
+        let reason = conflict.to_string();
+        if self.0.events.is_none() {
+            tracing::warn!(target: "retraced", %old, %new, reason, "another process uses the process instance of this one, which takes a new one");
+        }
+        self.report(EventKind::InstanceReplaced { old, reason });
     }
 
     fn report(&self, kind: EventKind) {

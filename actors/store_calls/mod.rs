@@ -5,6 +5,7 @@
 //! (`deadline`).
 
 mod actor_calls;
+mod call_ids;
 mod deadline;
 mod error;
 mod first_sending;
@@ -20,12 +21,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::{Block, ReplaySlots, Store, StoreError};
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::limits::{OUTAGE_WAIT_MAX, RESEND_DELAY};
+use crate::random::new_instance;
 
 /// The store, with what calls to it need: replay slots, its health, and the tokio runtime they run on. Cheap to clone.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl StoreCalls {
     /// `calls_max` calls that change something are open at a time; further ones wait until their deadline.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, calls_max: u16, tokio: Option<Handle>) -> Self {
-        let slots = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), calls_max);
+        let slots = ReplaySlots::new(new_instance(), calls_max);
         Self { store, slots, health: Health::unreported(), tokio }
     }
 
@@ -122,6 +122,10 @@ where
             Some(Err(error)) if error.is_retryable() => {
                 delay = RESEND_DELAY;
                 unanswered = Some(error);
+            }
+            // The sending without an answer may have been applied, and then another process may have made the next call of the replay slot.
+            Some(Err(error)) if error.is_call_id_conflict() && unanswered.is_some() => {
+                return Err(CallError::OutcomeUnknown(Some(error)));
             }
             Some(Err(error)) => return Err(CallError::Refused(error)),
             // This sending has no answer, whatever those before it got.

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
 use retraced_jobs::events::EventKind;
+use retraced_jobs::job::InstanceId;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Block, CallId, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::*;
 use crate::limits::{ACTOR_CALL_TIMEOUT, OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
+
+mod copies;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,12 +46,16 @@ struct World {
 
 impl World {
     fn new(slots: u16) -> Self {
+        Self::on(MemoryStore::new(), slots)
+    }
+
+    fn on(store: MemoryStore, slots: u16) -> Self {
         let ended = CancellationToken::new();
-        let events =
-            Events::new(instance(), Arc::new(TokioClock::starting_at(0)), Observers::default(), Registry::default());
-        let health = Health::new(events.clone(), ended.clone());
         let slots = ReplaySlots::new(instance(), slots);
-        let calls = StoreCalls::of_tree(Arc::new(MemoryStore::new()), slots, health, Handle::current());
+        let (clock, instance) = (Arc::new(TokioClock::starting_at(0)), slots.current_instance().clone());
+        let events = Events::new(instance, clock, Observers::default(), Registry::default());
+        let health = Health::new(events.clone(), ended.clone());
+        let calls = StoreCalls::of_tree(Arc::new(store), slots, health, Handle::current());
         Self { calls, events, ended, sent: Mutex::default() }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use retraced_jobs::clock::Clock;
 use retraced_jobs::events::{EventKind, SupervisionEvent};
-use retraced_jobs::job::InstanceId;
+use retraced_jobs::job::CurrentInstance;
 use tokio::sync::broadcast;
 
 use super::registry::Registry;
@@ -20,7 +20,7 @@ use crate::observer::Observers;
 pub(crate) struct Events(Arc<Inner>);
 
 struct Inner {
-    instance: InstanceId,
+    instance: CurrentInstance,
     clock: Arc<dyn Clock>,
     broadcast: broadcast::Sender<SupervisionEvent>,
     observers: Observers,
@@ -30,9 +30,14 @@ struct Inner {
 }
 
 impl Events {
-    pub(crate) fn new(instance: InstanceId, clock: Arc<dyn Clock>, observers: Observers, registry: Registry) -> Self {
+    pub(crate) fn new(
+        instance: impl Into<CurrentInstance>,
+        clock: Arc<dyn Clock>,
+        observers: Observers,
+        registry: Registry,
+    ) -> Self {
         Self(Arc::new(Inner {
-            instance,
+            instance: instance.into(),
             clock,
             broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
             observers,
@@ -54,7 +59,7 @@ impl Events {
 
     /// Reports an event of this generation of the actor at `path`: logs it, broadcasts it, buffers it for the ledger, and calls the observer.
     pub(crate) fn emit_of(&self, path: &str, generation: u32, kind: EventKind) {
-        let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance, path, generation, kind);
+        let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance.get(), path, generation, kind);
         log(&event);
         // It is no error if nobody listens.
         let _ = self.0.broadcast.send(event.clone());
@@ -135,6 +140,10 @@ fn log(event: &SupervisionEvent) {
         EventKind::StoreUnblocked { blocked_ms } => say!(info, event, "store no longer blocked", blocked_ms),
         EventKind::EnqueuesDropped { dropped, reason } => {
             say!(warn, event, "Enqueue messages dropped", dropped, %reason)
+        }
+        EventKind::InstanceReplaced { old, reason } => {
+            let new = event.instance;
+            say!(warn, event, "another process uses the process instance of this one, which takes a new one", %old, %new, reason)
         }
         EventKind::StoreRefused { operation, reason } => {
             say!(error, event, "store refused a call", %operation, reason)
@@ -224,7 +233,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_names_the_generation_of_the_actor_that_was_started_last() {
         let (registry, clock) = (Registry::default(), Arc::new(TokioClock::starting_at(0)));
-        let instance = InstanceId::from(uuid::Uuid::nil());
+        let instance = retraced_jobs::job::InstanceId::from(uuid::Uuid::nil());
         let events = Events::new(instance, clock, Observers::default(), registry.clone());
         let generation = || {
             events.emit("janitor", EventKind::Started);

@@ -7,7 +7,7 @@ use retraced_actors::limits::{
     RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
 };
 use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
-use retraced_jobs::job::{JobId, JobState, QueueName, RunAt};
+use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::OnUnknown;
 use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
@@ -86,7 +86,7 @@ async fn jobs_left_by_one_round_of_trims_are_trimmed_by_the_next_at_once() {
     let harness = Harness::build().concurrency(50).queue(|queue| queue.retention = retention).start().await;
     let jobs = 2 * RECLAIM_BATCH_MAX * BATCHES_PER_ROUND_MAX + BATCH_MAX;
     let sealed: Vec<_> = (0..jobs).map(|_| seal_job(&Work::succeed(), &JobOptions::default()).unwrap()).collect();
-    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
+    let admin = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1);
     for batch in sealed.chunks(BATCH_MAX) {
         let call: CallId = admin.take().await.next_call();
         harness.store.enqueue(call, &harness.queue, batch).await.unwrap();
@@ -138,7 +138,7 @@ async fn many_due_jobs_of_one_queue_do_not_delay_those_of_another() {
     let harness = Harness::build().queues(&["email", "other"]).start().await;
     let answer_after = Duration::from_millis(100);
     harness.store.plan_faults(move |verb, _| (verb == Verb::Promote).then_some(Fault::ReplyDelayed(answer_after)));
-    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
+    let admin = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1);
     for _ in 0..BATCHES {
         let due = JobOptions::default().run_at(RunAt::After(Duration::from_secs(1)));
         let jobs: Vec<_> = (0..PROMOTE_BATCH_MAX).map(|_| seal_job(&Work::succeed(), &due).unwrap()).collect();

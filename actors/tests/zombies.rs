@@ -7,7 +7,7 @@ use retraced_actors::Ending;
 use retraced_actors::limits::WATCH_INTERVAL;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::JobState;
+use retraced_jobs::job::{InstanceId, JobState};
 use retraced_jobs::store::{ReplaySlots, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use uuid::Uuid;
@@ -154,7 +154,7 @@ async fn a_shutdown_that_kills_every_handler_still_ends_as_a_shutdown() {
 async fn a_handler_that_computes_does_not_hold_up_the_other_jobs_of_its_claim() {
     let handlers = handler_runtime(2);
     let harness = Harness::build().handler_runtime(handlers.handle().clone()).concurrency(2).start().await;
-    let admin = ReplaySlots::new(Uuid::new_v4().into(), 1);
+    let admin = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1);
     let works = [Work::step(millis(0), Action::BlockFor(3_000)), Work::succeed()];
     let jobs = works.map(|work| seal_job(&work, &JobOptions::default()).unwrap());
     harness.store.enqueue(admin.take().await.next_call(), &harness.queue, &jobs).await.unwrap();

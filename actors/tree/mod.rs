@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use ractor::{Actor, ActorCell, ActorRef};
 use retraced_jobs::events::SupervisionEvent;
-use retraced_jobs::job::{InstanceId, QueueName};
+use retraced_jobs::job::{CurrentInstance, InstanceId, QueueName};
 use retraced_jobs::store::{ReplaySlots, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
@@ -90,8 +90,8 @@ impl std::error::Error for StartError {}
 pub struct TreeSpec {
     /// Where jobs are kept.
     pub store: Arc<dyn Store>,
-    /// The process instance.
-    pub instance: InstanceId,
+    /// The process instance. It is replaced if another process is found to use the same one.
+    pub instance: CurrentInstance,
     /// The queues to process.
     pub queues: Vec<QueueSpec>,
     /// Options of the whole tree.
@@ -155,10 +155,10 @@ impl Tree {
         actor.inspect(ActorCell::kill).is_some()
     }
 
-    /// The process instance.
+    /// The process instance at present.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
-        self.context.instance
+        self.context.instance.get()
     }
 
     /// The calls of this process to the store.
@@ -274,9 +274,9 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let ended = CancellationToken::new();
     let observers = Observers::new(options.observer.clone());
     let registry = Registry::default();
-    let events = Events::new(instance, options.wall_clock.clone(), observers.clone(), registry.clone());
+    let events = Events::new(instance.clone(), options.wall_clock.clone(), observers.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
-    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance, TREE_CALLS_MAX), health, tree.clone());
+    let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance.clone(), TREE_CALLS_MAX), health, tree.clone());
     let queues = queues
         .into_iter()
         .map(|queue| {

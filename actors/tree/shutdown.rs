@@ -96,7 +96,9 @@ pub(super) async fn deregister(runtime: &RuntimeContext) {
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     let deregister = async {
         ledger::write_events(runtime).await;
-        let _ = runtime.calls.once("forget", |store| store.forget(runtime.instance, &queues)).await;
+        // Not an instance that was replaced: its replay slots belong to the process that still uses it. Those of nobody are dropped when they are old.
+        let instance = runtime.instance.get();
+        let _ = runtime.calls.once("forget", |store| store.forget(instance, &queues)).await;
     };
     // If this fails, the row is kept until it is too old, which does no harm.
     let _ = tokio::time::timeout(DEREGISTER_TIMEOUT, deregister).await;

@@ -20,10 +20,10 @@ use crate::workers::pool::spawn_unclaimed;
 
 /// A tree with one executor, in which no job runs.
 async fn one_executor() -> Tree {
-    let instance = InstanceId::from(Uuid::from_u128(1));
+    let instance = CurrentInstance::from(InstanceId::from(Uuid::from_u128(1)));
     let name = QueueName::new("email").unwrap();
     let (handlers, states) = (Arc::new(Handlers::default()), Arc::new(States::default()));
-    let runner = Arc::new(Runner::new(name.clone(), handlers, states, Rules::default(), instance));
+    let runner = Arc::new(Runner::new(name.clone(), handlers, states, Rules::default(), instance.clone()));
     let options = QueueOptions { concurrency: 1, ..QueueOptions::default() };
     let (tree, handlers) = (Handle::current(), Handle::current());
     let queues = vec![QueueSpec { name, options, runner }];

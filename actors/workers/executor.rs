@@ -158,7 +158,7 @@ impl ExecutorState {
     async fn record_start(&self, next: &NextJob) -> bool {
         let (runtime, queue) = (&self.runtime, &self.queue);
         let lease = runtime.options.lease;
-        let held = next.job.lease(runtime.instance);
+        let held = next.job.lease(runtime.instance.get());
         loop {
             let sent = Instant::now();
             let (calls, name, held) = (runtime.calls.clone(), queue.name.clone(), [held.clone()]);

@@ -315,6 +315,14 @@ pub enum EventKind {
         /// The queue.
         queue: QueueName,
     },
+    /// Another process calls under the process instance of this one, probably a copy of its memory (a fork, a restored snapshot, CRIU). This process goes on as the
+    /// instance that the event names. Jobs that it held when it was copied run in both processes.
+    InstanceReplaced {
+        /// The instance that both used.
+        old: InstanceId,
+        /// How it was noticed.
+        reason: String,
+    },
     /// The store refuses calls for a reason that waiting does not remove.
     StoreRefused {
         /// What was tried.

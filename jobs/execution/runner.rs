@@ -17,7 +17,7 @@ use crate::context::{AttemptControl, AttemptInfo, Context, Notes, States, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, Resource, bounded};
 use crate::handler::{Handlers, Output, RawJob};
-use crate::job::{InstanceId, QueueName};
+use crate::job::{CurrentInstance, QueueName};
 use crate::limits::{
     OUT_OF_RESOURCES_DELAY, UNDECODABLE_DELAY, UNDECODABLE_RELEASES_MAX, UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX,
 };
@@ -37,7 +37,7 @@ pub struct Runner {
     /// The largest payload that any of the handlers is given, in bytes.
     payload_bytes_max: usize,
     layers: Layers,
-    instance: InstanceId,
+    instance: CurrentInstance,
 }
 
 /// The input of an attempt: the grant, the executor, clock readings, and a random number for a retry.
@@ -117,13 +117,13 @@ impl Runner {
         handlers: Arc<Handlers>,
         states: Arc<States>,
         rules: Rules,
-        instance: InstanceId,
+        instance: impl Into<CurrentInstance>,
     ) -> Self {
         let no_defaults = JobDefaults::new();
         let defaults = handlers.defaults().chain([&no_defaults]);
         let payload_bytes_max = defaults.map(|kind| rules.of_kind(kind).payload_bytes_max).max().unwrap_or(0);
         let (producers, layers) = (Arc::new(NoProducers), Layers::default());
-        Self { queue, handlers, states, producers, rules, payload_bytes_max, layers, instance }
+        Self { queue, handlers, states, producers, rules, payload_bytes_max, layers, instance: instance.into() }
     }
 
     /// Lets handlers enqueue jobs through their contexts. Without producers, an enqueue fails with
@@ -409,7 +409,7 @@ impl Runner {
 
     fn record(&self, ran_by: RanBy, ended: Ended, notes: Notes) -> Bytes {
         codec::encode_attempt(&AttemptLog {
-            instance: self.instance,
+            instance: self.instance.get(),
             executor: ran_by.executor,
             started_ms: ran_by.started_ms,
             ran_ms: millis(ran_by.ran),

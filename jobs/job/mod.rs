@@ -1,6 +1,7 @@
 //! The job itself: its names, states, counters and lease, and a new job as it is enqueued.
 
 mod counters;
+mod current_instance;
 mod id;
 mod lease;
 mod name;
@@ -8,6 +9,7 @@ mod new;
 mod state;
 
 pub use counters::Counters;
+pub use current_instance::CurrentInstance;
 pub use id::{InstanceId, JobId};
 pub use lease::{Lease, Nonce, Token};
 pub use name::{InvalidName, Kind, QueueName};

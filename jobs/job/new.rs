@@ -15,7 +15,7 @@ use super::JobId;
 /// let times = [RunAt::Now, RunAt::After(Duration::from_secs(60)), RunAt::At(4_102_444_800_000)];
 /// assert_eq!(times[0], RunAt::default());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RunAt {
     /// As soon as a worker is free.
     #[default]
@@ -37,7 +37,7 @@ pub enum RunAt {
 /// let job: NewJob = JobOptions::default().seal(Kind::new("email.send").unwrap(), payload.into()).unwrap();
 /// assert_eq!(codec::open(&job.envelope).unwrap().kind.as_str(), "email.send");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NewJob {
     /// Made by the producer: while the queue keeps the first job of this id, sending it again makes no second one.
     pub id: JobId,

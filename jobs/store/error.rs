@@ -40,6 +40,12 @@ pub enum StoreError {
         /// The verb.
         operation: &'static str,
     },
+    /// The id of the call was used before for another call of the same queue, with another nonce, verb or arguments, so this one was not applied now. Either its caller gave
+    /// one id to two calls, or another process uses this process instance, probably a copy of this process's memory (a fork, a restored snapshot of a virtual machine, CRIU).
+    CallIdTaken {
+        /// The verb.
+        operation: &'static str,
+    },
     /// The store refused the call, for example because of a wrong password, an eviction policy that would lose jobs, or a batch that is too
     /// large. Sending the call again does not help until somebody changes what the text names.
     Refused {
@@ -64,6 +70,14 @@ impl StoreError {
         matches!(self, StoreError::Unavailable { .. } | StoreError::Blocked { .. })
     }
 
+    /// Whether another call used the id of this one, or a later one of its replay slot ([`CallIdTaken`](Self::CallIdTaken), [`Superseded`](Self::Superseded)). If the call was
+    /// sent once, it was not applied: take another process instance and send it under a new id. If an earlier sending had no answer, it is unknown whether that one was
+    /// applied.
+    #[must_use]
+    pub fn is_call_id_conflict(&self) -> bool {
+        matches!(self, StoreError::CallIdTaken { .. } | StoreError::Superseded { .. })
+    }
+
     /// The verb that failed.
     #[must_use]
     pub fn operation(&self) -> &'static str {
@@ -71,6 +85,7 @@ impl StoreError {
             StoreError::Unavailable { operation, .. }
             | StoreError::Blocked { operation, .. }
             | StoreError::Superseded { operation }
+            | StoreError::CallIdTaken { operation }
             | StoreError::Refused { operation, .. }
             | StoreError::Corrupt { operation, .. } => operation,
         }
@@ -87,8 +102,15 @@ impl fmt::Display for StoreError {
                 write!(f, "the store refused {operation} for now, because {}", BlockedStore::new(*by, said.as_str()))
             }
             StoreError::Superseded { operation } => {
-                write!(f, "this {operation} was sent before a later call of its replay slot and was not applied")
+                write!(
+                    f,
+                    "this sending of {operation} was not applied, because its replay slot has seen a later call: it is a late copy of an old call, or another process calls under this process instance"
+                )
             }
+            StoreError::CallIdTaken { operation } => write!(
+                f,
+                "this sending of {operation} was not applied, because its call id was used for another call: another process calls under this process instance, probably a copy of this process's memory (a fork, a restored snapshot, CRIU); start runtimes and clients after the copy is made"
+            ),
             StoreError::Refused { operation, reason } => write!(f, "the store refused {operation}: {reason}"),
             StoreError::Corrupt { operation, what } => {
                 write!(f, "the store's data is damaged, {operation} failed: {what}")

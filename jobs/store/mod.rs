@@ -9,9 +9,10 @@
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
-//! the same call with the same id: a store that has already applied it returns the same reply and changes nothing. A claim sent again returns those of its jobs
-//! that are still held. The store keeps a reply until the same replay slot makes its next call to the same queue. Without such a call it keeps the reply for at
-//! least 24 h, or 1 h in a queue on Redis with more than 4,096 replay slots; [`Ledger::forget`] removes it earlier.
+//! the same call with the same id and the same arguments: a store that has already applied it returns the same reply and changes nothing. A claim sent again
+//! returns those of its jobs that are still held. Another call under this id is refused ([`StoreError::CallIdTaken`]). The store keeps a reply until the same
+//! replay slot makes its next call to the same queue. Without such a call it keeps the reply for at least 24 h, or 1 h in a queue on Redis with more than 4,096
+//! replay slots; [`Ledger::forget`] removes it earlier.
 //!
 //! **Batches** are applied in order, item by item: if an id is named twice, the second item sees what the first one did. An empty batch is allowed. Jobs that
 //! one call returns to the front of the queue are there in the order in which the call names or returns them.
@@ -24,6 +25,7 @@
 
 mod batch;
 mod block;
+mod content_hash;
 mod decorator;
 mod error;
 mod job_view;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::CallId;
-use crate::job::InstanceId;
+use crate::job::{CurrentInstance, InstanceId};
 use crate::limits::REPLAY_SLOTS_MAX;
+use crate::random::from_system;
 
 /// The replay slots of one process instance. A slot has one open call at a time and numbers its calls. Cheap to clone; clones share the slots.
 ///
@@ -26,7 +27,7 @@ pub struct ReplaySlots(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    instance: InstanceId,
+    instance: CurrentInstance,
     free: Mutex<Free>,
     capacity: Arc<Semaphore>,
 }
@@ -44,18 +45,24 @@ impl ReplaySlots {
     /// Makes `replay_slots_max` replay slots; 0 counts as 1, more than [`REPLAY_SLOTS_MAX`] as [`REPLAY_SLOTS_MAX`]. Each open call needs one; further callers
     /// wait.
     #[must_use]
-    pub fn new(instance: InstanceId, replay_slots_max: u16) -> Self {
+    pub fn new(instance: impl Into<CurrentInstance>, replay_slots_max: u16) -> Self {
         Self(Arc::new(Inner {
-            instance,
+            instance: instance.into(),
             free: Mutex::new(Free { returned: BinaryHeap::new(), never_used: 0 }),
             capacity: Arc::new(Semaphore::new(usize::from(replay_slots_max.clamp(1, REPLAY_SLOTS_MAX)))),
         }))
     }
 
-    /// The process instance whose replay slots these are.
+    /// The process instance whose replay slots these are at present.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
-        self.0.instance
+        self.0.instance.get()
+    }
+
+    /// The instance, which can be replaced: calls that begin later then carry the new one.
+    #[must_use]
+    pub fn current_instance(&self) -> &CurrentInstance {
+        &self.0.instance
     }
 
     /// Takes a replay slot that no other caller uses; waits until one is free. The wait has no timeout.
@@ -90,7 +97,8 @@ impl ReplaySlot {
     /// The id of the next call. Send the call again under the same id until its outcome is known.
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
-        CallId { instance: self.replay_slots.instance, replay_slot: self.number, sequence: self.sequence }
+        let instance = self.replay_slots.instance.get();
+        CallId { instance, replay_slot: self.number, sequence: self.sequence, nonce: from_system() }
     }
 }
 

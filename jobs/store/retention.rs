@@ -14,7 +14,7 @@ use crate::limits::{COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX, DEAD_AGE_MAX, RETENT
 /// assert_eq!((week.count_max, week.bytes_max), (u64::MAX, 256 * 1024 * 1024));
 /// assert_eq!(week.bytes_max(1 << 30).bytes_max, 1 << 30);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RetentionRule {
     /// A job that ended longer ago than this is deleted.
@@ -55,7 +55,7 @@ impl RetentionRule {
 /// let retention = Retention::default().without_completed().dead(week);
 /// assert_eq!(retention.poisoned.count_max, u64::MAX, "a bound by number would drop the failures of a large incident");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Retention {
     /// Completed jobs; `None` keeps none. Default 24 h, 10,000 jobs and 256 MiB.

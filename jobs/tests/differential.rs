@@ -148,6 +148,8 @@ enum Step {
     Again,
     /// The last call of the worker is sent under an older sequence.
     Older,
+    /// The id of the last call of the worker carries an enqueue that the worker never sent.
+    Taken,
     Forget,
     /// The job at the front fails and is retried this many times, so that it has more attempts than its history keeps.
     WearOut(usize),
@@ -193,7 +195,7 @@ impl Step {
             Step::SettleAndClaim(endings, ask) => ask.soon || delays(endings),
             Step::Renew { soon, .. } => *soon,
             // If the reply of the call was forgotten, the call is executed again.
-            Step::Again | Step::Older => true,
+            Step::Again | Step::Older | Step::Taken => true,
             _ => false,
         }
     }
@@ -269,6 +271,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(kept, aged, completed, limit)| Step::Trim { kept, aged, completed, limit }),
         2 => Just(Step::Again),
         1 => Just(Step::Older),
+        1 => Just(Step::Taken),
         1 => Just(Step::Forget),
         2 => (1..14_usize).prop_map(Step::WearOut),
         3 => (some(), vec(0..3_usize, 0..4), 1..4_u32, 1..9_u32).prop_map(|(asked, begun, crashes_max, losses_max)| {
@@ -320,6 +323,7 @@ enum Reply {
     QueueDeletion(QueueDeletion),
     Watched(Option<(JobState, Option<bytes::Bytes>, usize)>),
     Superseded,
+    Taken,
     Refused,
 }
 
@@ -367,6 +371,7 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
     match reply {
         Ok(reply) => reply,
         Err(StoreError::Superseded { .. }) => Reply::Superseded,
+        Err(StoreError::CallIdTaken { .. }) => Reply::Taken,
         Err(StoreError::Refused { .. }) => Reply::Refused,
         Err(error) => panic!("{call:?}: {error}"),
     }
@@ -594,6 +599,11 @@ impl<'a> Pair<'a> {
                 let older = u64::from(matches!(step, Step::Older));
                 self.send(worker, sequence - older, &call).await
             }
+            Step::Taken => {
+                let sequence = self.last[worker].0;
+                let other = Call::Enqueue(vec![self.new_job(0, When::Now)]);
+                self.send(worker, sequence, &other).await
+            }
             step => {
                 let call = self.call(worker, step);
                 let sequence = self.last[worker].0 + 2;
@@ -614,7 +624,7 @@ impl<'a> Pair<'a> {
     }
 
     async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
-        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence };
+        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8] };
         (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
     }
 
@@ -671,6 +681,7 @@ impl<'a> Pair<'a> {
             | Step::Watch(_)
             | Step::Again
             | Step::Older
+            | Step::Taken
             | Step::Forget
             | Step::WearOut(_)
             | Step::Crash { .. } => {

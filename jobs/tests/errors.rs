@@ -105,6 +105,7 @@ fn no_text_of_an_error_is_told_again_by_one_of_its_causes() {
     errors.extend(outcome_errors().into_iter().map(|error| Box::new(error) as _));
     errors.push(Box::new(unavailable()));
     errors.push(Box::new(StoreError::Superseded { operation: "claim" }));
+    errors.push(Box::new(StoreError::CallIdTaken { operation: "claim" }));
     errors.push(Box::new(StoreError::Refused { operation: "claim", reason: "wrong password".into() }));
     errors.push(Box::new(StoreError::Corrupt { operation: "claim", what: "a key has the wrong type".into() }));
 

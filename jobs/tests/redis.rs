@@ -95,7 +95,7 @@ fn holder_of_grant_d(harness: &Harness) -> InstanceId {
 }
 
 #[tokio::test]
-async fn an_old_call_id_and_one_used_for_another_verb_change_nothing() {
+async fn an_old_call_id_and_one_used_for_another_call_change_nothing() {
     let mut harness = Harness::new().await;
     let old = harness.call();
     harness.enqueue(&["a"]).await;
@@ -104,7 +104,9 @@ async fn an_old_call_id_and_one_used_for_another_verb_change_nothing() {
     assert!(matches!(superseded, StoreError::Superseded { .. }), "{superseded}");
     let call = CallId { sequence: old.sequence + 1, ..old };
     let refused = harness.store.claim(call, &harness.queue, &request(1, LEASE)).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::CallIdTaken { .. }), "{refused}");
+    let taken = harness.store.enqueue(call, &harness.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
+    assert!(matches!(taken, StoreError::CallIdTaken { .. }), "{taken}");
     assert!(before == harness.contents());
 }
 
@@ -561,7 +563,7 @@ async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {
     let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
     let silent_for = |hours: u64| {
         let at = (seconds * 1000 - hours * HOUR_MS).to_be_bytes();
-        [&[0; 6][..], b"e", &at[2..], b"\x90"].concat()
+        [&[0; 6][..], b"e", &[0; 8], &at[2..], b"\x90"].concat()
     };
     let _: () = raw.hset(harness.key("replay"), vec![1; 18], silent_for(25)).unwrap();
     let _: () = raw.hset(harness.key("replay"), vec![2; 18], silent_for(23)).unwrap();

@@ -58,7 +58,7 @@ const LAYERS: &[Layer] = &[
         roots: &["jobs/lib.rs"],
         may_name: &[],
         rows: &[
-            &["limits", "units"],
+            &["limits", "random", "units"],
             &["job", "clock"],
             &["failure", "retry"],
             &["trace", "events"],

@@ -446,9 +446,9 @@ impl Shared {
     }
 }
 
-/// The first two arguments of a script that changes something are its replay slot (18 bytes), and its sequence and verb (7 bytes).
+/// The first two arguments of a script that changes something are its replay slot (18 bytes), and its sequence, verb and content (15 bytes).
 fn call_id(words: &[&[u8]]) -> Option<CallId> {
     let keys: usize = std::str::from_utf8(words.get(2)?).ok()?.parse().ok()?;
-    let (replay_slot, sequence) = (words.get(3 + keys)?, words.get(4 + keys)?);
-    (replay_slot.len() == 18 && sequence.len() == 7).then(|| [*replay_slot, *sequence].concat())
+    let (replay_slot, call) = (words.get(3 + keys)?, words.get(4 + keys)?);
+    (replay_slot.len() == 18 && call.len() == 15).then(|| [*replay_slot, *call].concat())
 }

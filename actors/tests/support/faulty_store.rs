@@ -54,6 +54,8 @@ pub enum Fault {
     ReplyDelayed(Duration),
     /// The store refuses the call.
     Refused,
+    /// The store answers that the replay slot has seen a later call, which a copy of this process made.
+    Superseded,
     /// The store answers that its memory is full. The probe says the same.
     Blocked,
     /// Applied, and the reply cannot be read.
@@ -219,6 +221,7 @@ impl FaultyStore {
             match fault {
                 Some(Fault::RequestLost) => return Err(unavailable(operation)),
                 Some(Fault::Refused) => return Err(StoreError::Refused { operation, reason: "by plan".into() }),
+                Some(Fault::Superseded) => return Err(StoreError::Superseded { operation }),
                 Some(Fault::Blocked) => {
                     return Err(StoreError::Blocked { operation, by: Block::Memory, said: "by plan".into() });
                 }

@@ -16,7 +16,7 @@ use retraced_jobs::events::{EventKind, SupervisionEvent};
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::failure::{Code, Failure};
 use retraced_jobs::handler::Handlers;
-use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
+use retraced_jobs::job::{CurrentInstance, InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, LiveJobs, QueueStats, ReplaySlots};
@@ -51,6 +51,7 @@ pub struct HarnessBuilder {
     recorder: Recorder,
     handler_runtime: Handle,
     gate: Option<Arc<AtomicBool>>,
+    instance: CurrentInstance,
 }
 
 impl HarnessBuilder {
@@ -92,6 +93,12 @@ impl HarnessBuilder {
         self
     }
 
+    /// Uses the store, the recorder and the process instance of another harness, as a copy of its process would.
+    pub fn copying(mut self, original: &Harness) -> Self {
+        self.instance = original.tree.instance().into();
+        self.sharing_store(original)
+    }
+
     pub fn handler_runtime(mut self, runtime: Handle) -> Self {
         self.handler_runtime = runtime;
         self
@@ -102,10 +109,9 @@ impl HarnessBuilder {
     }
 
     pub async fn try_start(self) -> Result<Harness, StartError> {
-        let Self { queues, options, queue, rules, store, recorder, handler_runtime, gate } = self;
+        let Self { queues, options, queue, rules, store, recorder, handler_runtime, gate, instance } = self;
         let clock = options.wall_clock.clone();
         let store = store.unwrap_or_else(|| FaultyStore::new(MemoryStore::with_clock(clock)));
-        let instance = InstanceId::from(Uuid::new_v4());
         let specs = queues.iter().map(|name| {
             let mut handlers = Handlers::default();
             let recorder = recorder.clone();
@@ -119,12 +125,12 @@ impl HarnessBuilder {
             QueueSpec {
                 name: name.clone(),
                 options: queue.clone(),
-                runner: Arc::new(Runner::new(name.clone(), handlers, states, rules.clone(), instance)),
+                runner: Arc::new(Runner::new(name.clone(), handlers, states, rules.clone(), instance.clone())),
             }
         });
         let tree = Tree::start(TreeSpec {
             store: Arc::new(store.clone()),
-            instance,
+            instance: instance.clone(),
             queues: specs.collect(),
             options,
             tree: Handle::current(),
@@ -239,6 +245,7 @@ impl Harness {
             recorder: Recorder::default(),
             handler_runtime: Handle::current(),
             gate: None,
+            instance: InstanceId::from(Uuid::new_v4()).into(),
         }
     }
 

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 
 use super::cursor::parse_cursor;
 use super::queue::{Container, Queue, StoredJob};
+use super::replay::SlotCall;
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};
 use crate::events::{Finding, TrimReason};
@@ -120,7 +121,7 @@ impl Admin for MemoryStore {
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {
         async move {
             check_batch("trim", policy.limit)?;
-            self.write_once("trim", call, queue, |queue, now| queue.trim(policy, now))
+            self.write_once(SlotCall::new(call, "trim", policy), queue, |queue, now| queue.trim(policy, now))
         }
         .boxed()
     }
@@ -151,7 +152,7 @@ impl MemoryStore {
     ) -> StoreFuture<'a, Vec<Moved>> {
         async move {
             check_batch(operation, jobs.len())?;
-            self.write_once(operation, call, queue, |queue, now| {
+            self.write_once(SlotCall::new(call, operation, jobs), queue, |queue, now| {
                 let one = |target: &Target| match queue.job(&target.id).map(|job| (job.container.state(), job.counters))
                 {
                     Some((state, counters)) if !target.matches(state, counters.attempts) => Moved::Refused { state },

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
-use super::replay::{LastCalls, Lookup};
+use super::replay::{LastCalls, Lookup, SlotCall};
 use super::timeline::Timeline;
 use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
-use crate::store::{BATCH_MAX, CallId, StoreError};
+use crate::store::{BATCH_MAX, StoreError};
 use crate::units::millis;
 
 /// One queue.
@@ -216,8 +216,7 @@ impl Queue {
     /// Runs `step` for a call that was not applied before, and otherwise returns the reply to this call again.
     pub(super) fn apply_once<T: Clone + Send + 'static>(
         &mut self,
-        operation: &'static str,
-        call: CallId,
+        call: SlotCall,
         now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
@@ -228,11 +227,8 @@ impl Queue {
                 Ok(reply)
             }
             Lookup::Again(reply) => Ok(reply),
-            Lookup::Superseded => Err(StoreError::Superseded { operation }),
-            Lookup::OtherVerb => Err(StoreError::Refused {
-                operation,
-                reason: "its call id was used by another verb; give every call of a replay slot a new number".into(),
-            }),
+            Lookup::Superseded => Err(StoreError::Superseded { operation: call.verb }),
+            Lookup::Other => Err(StoreError::CallIdTaken { operation: call.verb }),
         }
     }
 

@@ -1,11 +1,14 @@
 //! The last call of each replay slot and its reply, so that a call sent again gets this reply and changes nothing.
 
 use std::any::Any;
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
 use crate::store::CallId;
+use crate::store::content_hash::ContentHash;
 
 /// The last call of each replay slot. A slot is removed when its process instance is forgotten, or by a sweep when it was idle for [`REPLAY_SLOT_IDLE_MS`].
 #[derive(Default)]
@@ -18,8 +21,24 @@ pub(super) struct LastCalls {
 
 struct LastCall {
     sequence: u64,
+    verb: &'static str,
+    content: ContentHash,
     at_ms: u64,
     reply: Box<dyn Any + Send>,
+}
+
+/// A call of a replay slot.
+#[derive(Clone, Copy)]
+pub(super) struct SlotCall {
+    id: CallId,
+    pub(super) verb: &'static str,
+    content: ContentHash,
+}
+
+impl SlotCall {
+    pub(super) fn new(id: CallId, verb: &'static str, arguments: impl Hash) -> Self {
+        Self { id, verb, content: ContentHash::of((id.nonce, arguments)) }
+    }
 }
 
 /// Whether a call was applied before.
@@ -30,24 +49,26 @@ pub(super) enum Lookup<T> {
     Again(T),
     /// The queue has seen a later call of the replay slot.
     Superseded,
-    /// The id was used for another verb: the reply kept has another type.
-    OtherVerb,
+    /// The id was used for another call: another nonce, verb or arguments.
+    Other,
 }
 
 impl LastCalls {
-    pub(super) fn lookup<T: Clone + 'static>(&self, call: CallId) -> Lookup<T> {
-        match self.replay_slots.get(&(call.instance, call.replay_slot)) {
-            Some(last) if last.sequence > call.sequence => Lookup::Superseded,
-            Some(last) if last.sequence == call.sequence => {
-                last.reply.downcast_ref().map_or(Lookup::OtherVerb, |reply: &T| Lookup::Again(reply.clone()))
+    pub(super) fn lookup<T: Clone + 'static>(&self, SlotCall { id, verb, content }: SlotCall) -> Lookup<T> {
+        let Some(last) = self.replay_slots.get(&(id.instance, id.replay_slot)) else { return Lookup::Never };
+        match last.sequence.cmp(&id.sequence) {
+            Ordering::Less => Lookup::Never,
+            Ordering::Greater => Lookup::Superseded,
+            Ordering::Equal if (last.verb, last.content) != (verb, content) => Lookup::Other,
+            Ordering::Equal => {
+                last.reply.downcast_ref().map_or(Lookup::Other, |reply: &T| Lookup::Again(reply.clone()))
             }
-            _ => Lookup::Never,
         }
     }
 
-    pub(super) fn keep<T: Send + 'static>(&mut self, call: CallId, reply: T, now: u64) {
-        let last = LastCall { sequence: call.sequence, at_ms: now, reply: Box::new(reply) };
-        self.replay_slots.insert((call.instance, call.replay_slot), last);
+    pub(super) fn keep<T: Send + 'static>(&mut self, SlotCall { id, verb, content }: SlotCall, reply: T, now: u64) {
+        let last = LastCall { sequence: id.sequence, verb, content, at_ms: now, reply: Box::new(reply) };
+        self.replay_slots.insert((id.instance, id.replay_slot), last);
         if self.replay_slots.len() >= self.sweep_at.max(REPLAY_SLOTS_SWEPT_FROM) {
             self.replay_slots.retain(|_, last| last.at_ms.saturating_add(REPLAY_SLOT_IDLE_MS) >= now);
             self.sweep_at = 2 * self.replay_slots.len();
@@ -67,7 +88,8 @@ mod tests {
 
     #[test]
     fn replay_slots_idle_for_24_h_are_removed_and_others_are_not() {
-        let call = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1 };
+        let id = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1, nonce: [0; 8] };
+        let call = |n| SlotCall::new(id(n), "test", ());
         let mut calls = LastCalls::default();
         for n in 0..1_000 {
             calls.keep(call(n), n, 1);

@@ -10,9 +10,10 @@ use futures_util::stream::BoxStream;
 use super::hints::Hints;
 use super::queue::Queue;
 use super::records::GlobalRecords;
+use super::replay::SlotCall;
 use crate::clock::{Clock, SystemClock, TokioClock};
 use crate::job::QueueName;
-use crate::store::{CallId, Hint, Store, StoreError, StoreFacts, StoreFuture};
+use crate::store::{Hint, Store, StoreError, StoreFacts, StoreFuture};
 
 /// A store in the memory of this process. Clones share the jobs, which are kept until the last clone is dropped.
 ///
@@ -106,12 +107,11 @@ impl MemoryStore {
     /// Like [`write`](Self::write), but a call that is sent again gets the same reply and changes nothing.
     pub(super) fn write_once<T: Clone + Send + 'static>(
         &self,
-        operation: &'static str,
-        call: CallId,
+        call: SlotCall,
         name: &QueueName,
         step: impl FnOnce(&mut Queue, u64) -> T,
     ) -> Result<T, StoreError> {
-        self.write(name, |queue, now| queue.apply_once(operation, call, now, |queue| step(queue, now)))
+        self.write(name, |queue, now| queue.apply_once(call, now, |queue| step(queue, now)))
     }
 }
 

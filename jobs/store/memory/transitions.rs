@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use super::cursor::parse_cursor;
 use super::history::Record;
 use super::queue::{Counted, Destination, FrontPositions, Grant, Queue};
+use super::replay::SlotCall;
 use super::store::MemoryStore;
 use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
@@ -21,9 +22,8 @@ impl Transitions for MemoryStore {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>> {
         async move {
             check_batch("enqueue", jobs.len())?;
-            self.write_once("enqueue", call, queue, |queue, now| {
-                jobs.iter().map(|job| queue.enqueue(job, now)).collect()
-            })
+            let call = SlotCall::new(call, "enqueue", jobs);
+            self.write_once(call, queue, |queue, now| jobs.iter().map(|job| queue.enqueue(job, now)).collect())
         }
         .boxed()
     }
@@ -31,9 +31,10 @@ impl Transitions for MemoryStore {
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims> {
         async move {
             check_batch("claim", request.limit)?;
+            let slot_call = SlotCall::new(call, "claim", request);
             self.write(queue, |queue, now| {
                 let mut queue_empty = None;
-                let claims = queue.apply_once("claim", call, now, |queue| {
+                let claims = queue.apply_once(slot_call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
                     queue_empty = queue.queue_empty(&claims, request.limit, now);
                     claims
@@ -52,7 +53,8 @@ impl Transitions for MemoryStore {
     ) -> StoreFuture<'a, Vec<Settled>> {
         async move {
             check_batch("settle", settlements.len())?;
-            self.write_once("settle", call, queue, |queue, now| queue.settle(settlements, now))
+            let call = SlotCall::new(call, "settle", settlements);
+            self.write_once(call, queue, |queue, now| queue.settle(settlements, now))
         }
         .boxed()
     }
@@ -67,8 +69,9 @@ impl Transitions for MemoryStore {
         async move {
             check_batch("settle_and_claim", settlements.len())?;
             check_batch("settle_and_claim", request.limit)?;
+            let slot_call = SlotCall::new(call, "settle_and_claim", (settlements, request));
             self.write(queue, |queue, now| {
-                let (settled, claims) = queue.apply_once("settle_and_claim", call, now, |queue| {
+                let (settled, claims) = queue.apply_once(slot_call, now, |queue| {
                     let settled = queue.settle(settlements, now);
                     (settled, queue.claim(request, call.instance, now))
                 })?;
@@ -81,7 +84,8 @@ impl Transitions for MemoryStore {
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted> {
         async move {
             check_batch("promote", limit)?;
-            self.write_once("promote", call, queue, |queue, now| queue.promote(limit, now))
+            let call = SlotCall::new(call, "promote", limit);
+            self.write_once(call, queue, |queue, now| queue.promote(limit, now))
         }
         .boxed()
     }
@@ -89,7 +93,8 @@ impl Transitions for MemoryStore {
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed> {
         async move {
             check_batch("reclaim", request.limit)?;
-            self.write_once("reclaim", call, queue, |queue, now| queue.reclaim(request, now))
+            let call = SlotCall::new(call, "reclaim", request);
+            self.write_once(call, queue, |queue, now| queue.reclaim(request, now))
         }
         .boxed()
     }
@@ -104,8 +109,9 @@ impl Transitions for MemoryStore {
     ) -> StoreFuture<'a, Reconciled> {
         async move {
             check_batch("reconcile", nonces.len())?;
+            let call = SlotCall::new(call, "reconcile", (instance, nonces, &cursor));
             let from = parse_cursor("reconcile", cursor, Point::parse)?;
-            self.write_once("reconcile", call, queue, |queue, now| queue.reconcile(instance, nonces, from, now))
+            self.write_once(call, queue, |queue, now| queue.reconcile(instance, nonces, from, now))
         }
         .boxed()
     }

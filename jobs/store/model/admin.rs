@@ -18,7 +18,7 @@ use crate::store::{JobSummary, JobView, Retention};
 /// assert!(!target.matches(JobState::Pending, 5), "another operator redrove it");
 /// assert!(!target.matches(JobState::Dead, 6), "and it ran once more, and died again");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The job.
     pub id: JobId,
@@ -28,7 +28,7 @@ pub struct Target {
 
 /// The state and the attempts that an operator saw of a job.
 /// Exhaustive: it identifies, and nothing will be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// Its state.
     pub state: JobState,
@@ -194,7 +194,7 @@ pub struct QueueStats {
 
 /// What one call may trim.
 /// Exhaustive, so that a caller has to decide about every part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrimPolicy {
     /// The rules. With `completed: None`, all completed jobs are deleted, also those that another worker kept.
     pub retention: Retention,

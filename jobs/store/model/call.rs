@@ -3,8 +3,9 @@
 use crate::job::InstanceId;
 use crate::limits::REPLAY_SLOTS_MAX;
 
-/// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. Never
-/// use an id for two verbs: a store that notices this refuses the second call ([`StoreError::Refused`](crate::store::StoreError::Refused)).
+/// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. An id
+/// is used for one call only, with the same arguments in each sending. A store refuses another verb or other arguments under the same id
+/// ([`StoreError::CallIdTaken`](crate::store::StoreError::CallIdTaken)).
 /// Exhaustive: it identifies, and nothing will be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
@@ -14,6 +15,8 @@ pub struct CallId {
     pub replay_slot: u16,
     /// The number of the call in its replay slot, from 1 and growing; at most 2^48 − 1.
     pub sequence: u64,
+    /// Random bytes of the call. By them a store tells two calls of the same sequence apart, even with the same arguments: a copy of this process's memory draws others.
+    pub nonce: [u8; 8],
 }
 
 impl CallId {
@@ -23,7 +26,7 @@ impl CallId {
     /// ```
     /// use retraced_jobs::job::InstanceId;
     /// use retraced_jobs::store::CallId;
-    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7 };
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7, nonce: *b"8 random" };
     /// assert_ne!(call.companion().replay_slot, 3);
     /// assert_eq!(call.companion().companion(), call);
     /// ```

@@ -1,7 +1,7 @@
 //! Where the next page of a listing begins.
 
 /// Where the next page of a listing begins. Only the store that made a cursor can read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(pub(crate) String);
 
 impl Cursor {

@@ -26,7 +26,7 @@ pub enum Enqueued {
 
 /// How many jobs a claim asks for, and for how long it leases them.
 /// Exhaustive, so that a caller has to decide about every part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClaimRequest {
     /// How many jobs to grant; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,
@@ -99,7 +99,7 @@ impl ClaimedJob {
 
 /// The end of one attempt, as a worker reports it to the store.
 /// Exhaustive, so that a caller has to decide about every part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settlement {
     /// The job.
     pub id: JobId,
@@ -113,7 +113,7 @@ pub struct Settlement {
 
 /// Where a job goes when an attempt ends.
 /// Exhaustive, so that a store cannot overlook one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Completed. Kept if `keep`, deleted otherwise.
     Complete {
@@ -201,7 +201,7 @@ pub struct Promoted {
 
 /// How to reclaim expired leases.
 /// Exhaustive, so that a caller has to decide about every part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reclaim {
     /// Most leases to reclaim in this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,

@@ -34,10 +34,7 @@ impl Reply {
         let word = self.text()?;
         match word.as_str() {
             "superseded" => Err(StoreError::Superseded { operation: self.operation }),
-            "other" => Err(StoreError::Refused {
-                operation: self.operation,
-                reason: "its call id was used by another verb; give every call of a replay slot a new number".into(),
-            }),
+            "other" => Err(StoreError::CallIdTaken { operation: self.operation }),
             _ => Ok(word),
         }
     }

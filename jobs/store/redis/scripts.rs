@@ -8,6 +8,7 @@ mod tests;
 mod transitions;
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::reply::{Reply, corrupt, state_of};
 use super::script::LuaScript;
 use crate::job::JobState;
 use crate::limits::redis::SIX_BYTES_MAX;
+use crate::store::content_hash::ContentHash;
 use crate::store::{CallId, StoreError};
 use crate::units;
 
@@ -351,11 +353,25 @@ fn millis(duration: Duration) -> u64 {
     units::millis(duration).min(SIX_BYTES_MAX)
 }
 
-/// The arguments that `lua/lib/replay.lua` takes: the replay slot, the call's sequence with a letter for the verb, the hint channel.
-fn replay_arguments(command: &mut Cmd, call: CallId, verb: u8, keys: &QueueKeys) {
-    let replay_slot = [&call.instance.as_bytes()[..], &call.replay_slot.to_be_bytes()].concat();
-    let sequence_and_verb = [&six_bytes(call.sequence)[..], &[verb]].concat();
-    command.arg(replay_slot).arg(sequence_and_verb).arg(keys.hint_channel());
+/// A call of a replay slot: its id, a letter for the verb, and its content.
+#[derive(Clone, Copy)]
+struct SlotCall {
+    id: CallId,
+    verb: u8,
+    content: ContentHash,
+}
+
+impl SlotCall {
+    fn new(id: CallId, verb: u8, arguments: impl Hash) -> Self {
+        Self { id, verb, content: ContentHash::of((id.nonce, arguments)) }
+    }
+}
+
+/// The arguments that `lua/lib/replay.lua` takes: the replay slot; the call's sequence, verb and content; the hint channel.
+fn replay_arguments(command: &mut Cmd, SlotCall { id, verb, content }: SlotCall, keys: &QueueKeys) {
+    let replay_slot = [&id.instance.as_bytes()[..], &id.replay_slot.to_be_bytes()].concat();
+    let call = [&six_bytes(id.sequence)[..], &[verb], &content.to_bytes()].concat();
+    command.arg(replay_slot).arg(call).arg(keys.hint_channel());
 }
 
 async fn on_key(

@@ -186,6 +186,8 @@ macro_rules! for_each_guarantee {
                 a_reply_is_replayed_only_to_its_own_slot_process_and_queue,
                 a_call_refused_for_its_size_does_not_block_its_replay_slot,
                 a_call_id_used_for_another_verb_is_refused,
+                a_call_id_used_with_other_content_is_refused_and_stores_nothing,
+                a_copy_of_a_process_never_gets_the_replies_of_the_other,
                 a_forgotten_process_may_use_its_call_ids_again;
             ledger: events_are_listed_latest_first_page_by_page,
                 the_ledger_keeps_the_latest_events_up_to_its_bound,

@@ -19,7 +19,13 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     let tasks = (0..CALLERS).map(|n| tokio::spawn(task(harness.worker(100 + n))));
-    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+    let results = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    for n in 0..CALLERS {
+        // The callers of the next round count their calls from 1 again.
+        let Worker { store, instance, queue, .. } = harness.worker(100 + n);
+        store.forget(instance, &[queue]).await.unwrap();
+    }
+    results
 }
 
 /// The ids as a set. Panics if one of them occurs twice.

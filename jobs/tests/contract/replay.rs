@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use retraced_jobs::job::{JobState, RunAt};
-use retraced_jobs::store::{CallId, Reclaim, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict};
+use retraced_jobs::store::{
+    CallId, Enqueued, Reclaim, ReplaySlots, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict,
+};
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, new_job, targets};
 
@@ -207,14 +209,96 @@ pub(crate) async fn a_call_id_used_for_another_verb_is_refused(_: &dyn Harness, 
         worker.store.claim(call, &worker.queue, &worker.request(1, LONG)).await.unwrap_err(),
         worker.store.settle(call, &worker.queue, &[]).await.unwrap_err(),
         worker.store.discard(call, &worker.queue, &[id("a").into()]).await.unwrap_err(),
+        worker.store.cancel(call, &worker.queue, &[id("a").into()]).await.unwrap_err(),
         worker.store.promote(call, &worker.queue, 1).await.unwrap_err(),
     ];
     for error in refused {
-        assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::CallIdTaken { .. }), "{error:?}");
     }
     let again = worker.store.enqueue(call, &worker.queue, &jobs).await.unwrap();
     assert_eq!(again.len(), 1, "the stored reply is lost");
     assert_eq!(worker.snapshot().await, before);
+}
+
+/// Sends a call, then another one of the same verb under the same id, then the first one again.
+async fn taken<T: Debug + PartialEq, Content>(
+    worker: &Worker,
+    send: impl for<'a> Fn(&'a Worker, CallId, &'a Content) -> StoreFuture<'a, T>,
+    [first, other]: [Content; 2],
+) {
+    let call = worker.call();
+    let reply = send(worker, call, &first).await.unwrap();
+    let before = worker.snapshot().await;
+    let refused = send(worker, call, &other).await.unwrap_err();
+    assert!(matches!(refused, StoreError::CallIdTaken { .. }), "{refused:?}");
+    assert!(!refused.is_retryable() && refused.is_call_id_conflict());
+    assert_eq!(worker.snapshot().await, before);
+    assert_eq!(send(worker, call, &first).await.unwrap(), reply, "the call sent again");
+    assert_eq!(worker.snapshot().await, before);
+}
+
+pub(crate) async fn a_call_id_used_with_other_content_is_refused_and_stores_nothing(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let jobs = five_claimed(harness, &worker).await;
+    worker.put_at(&id("delayed"), RunAt::After(LONG)).await;
+    let job = |name, run_at| vec![new_job(&id(name), run_at)];
+    let enqueue = [job("a", RunAt::Now), job("b", RunAt::Now)];
+    taken(&worker, |worker, call, jobs| worker.store.enqueue(call, &worker.queue, jobs), enqueue).await;
+    let enqueue = [job("c", RunAt::Now), job("c", RunAt::After(LONG))];
+    taken(&worker, |worker, call, jobs| worker.store.enqueue(call, &worker.queue, jobs), enqueue).await;
+    let claim = [worker.request(1, LONG), worker.request(1, LONG)];
+    taken(&worker, |worker, call, request| worker.store.claim(call, &worker.queue, request), claim).await;
+    let settle = [0, 1].map(|n| vec![worker.settlement(&jobs[n], Verdict::DeadLetter)]);
+    taken(&worker, |worker, call, settled| worker.store.settle(call, &worker.queue, settled), settle).await;
+    let both = [0, 1].map(|n| (vec![worker.settlement(&jobs[2], Verdict::Poison)], worker.request(n, LONG)));
+    let settle_and_claim = taken(
+        &worker,
+        |worker, call, (settled, request)| worker.store.settle_and_claim(call, &worker.queue, settled, request),
+        both,
+    );
+    settle_and_claim.await;
+    taken(&worker, |worker, call, limit| worker.store.promote(call, &worker.queue, *limit), [1, 2]).await;
+    let reclaim = [3, 4].map(|crashes_max| Reclaim { limit: 1, lease: LONG, crashes_max, losses_max: 9 });
+    taken(&worker, |worker, call, request| worker.store.reclaim(call, &worker.queue, request), reclaim).await;
+    let lost = [3, 4].map(|n| vec![jobs[n].token.nonce, worker.nonce()]);
+    let reconcile = taken(
+        &worker,
+        |worker, call, lost| worker.store.reconcile(call, &worker.queue, worker.instance, lost, None),
+        lost,
+    );
+    reconcile.await;
+    let aims = || [targets(&[id("delayed")]), targets(&[id("a")])];
+    taken(&worker, |worker, call, jobs| worker.store.redrive(call, &worker.queue, jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.cancel(call, &worker.queue, jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.discard(call, &worker.queue, jobs), aims()).await;
+    let trim = [1, 2].map(|limit| TrimPolicy { retention: Retention::default(), limit });
+    taken(&worker, |worker, call, policy| worker.store.trim(call, &worker.queue, policy), trim).await;
+}
+
+/// Goal: two processes that go on from one memory (a fork, a restored snapshot) never take each other's calls for their own. Method: both count on from the same
+/// number, and enqueue different jobs.
+pub(crate) async fn a_copy_of_a_process_never_gets_the_replies_of_the_other(harness: &dyn Harness, worker: Worker) {
+    worker.enqueue(&[id("before")]).await;
+    let original = ReplaySlots::new(worker.instance, 1);
+    let copy = ReplaySlots::new(worker.instance, 1);
+    let mut slots = [original.take().await, copy.take().await];
+    slots.iter_mut().for_each(|slot| assert_eq!(slot.next_call().sequence, 1));
+    let enqueue =
+        async |call, name: &str| worker.store.enqueue(call, &worker.queue, &[new_job(&id(name), RunAt::Now)]).await;
+    enqueue(slots[0].next_call(), "of-the-original").await.unwrap();
+    let taken = enqueue(slots[1].next_call(), "of-the-copy").await.unwrap_err();
+    assert!(matches!(taken, StoreError::CallIdTaken { .. }), "{taken:?}");
+    enqueue(slots[0].next_call(), "of-both").await.unwrap();
+    let taken = enqueue(slots[1].next_call(), "of-both").await.unwrap_err();
+    assert!(matches!(taken, StoreError::CallIdTaken { .. }), "two calls that say the same: {taken:?}");
+    assert!(copy.current_instance().replace(worker.instance, harness.worker(2).instance));
+    enqueue(slots[1].next_call(), "of-the-copy").await.unwrap();
+    let both = enqueue(slots[1].next_call(), "of-both").await.unwrap();
+    assert_eq!(both, [Enqueued::Exists { state: JobState::Pending }]);
+    let pending = worker.listed(JobState::Pending).await;
+    assert_eq!(pending, ["before", "of-the-original", "of-both", "of-the-copy"].map(id));
 }
 
 pub(crate) async fn a_forgotten_process_may_use_its_call_ids_again(harness: &dyn Harness, worker: Worker) {

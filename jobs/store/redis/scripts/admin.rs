@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, TRIM, WATCH_OUTCOME, bad_cursor,
-    letters, millis, on_queue, replay_arguments, state,
+    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TRIM, WATCH_OUTCOME,
+    bad_cursor, letters, millis, on_queue, replay_arguments, state,
 };
 use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};
@@ -47,8 +47,9 @@ pub(in crate::store::redis) async fn act(
     jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, script) = action.parts();
+    let call = SlotCall::new(call, verb, jobs);
     let mut reply = on_queue(operation, link, keys, script, |command| {
-        replay_arguments(command, call, verb, keys);
+        replay_arguments(command, call, keys);
         for target in jobs {
             let seen =
                 target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
@@ -123,8 +124,9 @@ pub(in crate::store::redis) async fn trim(
     let retention = &policy.retention;
     let completed = retention.completed.unwrap_or(RetentionRule::new(Duration::ZERO, 0));
     let ended = [completed, retention.dead, retention.poisoned, retention.cancelled];
+    let call = SlotCall::new(call, b'm', policy);
     let mut reply = on_queue("trim", link, keys, &TRIM, |command| {
-        replay_arguments(command, call, b'm', keys);
+        replay_arguments(command, call, keys);
         command.arg(policy.limit);
         for rule in &ended {
             command.arg(millis(rule.age_max)).arg(rule.count_max).arg(rule.bytes_max);

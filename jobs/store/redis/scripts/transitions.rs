@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::Cmd;
 
 use super::{
-    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, RENEW, SETTLE, SETTLE_AND_CLAIM, bad_cursor, letters, millis, on_keys,
-    on_queue, replay_arguments, six_bytes, state,
+    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, RENEW, SETTLE, SETTLE_AND_CLAIM, SlotCall, bad_cursor, letters,
+    millis, on_keys, on_queue, replay_arguments, six_bytes, state,
 };
 use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
 use crate::store::redis::connection::Link;
@@ -25,8 +25,9 @@ pub(in crate::store::redis) async fn enqueue(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, StoreError> {
     const OPERATION: &str = "enqueue";
+    let call = SlotCall::new(call, b'e', jobs);
     let mut reply = on_keys(OPERATION, link, keys, keys.for_enqueue(), &ENQUEUE, |command| {
-        replay_arguments(command, call, b'e', keys);
+        replay_arguments(command, call, keys);
         for job in jobs {
             let when = match job.run_at {
                 RunAt::Now => Vec::new(),
@@ -84,8 +85,9 @@ pub(in crate::store::redis) async fn claim(
     request: &ClaimRequest,
 ) -> Result<Claims, StoreError> {
     const OPERATION: &str = "claim";
+    let call = SlotCall::new(call, b'c', request);
     let mut reply = on_queue(OPERATION, link, keys, &CLAIM, |command| {
-        replay_arguments(command, call, b'c', keys);
+        replay_arguments(command, call, keys);
         claim_arguments(command, request);
     })
     .await?;
@@ -171,9 +173,10 @@ pub(in crate::store::redis) async fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Settled>, StoreError> {
     const OPERATION: &str = "settle";
+    let call = SlotCall::new(call, b's', settlements);
     let groups = groups(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &SETTLE, |command| {
-        replay_arguments(command, call, b's', keys);
+        replay_arguments(command, call, keys);
         settle_arguments(command, settlements, &groups);
     })
     .await?;
@@ -191,9 +194,10 @@ pub(in crate::store::redis) async fn settle_and_claim(
     request: &ClaimRequest,
 ) -> Result<(Vec<Settled>, Claims), StoreError> {
     const OPERATION: &str = "settle_and_claim";
+    let call = SlotCall::new(call, b't', (settlements, request));
     let groups = groups(settlements);
     let mut reply = on_queue(OPERATION, link, keys, &SETTLE_AND_CLAIM, |command| {
-        replay_arguments(command, call, b't', keys);
+        replay_arguments(command, call, keys);
         claim_arguments(command, request);
         settle_arguments(command, settlements, &groups);
     })
@@ -210,8 +214,9 @@ pub(in crate::store::redis) async fn promote(
     call: CallId,
     limit: usize,
 ) -> Result<Promoted, StoreError> {
+    let call = SlotCall::new(call, b'p', limit);
     let mut reply = on_queue("promote", link, keys, &PROMOTE, |command| {
-        replay_arguments(command, call, b'p', keys);
+        replay_arguments(command, call, keys);
         command.arg(limit);
     })
     .await?;
@@ -229,8 +234,9 @@ pub(in crate::store::redis) async fn reclaim(
     request: &Reclaim,
 ) -> Result<Reclaimed, StoreError> {
     const OPERATION: &str = "reclaim";
+    let call = SlotCall::new(call, b'r', request);
     let mut reply = on_queue(OPERATION, link, keys, &RECLAIM, |command| {
-        replay_arguments(command, call, b'r', keys);
+        replay_arguments(command, call, keys);
         command
             .arg(request.limit)
             .arg(millis(request.lease))
@@ -265,9 +271,10 @@ pub(in crate::store::redis) async fn reconcile(
     nonces: &[Nonce],
     cursor: Option<Cursor>,
 ) -> Result<Reconciled, StoreError> {
+    let call = SlotCall::new(call, b'o', (instance, nonces, &cursor));
     let cursor = scan_cursor("reconcile", cursor)?;
     let mut reply = on_queue("reconcile", link, keys, &RECONCILE, |command| {
-        replay_arguments(command, call, b'o', keys);
+        replay_arguments(command, call, keys);
         command.arg(&instance.as_bytes()[..]).arg(cursor).arg(BATCH_MAX);
         for nonce in nonces {
             command.arg(&nonce[..]);

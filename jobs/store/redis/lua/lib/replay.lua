@@ -1,6 +1,6 @@
 -- lib/replay.lua: stores the reply to the last call of each replay slot, so that a call sent again gets the same reply and changes nothing.
--- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1), 3 hint channel
-local REPLAY_SLOT, SEQUENCE_AND_VERB, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
+-- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1) hash of nonce and arguments(8), 3 hint channel
+local REPLAY_SLOT, CALL, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed
 local UNCROWDED_SLOTS_MAX = 4096       -- most replay slots of a queue that is not crowded
 local SLOT_IDLE_CROWDED_MS = 3600000   -- 1 h: the same as SLOT_IDLE_MS, in a crowded queue
@@ -15,7 +15,7 @@ local function sweep_replay_slots(scanned_max)
   local sampled, idle = call('HRANDFIELD', REPLAY, scanned_max, 'WITHVALUES'), {}
   for k = 1, #sampled, 2 do
     local value = sampled[k + 1]
-    if #value < 13 or struct.unpack('>I6', value, 8) < NOW - idle_ms then idle[#idle + 1] = sampled[k] end
+    if #value < 21 or struct.unpack('>I6', value, 16) < NOW - idle_ms then idle[#idle + 1] = sampled[k] end
   end
   each('HDEL', REPLAY, idle)
 end
@@ -24,18 +24,18 @@ end
 --   'new'                        the call was not applied yet
 --   'again', reply, instant(6)   the call was applied before, with this reply, at this instant
 --   'superseded'                 the replay slot has seen a later call, or the stored reply cannot be read
---   'other'                      the same sequence was used for another verb
+--   'other'                      the same sequence was used for another call: another nonce, verb or arguments
 local function replay_open()
   local last_call = call('HGET', REPLAY, REPLAY_SLOT)
   replay_slot_is_new = not last_call
-  if not last_call or #last_call < 13 then return 'new' end
-  local last_sequence, sequence = struct.unpack('>I6', last_call), struct.unpack('>I6', SEQUENCE_AND_VERB)
+  if not last_call or #last_call < 21 then return 'new' end
+  local last_sequence, sequence = struct.unpack('>I6', last_call), struct.unpack('>I6', CALL)
   if last_sequence < sequence then return 'new' end
   if last_sequence > sequence then return 'superseded' end
-  if sub(last_call, 1, 7) ~= SEQUENCE_AND_VERB then return 'other' end
-  local readable, reply = pcall(cmsgpack.unpack, sub(last_call, 14))
+  if sub(last_call, 1, 15) ~= CALL then return 'other' end
+  local readable, reply = pcall(cmsgpack.unpack, sub(last_call, 22))
   if not readable or type(reply) ~= 'table' then return 'superseded' end
-  return 'again', reply, sub(last_call, 8, 13)
+  return 'again', reply, sub(last_call, 16, 21)
 end
 
 -- Notes that a job has ended, if a client waits for an outcome. `state` is its state (lib/state.lua), or '-' for a discarded job.
@@ -47,7 +47,7 @@ end
 -- error could still stop the script. Every script publishes by pcall, because a missing right to the channel must not stop a script
 -- that has written already.
 local function replay_close(reply)
-  call('HSET', REPLAY, REPLAY_SLOT, SEQUENCE_AND_VERB .. NOW6 .. cmsgpack.pack(reply))
+  call('HSET', REPLAY, REPLAY_SLOT, CALL .. NOW6 .. cmsgpack.pack(reply))
   if replay_slot_is_new then sweep_replay_slots(SLOTS_SWEPT) end
   if #ended > 0 then redis.pcall('PUBLISH', HINT_CHANNEL, 'ended:' .. table.concat(ended)) end
   return reply

@@ -1,0 +1,27 @@
+//! What a call says, as a number. By it a store recognizes that a call id was used for another call.
+
+use std::hash::{Hash, Hasher};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// A hash of the nonce of a call and of its arguments, all except the queue.
+///
+/// A call that is sent again has the same arguments, byte for byte: nonces, lease lengths, settlements, cursors and the rest are made once for the call, not once per
+/// sending, and none is a reading of a clock. So no argument is left out. Only this process and copies of its memory ever compare the hashes, so it does not matter
+/// that another build may hash differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContentHash(u64);
+
+impl ContentHash {
+    pub(crate) fn of(arguments: impl Hash) -> Self {
+        let mut hasher = Xxh3Default::new();
+        arguments.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// The bytes that are stored.
+    #[cfg(feature = "redis")]
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
