@@ -26,8 +26,6 @@ pub(super) struct Outcomes {
     returning: BTreeSet<GrantId>,
     /// Those of such a call that is under way.
     returning_now: HashSet<GrantId>,
-    /// No job could be claimed, because of what is unsettled or returning.
-    claims_held_back: bool,
 }
 
 impl Outcomes {
@@ -41,7 +39,6 @@ impl Outcomes {
             bytes: 0,
             returning: BTreeSet::new(),
             returning_now: HashSet::default(),
-            claims_held_back: false,
         }
     }
 
@@ -78,15 +75,8 @@ impl Outcomes {
 
     /// How many jobs may be claimed, for what is unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could overtake
     /// them.
-    pub(super) fn claimable(&mut self) -> usize {
-        let claimable = if self.any_returning() { 0 } else { self.left() };
-        self.claims_held_back = claimable == 0;
-        claimable
-    }
-
-    /// Whether claims that were held back may go on. Returns it once.
-    pub(super) fn claims_resume(&mut self) -> bool {
-        self.claims_held_back && self.claimable() > 0
+    pub(super) fn claimable(&self) -> usize {
+        if self.any_returning() { 0 } else { self.left() }
     }
 
     /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not. Those that are on their way back do, however few.

@@ -139,8 +139,8 @@ impl Inflight {
     }
 
     /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
-    pub(crate) fn claims_resume(&self) -> bool {
-        self.table().outcomes.claims_resume()
+    pub(crate) fn take_claims_resume(&self) -> bool {
+        self.table().take_claims_resume()
     }
 
     /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.

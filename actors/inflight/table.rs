@@ -45,6 +45,8 @@ pub(super) struct Table<X> {
     /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
+    /// The last claim was not opened, because of outcomes that the store has not confirmed.
+    claims_held_back: bool,
     pub(super) executors: Executors<X>,
     /// The workers of the queue are closed for a while.
     closed: bool,
@@ -67,6 +69,7 @@ impl<X: ExecutorPort> Table<X> {
             outcomes: Outcomes::new(concurrency, keeps_order),
             ended: Vec::new(),
             credits: Credits::new(concurrency),
+            claims_held_back: false,
             executors: Executors::default(),
             closed: false,
             shutting_down: false,
@@ -86,9 +89,21 @@ impl<X: ExecutorPort> Table<X> {
             return None;
         }
         let most = self.outcomes.claimable();
+        self.claims_held_back = most == 0;
+        if self.keeps_order && self.credits.claim_open() {
+            // The replies of two claims could be taken in in the wrong order.
+            return None;
+        }
         let bytes_max = self.waiting.bytes_left()?;
         let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
+    }
+
+    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
+    pub(super) fn take_claims_resume(&mut self) -> bool {
+        let resume = self.claims_held_back && self.outcomes.claimable() > 0;
+        self.claims_held_back &= !resume;
+        resume
     }
 
     /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released; so they are while jobs that belong before them are on
@@ -299,12 +314,12 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Takes a batch of the settlements that wait, bounded by number and bytes; nothing if fewer than `least` wait.
     pub(super) fn take_settlements(&mut self, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
-        self.outcomes.take(&mut self.held, least, !self.credits.none_requested())
+        self.outcomes.take(&mut self.held, least, self.credits.claim_open())
     }
 
     /// Whether an outcome can be settled now.
     pub(super) fn any_to_settle(&self) -> bool {
-        self.outcomes.any_to_settle(!self.credits.none_requested())
+        self.outcomes.any_to_settle(self.credits.claim_open())
     }
 
     /// The store has confirmed these outcomes: the jobs leave the table.
@@ -390,7 +405,7 @@ impl<X: ExecutorPort> Table<X> {
         if !self.keeps_order {
             return self.waiting.take_while(too_late);
         }
-        let may_release = self.credits.none_requested() && !self.outcomes.any_returning();
+        let may_release = !self.credits.claim_open() && !self.outcomes.any_returning();
         if may_release && self.waiting.front().is_some_and(too_late) {
             return self.waiting.take_last(BATCH_MAX);
         }
@@ -452,7 +467,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Whether no job is held and no open claim can bring one.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.credits.none_requested()
+        self.held.is_empty() && !self.credits.claim_open()
     }
 }
 

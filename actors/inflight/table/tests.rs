@@ -342,17 +342,17 @@ fn unsettled_outcomes_use_up_the_credits_until_nothing_is_claimed() {
     let most = UNSETTLED_JOBS_MAX + 2;
     run_many(&mut world, most - 1, 0);
     assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (Some(1), 0));
-    assert!(!world.table.outcomes.claims_resume(), "nothing was held back");
+    assert!(!world.table.take_claims_resume(), "nothing was held back");
     run_many(&mut world, 1, 0);
     assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (None, most));
     let (grants, settlements) = world.table.take_settlements(1);
     assert_eq!(claimable(&mut world), None, "they are on their way, and not settled");
     world.table.unconfirmed(grants, settlements);
-    assert_eq!((claimable(&mut world), world.table.outcomes.claims_resume()), (None, false), "the store refused them");
+    assert_eq!((claimable(&mut world), world.table.take_claims_resume()), (None, false), "the store refused them");
     let (grants, _) = world.table.take_settlements(1);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume());
-    assert!(!world.table.outcomes.claims_resume(), "it is returned once");
+    assert!(world.table.take_claims_resume());
+    assert!(!world.table.take_claims_resume(), "it is returned once");
     assert!(claimable(&mut world) > Some(1));
 }
 
@@ -365,7 +365,7 @@ fn large_unsettled_outcomes_stop_claims_by_their_bytes() {
     let (grants, _) = world.table.take_settlements(1);
     assert_eq!(grants.len(), 2);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume() && claimable(&mut world).is_some());
+    assert!(world.table.take_claims_resume() && claimable(&mut world).is_some());
 }
 
 #[test]
@@ -401,7 +401,17 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     assert!(world.finish(0, &runs));
     assert_eq!(world.table.open_claim(), None, "a claim could overtake them");
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume() && world.table.open_claim().is_some());
+    assert!(world.table.take_claims_resume() && world.table.open_claim().is_some());
+}
+
+#[test]
+fn with_a_concurrency_of_one_there_is_one_claim_at_a_time() {
+    let mut world = World::new(1);
+    let first = world.table.open_claim().unwrap().limit;
+    world.table.credits.observe_run(Duration::from_micros(10));
+    assert_eq!(world.table.open_claim(), None, "its reply could overtake that of the first");
+    world.table.credits.give_back(first);
+    assert!(world.table.open_claim().unwrap().limit > 1);
 }
 
 #[test]
