@@ -79,8 +79,10 @@ pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its
 /// subscription. Then it tries again.
 pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
-/// Shortest time between two reports of the same refusal, if no other refusal is reported in between.
+/// Shortest time between two reports of the same refusal: a minute.
 pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Refusals that are remembered so that they are not reported again within [`REFUSED_REPORT_INTERVAL`]. If more differ within that time, the oldest may be reported again.
+pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How long calls must go unanswered before that is reported as an outage: 1 s. A server that closes idle connections, and a connection that breaks and is replaced at
 /// once, are none.
 pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);

@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreStatus;
 use crate::address::Address;
-use crate::limits::{OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{
+    OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSALS_REMEMBERED_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL,
+    RESEND_DELAY,
+};
 use crate::messages::StoreLinkMessage;
 use crate::path;
 use crate::supervision::event::Events;
@@ -61,8 +64,8 @@ struct Inner {
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
-    /// The refusal that was reported last, and when.
-    refused: Mutex<Option<(String, Instant)>>,
+    /// The refusals that were reported last, and when. At most [`REFUSALS_REMEMBERED_MAX`].
+    refused: Mutex<HashMap<String, Instant>>,
     /// Cancelled when the tree has ended. After that no call of an actor is sent again.
     ended: CancellationToken,
     /// How long a caller waits for the end of an outage before it sends its call anyway.
@@ -86,7 +89,7 @@ impl Health {
             changing: Mutex::default(),
             events,
             link,
-            refused: Mutex::new(None),
+            refused: Mutex::default(),
             ended,
             wait_max,
         }))
@@ -229,17 +232,20 @@ impl Health {
         events.into_iter().for_each(|event| self.report(event));
     }
 
-    /// Reports a refusal, which only operators can do something about. The refusal that was reported last is not reported again within
-    /// [`REFUSED_REPORT_INTERVAL`].
+    /// Reports a refusal, which only operators can do something about. The same one is reported once per [`REFUSED_REPORT_INTERVAL`], whatever else is refused meanwhile.
     pub(super) fn report_refused(&self, error: &StoreError) {
         let reason = error.to_string();
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let again =
-            reported.as_ref().is_some_and(|(text, at)| *text == reason && at.elapsed() < REFUSED_REPORT_INTERVAL);
-        if again {
+        reported.retain(|_, at| at.elapsed() < REFUSED_REPORT_INTERVAL);
+        if reported.contains_key(&reason) {
             return;
         }
-        *reported = Some((reason.clone(), Instant::now()));
+        if reported.len() == REFUSALS_REMEMBERED_MAX
+            && let Some(oldest) = reported.iter().min_by_key(|(_, at)| **at).map(|(reason, _)| reason.clone())
+        {
+            reported.remove(&oldest);
+        }
+        reported.insert(reason.clone(), Instant::now());
         drop(reported);
         self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
     }

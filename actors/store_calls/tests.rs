@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::limits::{ACTOR_CALL_TIMEOUT, OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{
+    ACTOR_CALL_TIMEOUT, OUTAGE_REPORTED_AFTER, REFUSALS_REMEMBERED_MAX, REFUSED_REPORT_INTERVAL, RESEND_DELAY,
+};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
@@ -146,6 +148,41 @@ async fn a_refusal_is_an_outcome_and_the_same_one_is_reported_once() {
     }
     assert!(matches!(world.reported()[..], [EventKind::StoreRefused { .. }]));
     assert!(world.calls.health().is_up());
+}
+
+fn operation_refused(kind: EventKind) -> String {
+    match kind {
+        EventKind::StoreRefused { operation, .. } => operation,
+        kind => panic!("{kind:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_alternate_are_never_reported_more_than_once_a_minute() {
+    let world = World::new(1);
+    for _ in 0..10 {
+        for operation in ["claim", "trim"] {
+            let refuse = || Err::<(), _>(StoreError::Refused { operation, reason: "WRONGTYPE".into() });
+            let _ = world.calls.once(operation, |_| Box::pin(async move { refuse() })).await;
+        }
+        tokio::time::sleep(REFUSED_REPORT_INTERVAL / 8).await;
+    }
+    let operations: Vec<String> = world.reported().into_iter().map(operation_refused).collect();
+    assert_eq!(operations, ["claim", "trim", "claim", "trim"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_many_texts_are_remembered_up_to_their_bound() {
+    let world = World::new(1);
+    for n in 0..2 * REFUSALS_REMEMBERED_MAX {
+        let refused = StoreError::Refused { operation: "test", reason: format!("key {n}") };
+        world.calls.health().report_refused(&refused);
+        world.calls.health().report_refused(&refused);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(world.events.take_unstored(1_000).len(), 2 * REFUSALS_REMEMBERED_MAX, "each once");
+    world.calls.health().report_refused(&StoreError::Refused { operation: "test", reason: "key 0".into() });
+    assert_eq!(world.reported().len(), 1, "the oldest were forgotten");
 }
 
 #[tokio::test(start_paused = true)]
