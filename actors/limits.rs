@@ -86,6 +86,8 @@ pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How long calls must go unanswered before that is reported as an outage: 1 s. A server that closes idle connections, and a connection that breaks and is replaced at
 /// once, are none.
 pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);
+/// How long a call must fail, although the store answers others, before that is reported: 10 s. The same counts for a subscription that ends again and again.
+pub const FAILING_CALL_REPORTED_AFTER: Duration = Duration::from_secs(10);
 /// Delay before the first health check of an outage, and before the store link replaces a subscription that has ended.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.

@@ -2,7 +2,7 @@
 //! crashes; callers wait a while before they send their call again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::events::EventKind;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreStatus;
+use super::failing::{FailingVerbs, Streak};
 use crate::address::Address;
 use crate::limits::{
     OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSALS_REMEMBERED_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL,
@@ -66,6 +67,10 @@ struct Inner {
     link: Address<StoreLinkMessage>,
     /// The refusals that were reported last, and when. At most [`REFUSALS_REMEMBERED_MAX`].
     refused: Mutex<HashMap<String, Instant>>,
+    /// Calls that fail although others are answered. The lock is held while that is reported, so that reports keep their order.
+    failing: Mutex<FailingVerbs>,
+    /// The calls that are sent once, by their verb.
+    streaks: Mutex<HashMap<&'static str, Streak>>,
     /// Cancelled when the tree has ended. After that no call of an actor is sent again.
     ended: CancellationToken,
     /// How long a caller waits for the end of an outage before it sends its call anyway.
@@ -90,6 +95,8 @@ impl Health {
             events,
             link,
             refused: Mutex::default(),
+            failing: Mutex::default(),
+            streaks: Mutex::default(),
             ended,
             wait_max,
         }))
@@ -147,6 +154,11 @@ impl Health {
             StoreState::Unreachable { since, reported: false, .. } => Some(*since),
             _ => None,
         }
+    }
+
+    /// Whether the store is unreachable, and that is reported.
+    pub(super) fn outage_is_reported(&self) -> bool {
+        matches!(*self.0.state.borrow(), StoreState::Unreachable { reported: true, .. })
     }
 
     /// Reports the outage if it has lasted for [`OUTAGE_REPORTED_AFTER`], once.
@@ -248,6 +260,26 @@ impl Health {
         reported.insert(reason.clone(), Instant::now());
         drop(reported);
         self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
+    }
+
+    pub(super) fn failing_verbs(&self) -> MutexGuard<'_, FailingVerbs> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the result of a call that is sent once: whoever sends it does so at intervals, and this is the only place that sees all of them.
+    pub(super) fn observe_verb<T>(&self, verb: &'static str, sent: Instant, result: &Result<T, StoreError>) {
+        let mut streaks = self.0.streaks.lock().unwrap_or_else(PoisonError::into_inner);
+        streaks.entry(verb).or_default().observe(self, verb, sent, result);
+    }
+
+    pub(super) fn report_failing(&self, verb: &'static str, reason: String) {
+        self.report(EventKind::StoreCallFailing { operation: verb.into(), reason });
+    }
+
+    pub(super) fn report_recovered(&self, verb: &'static str, failed: Duration) {
+        if !self.has_ended() {
+            self.report(EventKind::StoreCallRecovered { operation: verb.into(), failed_ms: millis(failed) });
+        }
     }
 
     fn report(&self, kind: EventKind) {

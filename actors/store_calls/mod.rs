@@ -7,11 +7,13 @@
 mod actor_calls;
 mod deadline;
 mod error;
+mod failing;
 mod first_sending;
 mod health;
 mod store_status;
 
 pub use error::CallError;
+pub(crate) use failing::CallWatch;
 pub(crate) use first_sending::FirstSending;
 pub(crate) use health::Health;
 pub use store_status::StoreStatus;

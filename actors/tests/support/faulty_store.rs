@@ -88,6 +88,7 @@ struct Inner {
     calls: Mutex<BTreeMap<Verb, usize>>,
     claims: Mutex<Vec<ClaimRequest>>,
     latency: Mutex<Duration>,
+    subscriptions_end_after: Mutex<Option<Duration>>,
     damage: Mutex<Damage>,
 }
 
@@ -109,6 +110,7 @@ impl FaultyStore {
             calls: Mutex::default(),
             claims: Mutex::default(),
             latency: Mutex::default(),
+            subscriptions_end_after: Mutex::default(),
             damage: Mutex::default(),
         }))
     }
@@ -157,6 +159,11 @@ impl FaultyStore {
     /// Sets the latency of calls: half before a call is applied, half after.
     pub fn latency(&self, latency: Duration) {
         *self.0.latency.lock().unwrap() = latency;
+    }
+
+    /// From now on subscriptions for hints end after this time.
+    pub fn end_subscriptions_after(&self, lasts: Option<Duration>) {
+        *self.0.subscriptions_end_after.lock().unwrap() = lasts;
     }
 
     /// Makes audits find this damage from now on, until it is repaired.
@@ -264,8 +271,12 @@ impl Store for FaultyStore {
             async move {
                 let hints = store.hints(&queues).await?;
                 // Hints sent during an outage are lost.
+                let ends_after = *faulty.0.subscriptions_end_after.lock().unwrap();
                 let hints = hints.filter(move |_| std::future::ready(!faulty.0.unavailable.load(Ordering::SeqCst)));
-                Ok(hints.boxed())
+                Ok(match ends_after {
+                    Some(lasts) => hints.take_until(Box::pin(tokio::time::sleep(lasts))).boxed(),
+                    None => hints.boxed(),
+                })
             }
             .boxed()
         })
