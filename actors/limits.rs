@@ -88,6 +88,8 @@ pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// How long a call must fail, although the store answers others, before that is reported: 10 s. The same counts for a subscription that ends again and again.
 pub const FAILING_CALL_REPORTED_AFTER: Duration = Duration::from_secs(10);
+/// How many sendings in a row must fail before that is reported: a call that is sent every few seconds may meet two broken connections in a row.
+pub const FAILING_SENDINGS_MIN: u32 = 5;
 /// Delay before the first health check of an outage, and before the store link replaces a subscription that has ended.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.

@@ -369,9 +369,7 @@ impl<X: ExecutorPort> Table<X> {
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
-        for grant in released {
-            self.release(grant, None);
-        }
+        released.into_iter().for_each(|grant| self.release(grant, None));
         let gate = self.gate();
         for (grant, blocked) in self.waiting.take_unstarted_returned(now, gate) {
             self.release(grant, blocked.then_some(QUARANTINE_DELAY));
@@ -406,10 +404,8 @@ impl<X: ExecutorPort> Table<X> {
             return self.waiting.take_while(too_late);
         }
         let may_release = !self.credits.claim_open() && !self.outcomes.any_returning();
-        if may_release && self.waiting.front().is_some_and(too_late) {
-            return self.waiting.take_last(BATCH_MAX);
-        }
-        Vec::new()
+        let releases = may_release && self.waiting.front().is_some_and(too_late);
+        self.waiting.take_last(if releases { BATCH_MAX } else { 0 })
     }
 
     /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.

@@ -101,7 +101,7 @@ impl StoreCalls {
     ) -> Result<T, StoreError> {
         let sent = Instant::now();
         let result = self.send(limit, operation, call).await;
-        self.health.observe_verb(operation, sent, &result);
+        self.health.watch_verb(operation, sent, &result);
         result
     }
 

@@ -2,14 +2,11 @@
 //! would report it, because they are sent again until they are answered.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use retraced_jobs::store::StoreError;
 use tokio::time::Instant;
 
-use super::Health;
-use crate::limits::{FAILING_CALL_REPORTED_AFTER, REFUSED_REPORT_INTERVAL};
+use crate::limits::{FAILING_CALL_REPORTED_AFTER, FAILING_SENDINGS_MIN, REFUSED_REPORT_INTERVAL};
 
 /// The verbs whose calls fail, and what was reported about them. Each is reported once until its calls are answered again, and not more often than once per
 /// [`REFUSED_REPORT_INTERVAL`].
@@ -26,24 +23,20 @@ struct FailingVerb {
 }
 
 impl FailingVerbs {
-    /// One more call of this verb fails.
-    fn begins(&mut self, verb: &'static str) {
-        self.0.entry(verb).or_default().calls += 1;
-    }
-
-    /// A call of this verb has failed since then. Returns whether that is to be reported.
-    fn is_due(&mut self, verb: &'static str, since: Instant) -> bool {
+    /// A call of this verb fails. Returns whether that is to be reported.
+    pub(super) fn fails(&mut self, verb: &'static str, call: LongStreak) -> bool {
         let failing = self.0.entry(verb).or_default();
+        failing.calls += usize::from(call.is_new);
         let due = failing.reported_since.is_none()
             && failing.reported_at.is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);
         if due {
-            (failing.reported_since, failing.reported_at) = (Some(since), Some(Instant::now()));
+            (failing.reported_since, failing.reported_at) = (Some(call.since), Some(Instant::now()));
         }
         due
     }
 
     /// A call of this verb fails no longer. Returns how long calls of this verb failed if that was reported and this was the last of them.
-    fn ends(&mut self, verb: &'static str) -> Option<Duration> {
+    pub(super) fn recovers(&mut self, verb: &'static str) -> Option<Duration> {
         let failing = self.0.get_mut(verb)?;
         failing.calls = failing.calls.saturating_sub(1);
         if failing.calls > 0 {
@@ -57,88 +50,32 @@ impl FailingVerbs {
 #[derive(Default)]
 pub(super) struct Streak {
     since: Option<Instant>,
-    /// It has lasted for [`FAILING_CALL_REPORTED_AFTER`].
-    counted: bool,
+    sendings: u32,
+    is_long: bool,
+}
+
+/// A streak of [`FAILING_SENDINGS_MIN`] sendings or more that has lasted for [`FAILING_CALL_REPORTED_AFTER`].
+pub(super) struct LongStreak {
+    since: Instant,
+    /// It was shorter when the sending before failed.
+    is_new: bool,
 }
 
 impl Streak {
-    pub(super) fn observe<T>(
-        &mut self,
-        health: &Health,
-        verb: &'static str,
-        sent: Instant,
-        result: &Result<T, StoreError>,
-    ) {
-        match result {
-            Err(error @ StoreError::Unavailable { .. }) => self.failed(health, verb, sent, || error.to_string()),
-            _ => self.ends(health, verb),
+    /// A sending that began then had no answer. In an outage that is reported it does not count: then no call is answered, and this one fails for no reason of its own.
+    pub(super) fn failed(&mut self, began: Instant, outage_reported: bool) -> Option<LongStreak> {
+        if outage_reported {
+            (self.since, self.sendings) = (None, 0);
+            return None;
         }
+        let since = *self.since.get_or_insert(began);
+        self.sendings = self.sendings.saturating_add(1);
+        (self.sendings >= FAILING_SENDINGS_MIN && since.elapsed() >= FAILING_CALL_REPORTED_AFTER)
+            .then(|| LongStreak { since, is_new: !std::mem::replace(&mut self.is_long, true) })
     }
 
-    fn failed(&mut self, health: &Health, verb: &'static str, sent: Instant, reason: impl FnOnce() -> String) {
-        if health.outage_is_reported() {
-            // Then no call is answered, and this one fails for no reason of its own.
-            self.since = None;
-            return;
-        }
-        let since = *self.since.get_or_insert(sent);
-        if since.elapsed() < FAILING_CALL_REPORTED_AFTER {
-            return;
-        }
-        let mut verbs = health.failing_verbs();
-        if !std::mem::replace(&mut self.counted, true) {
-            verbs.begins(verb);
-        }
-        if verbs.is_due(verb, since) {
-            health.report_failing(verb, reason());
-        }
-    }
-
-    fn ends(&mut self, health: &Health, verb: &'static str) {
-        self.since = None;
-        if std::mem::take(&mut self.counted) {
-            let mut verbs = health.failing_verbs();
-            if let Some(failed) = verbs.ends(verb) {
-                health.report_recovered(verb, failed);
-            }
-        }
-    }
-}
-
-/// Watches a call that is sent again until it is answered, or what takes the place of one. When it is dropped, the call fails no longer.
-pub(crate) struct CallWatch {
-    health: Health,
-    verb: &'static str,
-    streak: Mutex<Streak>,
-}
-
-impl CallWatch {
-    pub(super) fn new(health: Health, verb: &'static str) -> Self {
-        Self { health, verb, streak: Mutex::default() }
-    }
-
-    /// One sending had this result.
-    pub(super) fn observe<T>(&self, sent: Instant, result: &Result<T, StoreError>) {
-        self.streak().observe(&self.health, self.verb, sent, result);
-    }
-
-    /// It failed, for this reason.
-    pub(crate) fn failed(&self, began: Instant, reason: impl FnOnce() -> String) {
-        self.streak().failed(&self.health, self.verb, began, reason);
-    }
-
-    /// It works.
-    pub(crate) fn works(&self) {
-        self.streak().ends(&self.health, self.verb);
-    }
-
-    fn streak(&self) -> MutexGuard<'_, Streak> {
-        self.streak.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for CallWatch {
-    fn drop(&mut self) {
-        self.works();
+    /// The streak ends. Returns whether it was a long one.
+    pub(super) fn end(&mut self) -> bool {
+        std::mem::take(self).is_long
     }
 }

@@ -156,11 +156,6 @@ impl Health {
         }
     }
 
-    /// Whether the store is unreachable, and that is reported.
-    pub(super) fn outage_is_reported(&self) -> bool {
-        matches!(*self.0.state.borrow(), StoreState::Unreachable { reported: true, .. })
-    }
-
     /// Reports the outage if it has lasted for [`OUTAGE_REPORTED_AFTER`], once.
     pub(crate) fn report_outage(&self) {
         self.change(|state, _| match state {
@@ -262,24 +257,55 @@ impl Health {
         self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
     }
 
-    pub(super) fn failing_verbs(&self) -> MutexGuard<'_, FailingVerbs> {
-        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes the result of a call that is sent once: whoever sends it does so at intervals, and this is the only place that sees all of them.
-    pub(super) fn observe_verb<T>(&self, verb: &'static str, sent: Instant, result: &Result<T, StoreError>) {
+    pub(super) fn watch_verb<T>(&self, verb: &'static str, sent: Instant, result: &Result<T, StoreError>) {
         let mut streaks = self.0.streaks.lock().unwrap_or_else(PoisonError::into_inner);
-        streaks.entry(verb).or_default().observe(self, verb, sent, result);
+        self.watch(streaks.entry(verb).or_default(), verb, sent, result);
     }
 
-    pub(super) fn report_failing(&self, verb: &'static str, reason: String) {
-        self.report(EventKind::StoreCallFailing { operation: verb.into(), reason });
+    /// Notes the result of a sending, and reports calls that fail for long although others are answered.
+    pub(super) fn watch<T>(
+        &self,
+        streak: &mut Streak,
+        verb: &'static str,
+        sent: Instant,
+        result: &Result<T, StoreError>,
+    ) {
+        match result {
+            Err(error @ StoreError::Unavailable { .. }) => self.call_failed(streak, verb, sent, || error.to_string()),
+            _ => self.call_works(streak, verb),
+        }
     }
 
-    pub(super) fn report_recovered(&self, verb: &'static str, failed: Duration) {
-        if !self.has_ended() {
+    pub(super) fn call_failed(
+        &self,
+        streak: &mut Streak,
+        verb: &'static str,
+        began: Instant,
+        reason: impl FnOnce() -> String,
+    ) {
+        let outage_reported = matches!(*self.0.state.borrow(), StoreState::Unreachable { reported: true, .. });
+        let Some(long) = streak.failed(began, outage_reported) else { return };
+        let mut verbs = self.failing_verbs();
+        if verbs.fails(verb, long) {
+            self.report(EventKind::StoreCallFailing { operation: verb.into(), reason: reason() });
+        }
+    }
+
+    pub(super) fn call_works(&self, streak: &mut Streak, verb: &'static str) {
+        if !streak.end() {
+            return;
+        }
+        let mut verbs = self.failing_verbs();
+        if let Some(failed) = verbs.recovers(verb)
+            && !self.has_ended()
+        {
             self.report(EventKind::StoreCallRecovered { operation: verb.into(), failed_ms: millis(failed) });
         }
+    }
+
+    fn failing_verbs(&self) -> MutexGuard<'_, FailingVerbs> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, kind: EventKind) {

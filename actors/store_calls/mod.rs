@@ -5,6 +5,7 @@
 //! (`deadline`).
 
 mod actor_calls;
+mod call_watch;
 mod deadline;
 mod error;
 mod failing;
@@ -12,8 +13,8 @@ mod first_sending;
 mod health;
 mod store_status;
 
+pub(crate) use call_watch::CallWatch;
 pub use error::CallError;
-pub(crate) use failing::CallWatch;
 pub(crate) use first_sending::FirstSending;
 pub(crate) use health::Health;
 pub use store_status::StoreStatus;

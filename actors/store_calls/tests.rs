@@ -275,6 +275,20 @@ async fn a_verb_whose_calls_are_sent_once_and_always_fail_never_goes_unreported(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_meets_two_broken_connections_in_a_row_is_never_reported() {
+    let world = World::new(1);
+    let checks = async {
+        for n in 0..9 {
+            let result = || if n % 3 == 2 { Ok(()) } else { unavailable() };
+            let _ = world.calls.once("check_counts", |_| Box::pin(async { result() })).await;
+            tokio::time::sleep(2 * FAILING_CALL_REPORTED_AFTER).await;
+        }
+    };
+    beside_answers(&world, checks).await;
+    assert_eq!(failures(&world), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_never_reported_as_failing_calls_too() {
     let world = World::new(2);
     let known = world.calls.until_known("claim", world.fails_first(100));
