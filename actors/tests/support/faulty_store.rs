@@ -97,6 +97,8 @@ struct Inner {
 struct Damage {
     /// Number of audits that report a wrong count before the counts are right again.
     transient: usize,
+    /// The only queue that is damaged; `None` for all.
+    queue: Option<QueueName>,
     found: Option<Finding>,
 }
 
@@ -169,6 +171,11 @@ impl FaultyStore {
     /// Makes audits find this damage from now on, until it is repaired.
     pub fn damage(&self, found: Finding) {
         self.0.damage.lock().unwrap().found = Some(found);
+    }
+
+    /// The same for one of several queues.
+    pub fn damage_only(&self, queue: &QueueName, found: Finding) {
+        *self.0.damage.lock().unwrap() = Damage { transient: 0, queue: Some(queue.clone()), found: Some(found) };
     }
 
     /// Makes the next check of the counts report a wrong count; later ones are right.
@@ -408,7 +415,8 @@ impl Admin for FaultyStore {
                 let mut damage = self.0.damage.lock().unwrap();
                 let transient = damage.transient as u64;
                 damage.transient = damage.transient.saturating_sub(1);
-                report.jobs += transient + damage.found.as_ref().map_or(0, |found| found.count);
+                let found = damage.found.as_ref().filter(|_| damage.queue.as_ref().is_none_or(|only| only == queue));
+                report.jobs += transient + found.map_or(0, |found| found.count);
                 Ok(report)
             }
             .boxed()
