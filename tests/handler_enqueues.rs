@@ -53,9 +53,12 @@ impl Decorator for Blockable {
     }
 }
 
-/// How long the enqueue of each handler took, and its error.
+/// How long an enqueue took, and its error.
+type Ending = (Duration, Option<EnqueueError>);
+
+/// What the enqueues of the handlers came to.
 #[derive(Clone, Default)]
-struct Enqueues(Arc<Mutex<Vec<(Duration, Option<EnqueueError>)>>>);
+struct Enqueues(Arc<Mutex<Vec<Ending>>>);
 
 async fn order(_: Order, ctx: Context, seen: State<Enqueues>) -> Result<(), Failure> {
     let begun = Instant::now();
