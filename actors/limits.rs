@@ -79,11 +79,17 @@ pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its
 /// subscription. Then it tries again.
 pub const REFUSED_DELAY: Duration = Duration::from_secs(5);
-/// Shortest time between two reports of the same refusal, if no other refusal is reported in between.
+/// Shortest time between two reports of the same refusal: a minute.
 pub const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Refusals that are remembered so that they are not reported again within [`REFUSED_REPORT_INTERVAL`]. If more differ within that time, the oldest may be reported again.
+pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How long calls must go unanswered before that is reported as an outage: 1 s. A server that closes idle connections, and a connection that breaks and is replaced at
 /// once, are none.
 pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);
+/// How long a call must fail, although the store answers others, before that is reported: 10 s. The same counts for a subscription that ends again and again.
+pub const FAILING_CALL_REPORTED_AFTER: Duration = Duration::from_secs(10);
+/// How many sendings in a row must fail before that is reported: a call that is sent every few seconds may meet two broken connections in a row.
+pub const FAILING_SENDINGS_MIN: u32 = 5;
 /// Delay before the first health check of an outage, and before the store link replaces a subscription that has ended.
 pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Longest delay between two health checks: the end of an outage may go unnoticed for so long.

@@ -259,8 +259,8 @@ pub(crate) mod redis {
 /// How long an enqueue waits, unless the caller sets another timeout, for capacity, for the store and for its receipt: 800 ms, so that a caller learns of an outage
 /// within a second.
 pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
-/// The same for a handler's own enqueues ([`Context::enqueue`](crate::context::Context::enqueue)): 30 s. A handler that failed sooner would lose an attempt to an outage. The
-/// handler's timeout (5 min by default) and the grace of a shutdown (25 s) end the wait, too.
+/// The same for a handler's own enqueues ([`Context::enqueue`](crate::context::Context::enqueue)): 30 s. A handler that failed sooner would lose an attempt to an outage, or to
+/// a server that takes no new jobs for now. The handler's timeout (5 min by default) and the grace of a shutdown (25 s) end the wait, too.
 pub const HANDLER_ENQUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- Tests of handlers ------------------------------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ impl RuntimeBuilder {
         probe(&store, tree.handle()).await?;
         let client = Client::running_on(store.clone(), tree.handle().clone());
         let queues =
-            queue_specs(self.queues, &self.layers, Arc::new(self.states), &instance, &Arc::new(client.clone()));
+            queue_specs(self.queues, &self.layers, Arc::new(self.states), &instance, &Arc::new(client.for_handlers()));
         let spec = TreeSpec { store, instance, queues, options: self.options, tree: tree.handle().clone(), handlers };
         let started = Tree::start(spec).await.map_err(BuildError::Tree)?;
         Ok(Runtime::new(started, client, tree))

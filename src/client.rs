@@ -68,6 +68,13 @@ impl Client {
         Self(Arc::new(Inner { calls, waiter, batchers: Mutex::default() }))
     }
 
+    /// A client for handlers, with the same bounds as this one and its own batches: while the store takes no new jobs, its enqueues wait until their timeout. A handler that
+    /// heard of it at once would lose an attempt.
+    pub(crate) fn for_handlers(&self) -> Self {
+        let (calls, waiter) = (self.0.calls.clone().waiting_while_blocked(), self.0.waiter.clone());
+        Self(Arc::new(Inner { calls, waiter, batchers: Mutex::default() }))
+    }
+
     /// A queue to enqueue to. It need not have been used before.
     ///
     /// # Errors
@@ -137,5 +144,21 @@ impl Client {
 impl Producers for Client {
     fn producer(&self, queue: &QueueName) -> Arc<dyn QueueProducer> {
         Arc::new(BatchedProducer { batcher: self.batcher(queue), waiter: self.0.waiter.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use retraced_jobs::store::memory::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn handles_of_one_queue_never_have_batches_of_their_own() {
+        let client = Client::new(MemoryStore::new());
+        let queue = QueueName::new("email").unwrap();
+        assert!(Arc::ptr_eq(&client.batcher(&queue), &client.clone().batcher(&queue)));
+        assert!(!Arc::ptr_eq(&client.batcher(&queue), &client.batcher(&QueueName::new("other").unwrap())));
     }
 }

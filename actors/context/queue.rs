@@ -113,10 +113,6 @@ impl QueueContext {
         if outcome.poll_again {
             self.fetcher.send(FetcherMessage::Poll);
         }
-        if self.inflight.is_shutting_down() {
-            // No executor will run these jobs. The table has released them, and the releases must be settled.
-            self.request_settling();
-        }
         outcome
     }
 

@@ -38,12 +38,7 @@ impl Credits {
 
     /// Reserves all credits there are, up to a batch and up to `most`: free executors plus prefetch, less the jobs that wait and those already requested. Returns how
     /// many; `None` if there are none.
-    ///
-    /// With a concurrency of 1 there is only one claim at a time: the replies of two could be taken in in the wrong order, and the queue promises its order.
     pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize, most: usize) -> Option<usize> {
-        if self.concurrency == 1 && !self.none_requested() {
-            return None;
-        }
         let goal = free_executors + self.pace.prefetch(self.concurrency);
         let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX).min(most);
         if limit == 0 {
@@ -58,9 +53,9 @@ impl Credits {
         self.requested = self.requested.saturating_sub(limit);
     }
 
-    /// Whether no claim is open.
-    pub(super) fn none_requested(&self) -> bool {
-        self.requested == 0
+    /// Whether a claim is open.
+    pub(super) fn claim_open(&self) -> bool {
+        self.requested > 0
     }
 
     /// The queue may have jobs. A claim that was opened before this hint no longer proves that the queue is empty.
@@ -170,16 +165,6 @@ mod tests {
         let mut credits = Credits::new(5_000);
         assert_eq!(credits.reserve(5_000, 0, BATCH_MAX).unwrap(), BATCH_MAX);
         assert_eq!(credits.reserve(5_000, 0, BATCH_MAX).unwrap(), BATCH_MAX, "a second claim asks for the next batch");
-    }
-
-    #[test]
-    fn with_a_concurrency_of_one_there_is_one_claim_at_a_time() {
-        let mut credits = Credits::new(1);
-        let first = credits.reserve(1, 0, BATCH_MAX).unwrap();
-        credits.observe_run(Duration::from_micros(10));
-        assert_eq!(credits.reserve(1, 0, BATCH_MAX), None, "its reply could overtake that of the first");
-        credits.give_back(first);
-        assert!(credits.reserve(1, 0, BATCH_MAX).unwrap() > 1);
     }
 
     #[test]

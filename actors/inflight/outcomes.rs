@@ -2,11 +2,11 @@
 //!
 //! Their number and size are a cap on claims beside the credits. So what is unsettled stays bounded if the store refuses settlements and still grants claims.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
-use retraced_jobs::store::{BATCH_MAX, Settlement};
+use retraced_jobs::store::{BATCH_MAX, Settlement, Verdict};
 
 use super::grant::GrantId;
 use super::phase::{Held, Phase};
@@ -15,27 +15,30 @@ use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 /// The outcomes that the store has not confirmed.
 pub(super) struct Outcomes {
     concurrency: usize,
-    /// Those that wait for a settlement call.
+    keeps_order: bool,
+    /// Those that wait for a settlement call, except [`returning`](Self::returning).
     waiting: VecDeque<GrantId>,
     /// How many there are, with those on their way to the store.
     unsettled: usize,
     /// Size of their records.
     bytes: usize,
-    /// Jobs on their way back to the front of the queue, which keeps their order.
-    returning: HashSet<GrantId>,
-    /// No job could be claimed, because of what is unsettled or returning.
-    claims_held_back: bool,
+    /// Jobs that wait for a call that returns them to the front of a queue that keeps its order. Grants are numbered in the order of the queue.
+    returning: BTreeSet<GrantId>,
+    /// Those of such a call that is under way.
+    returning_now: HashSet<GrantId>,
 }
 
 impl Outcomes {
-    pub(super) fn new(concurrency: usize) -> Self {
+    /// If the queue keeps its order, jobs that are released to its front go back in that order, however many they are and whenever they are added.
+    pub(super) fn new(concurrency: usize, keeps_order: bool) -> Self {
         Self {
             concurrency,
+            keeps_order,
             waiting: VecDeque::new(),
             unsettled: 0,
             bytes: 0,
-            returning: HashSet::default(),
-            claims_held_back: false,
+            returning: BTreeSet::new(),
+            returning_now: HashSet::default(),
         }
     }
 
@@ -45,42 +48,40 @@ impl Outcomes {
         self.bytes += settlement.record.len();
         // Nobody needs the payload any more.
         held.job.envelope = Bytes::new();
+        let returns = self.keeps_order && settlement.verdict == Verdict::ReleaseNow;
         held.phase = Phase::Finished(settlement);
-        self.waiting.push_back(grant);
+        if returns {
+            self.returning.insert(grant);
+        } else {
+            self.waiting.push_back(grant);
+        }
     }
 
-    /// The outcomes that were added last are releases that must keep their order: the next call carries them together.
-    pub(super) fn return_in_order(&mut self, released: &[GrantId]) {
-        self.waiting.rotate_right(released.len().min(self.waiting.len()));
-        self.returning.extend(released);
-    }
-
-    /// Whether jobs are on their way back to the front of the queue, which keeps their order.
+    /// Whether jobs are on their way back to the front of a queue that keeps its order.
     pub(super) fn any_returning(&self) -> bool {
-        !self.returning.is_empty()
+        !self.returning.is_empty() || !self.returning_now.is_empty()
     }
 
-    /// Whether an outcome waits for a settlement call.
-    pub(super) fn any_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Whether an outcome can be sent. `claim_open`: a claim is open.
+    pub(super) fn any_to_settle(&self, claim_open: bool) -> bool {
+        !self.waiting.is_empty() || self.returnable(claim_open) > 0
+    }
+
+    /// How many jobs may go back to the front of a queue that keeps its order. None while others are on their way back, and while a claim is open: the jobs that it brings
+    /// belong behind these, so they must go back before them.
+    fn returnable(&self, claim_open: bool) -> usize {
+        if claim_open || !self.returning_now.is_empty() { 0 } else { self.returning.len() }
     }
 
     /// How many jobs may be claimed, for what is unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could overtake
     /// them.
-    pub(super) fn claimable(&mut self) -> usize {
-        let claimable = if self.any_returning() { 0 } else { self.left() };
-        self.claims_held_back = claimable == 0;
-        claimable
-    }
-
-    /// Whether claims that were held back may go on. Returns it once.
-    pub(super) fn claims_resume(&mut self) -> bool {
-        self.claims_held_back && self.claimable() > 0
+    pub(super) fn claimable(&self) -> usize {
+        if self.any_returning() { 0 } else { self.left() }
     }
 
     /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not. Those that are on their way back do, however few.
     pub(super) fn held_back_by(&self) -> usize {
-        if self.left() == 0 { self.unsettled } else { self.returning.len() }
+        if self.left() == 0 { self.unsettled } else { self.returning.len() + self.returning_now.len() }
     }
 
     fn left(&self) -> usize {
@@ -90,31 +91,32 @@ impl Outcomes {
         (UNSETTLED_JOBS_MAX + self.concurrency).saturating_sub(self.unsettled)
     }
 
-    /// Takes a batch of the outcomes that wait, bounded by number and bytes; nothing if fewer than `least` wait.
-    pub(super) fn take(&mut self, held: &mut HashMap<GrantId, Held>, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
-        if self.waiting.len() < least {
+    /// Takes a batch of the outcomes that can be sent, bounded by number and bytes; nothing if fewer than `least` can. Of the jobs on their way back to the front it
+    /// takes the last ones: those before them follow in later calls, and so end up in front of them.
+    pub(super) fn take(
+        &mut self,
+        held: &mut HashMap<GrantId, Held>,
+        least: usize,
+        claim_open: bool,
+    ) -> (Vec<GrantId>, Vec<Settlement>) {
+        let returnable = self.returnable(claim_open);
+        let ready = self.waiting.len() + returnable;
+        if ready < least {
             return (Vec::new(), Vec::new());
         }
-        let count = self.waiting.len().min(BATCH_MAX);
-        let (mut grants, mut settlements) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut bytes = 0;
-        while let Some(&grant) = self.waiting.front().filter(|_| grants.len() < BATCH_MAX) {
-            if let Some(held) = held.get_mut(&grant)
-                && let Phase::Finished(settlement) = &held.phase
-            {
-                let record = settlement.record.len();
-                bytes += record;
-                if bytes > SETTLE_BYTES_MAX && !grants.is_empty() {
-                    break;
-                }
-                if let Phase::Finished(settlement) = std::mem::replace(&mut held.phase, Phase::Settling { record }) {
-                    grants.push(grant);
-                    settlements.push(settlement);
-                }
+        let mut batch = Batch::with_capacity(ready.min(BATCH_MAX));
+        if returnable > 0 {
+            while let Some(last) = self.returning.last().copied().filter(|last| batch.add(held, *last)) {
+                self.returning.remove(&last);
             }
+            batch.grants.reverse();
+            batch.settlements.reverse();
+            self.returning_now.extend(&batch.grants);
+        }
+        while self.waiting.front().is_some_and(|next| batch.add(held, *next)) {
             self.waiting.pop_front();
         }
-        (grants, settlements)
+        (batch.grants, batch.settlements)
     }
 
     /// The store has confirmed these outcomes: the jobs leave the table.
@@ -124,8 +126,8 @@ impl Outcomes {
                 self.unsettled = self.unsettled.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(record);
             }
-            if self.any_returning() {
-                self.returning.remove(grant);
+            if !self.returning_now.is_empty() {
+                self.returning_now.remove(grant);
             }
         }
     }
@@ -137,19 +139,52 @@ impl Outcomes {
         grants: Vec<GrantId>,
         settlements: Vec<Settlement>,
     ) {
-        let mut returning = Vec::new();
         for (grant, settlement) in grants.into_iter().zip(settlements) {
+            let returned = self.returning_now.remove(&grant);
             if let Some(held) = held.get_mut(&grant)
                 && matches!(held.phase, Phase::Settling { .. })
             {
                 held.phase = Phase::Finished(settlement);
-                match self.returning.contains(&grant) {
-                    true => returning.push(grant),
+                if returned {
+                    self.returning.insert(grant);
+                } else {
                     // Behind the others, so that a batch that is refused again and again does not keep them waiting.
-                    false => self.waiting.push_back(grant),
+                    self.waiting.push_back(grant);
                 }
             }
         }
-        returning.into_iter().rev().for_each(|grant| self.waiting.push_front(grant));
+    }
+}
+
+/// The outcomes of one settlement call.
+struct Batch {
+    grants: Vec<GrantId>,
+    settlements: Vec<Settlement>,
+    /// Size of their records.
+    bytes: usize,
+}
+
+impl Batch {
+    fn with_capacity(outcomes: usize) -> Self {
+        Self { grants: Vec::with_capacity(outcomes), settlements: Vec::with_capacity(outcomes), bytes: 0 }
+    }
+
+    /// Adds the outcome of this job, if it has one that is not sent yet. Returns `false` if the batch has no room for it.
+    fn add(&mut self, held: &mut HashMap<GrantId, Held>, grant: GrantId) -> bool {
+        if self.grants.len() == BATCH_MAX {
+            return false;
+        }
+        let Some(held) = held.get_mut(&grant) else { return true };
+        let Phase::Finished(settlement) = &held.phase else { return true };
+        let record = settlement.record.len();
+        if self.bytes + record > SETTLE_BYTES_MAX && !self.grants.is_empty() {
+            return false;
+        }
+        if let Phase::Finished(settlement) = std::mem::replace(&mut held.phase, Phase::Settling { record }) {
+            self.bytes += record;
+            self.grants.push(grant);
+            self.settlements.push(settlement);
+        }
+        true
     }
 }

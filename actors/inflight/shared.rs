@@ -139,8 +139,8 @@ impl Inflight {
     }
 
     /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
-    pub(crate) fn claims_resume(&self) -> bool {
-        self.table().outcomes.claims_resume()
+    pub(crate) fn take_claims_resume(&self) -> bool {
+        self.table().take_claims_resume()
     }
 
     /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not.
@@ -148,8 +148,9 @@ impl Inflight {
         self.table().outcomes.held_back_by()
     }
 
-    pub(crate) fn any_finished(&self) -> bool {
-        self.table().any_finished()
+    /// Whether an outcome can be settled now.
+    pub(crate) fn any_to_settle(&self) -> bool {
+        self.table().any_to_settle()
     }
 
     pub(super) fn confirmed(&self, grants: &[GrantId]) {
@@ -239,7 +240,7 @@ impl Inflight {
         self.table().is_empty()
     }
 
-    /// Waits until there is an outcome to settle, while the workers of the queue are closed. Returns `false` when no further outcome can come,
+    /// Waits until an outcome can be settled, while the workers of the queue are closed. Returns `false` when no further outcome can come,
     /// or when a new pool has started.
     pub(crate) async fn wait_for_outcome_while_closed(&self) -> bool {
         loop {
@@ -249,7 +250,7 @@ impl Inflight {
                 if !table.is_closed() || table.is_empty() {
                     return false;
                 }
-                if table.any_finished() {
+                if table.any_to_settle() {
                     return true;
                 }
             }

@@ -33,6 +33,8 @@ use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
+    /// Jobs that do not fail start in the order of the queue.
+    keeps_order: bool,
     /// Executors that a claim wakes at once: no more than handlers have threads.
     woken_max: usize,
     crashes_max: u32,
@@ -43,6 +45,8 @@ pub(super) struct Table<X> {
     /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
+    /// The last claim was not opened, because of outcomes that the store has not confirmed.
+    claims_held_back: bool,
     pub(super) executors: Executors<X>,
     /// The workers of the queue are closed for a while.
     closed: bool,
@@ -52,17 +56,20 @@ pub(super) struct Table<X> {
 
 impl<X: ExecutorPort> Table<X> {
     pub(super) fn new(runner: Arc<Runner>, concurrency: usize, threads: usize, crashes_max: u32) -> Self {
+        let keeps_order = concurrency == 1;
         Self {
             runner,
             concurrency,
+            keeps_order,
             woken_max: threads.clamp(1, EXECUTORS_WOKEN_MAX),
             crashes_max,
             next_grant: 0,
             held: HashMap::default(),
-            waiting: Waiting::new(concurrency == 1),
-            outcomes: Outcomes::new(concurrency),
+            waiting: Waiting::new(keeps_order),
+            outcomes: Outcomes::new(concurrency, keeps_order),
             ended: Vec::new(),
             credits: Credits::new(concurrency),
+            claims_held_back: false,
             executors: Executors::default(),
             closed: false,
             shutting_down: false,
@@ -82,29 +89,43 @@ impl<X: ExecutorPort> Table<X> {
             return None;
         }
         let most = self.outcomes.claimable();
+        self.claims_held_back = most == 0;
+        if self.keeps_order && self.credits.claim_open() {
+            // The replies of two claims could be taken in in the wrong order.
+            return None;
+        }
         let bytes_max = self.waiting.bytes_left()?;
         let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
     }
 
-    /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released at once.
+    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
+    pub(super) fn take_claims_resume(&mut self) -> bool {
+        let resume = self.claims_held_back && self.outcomes.claimable() > 0;
+        self.claims_held_back &= !resume;
+        resume
+    }
+
+    /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released; so they are while jobs that belong before them are on
+    /// their way back.
     pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
         let granted = jobs.len();
+        let released = !self.admits() || self.outcomes.any_returning();
         for (job, n) in jobs.into_iter().zip(0_u16..) {
             let grant = self.next_grant;
             self.next_grant += 1;
             let control = Arc::new(AttemptControl::new_at(now, expires));
             let risk = CrashRisk::of(job.counters, self.crashes_max);
             let mut held = Held { job, control, risk, phase: Phase::Waiting { ready_from: now } };
-            if self.admits() {
+            if released {
+                let release = self.runner.interrupted(&held.job, None);
+                self.outcomes.add(grant, &mut held, release);
+            } else {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = held.job.token.nonce;
                 let position = ClaimPosition { offset: u16::from_be_bytes([high, low]), n };
                 let ready_from = self.waiting.add(grant, risk, held.job.envelope.len(), now, position);
                 held.phase = Phase::Waiting { ready_from };
-            } else {
-                let release = self.runner.interrupted(&held.job, None);
-                self.outcomes.add(grant, &mut held, release);
             }
             self.held.insert(grant, held);
         }
@@ -220,6 +241,10 @@ impl<X: ExecutorPort> Table<X> {
             self.ended.push(EndedAttempt { run, verdict: settlement.verdict, timed_out: false });
         }
         self.outcomes.add(grant, held, settlement);
+        if self.keeps_order {
+            // The jobs behind it must not start before it.
+            self.release_waiting();
+        }
     }
 
     /// An executor has ended. If it had a job whose outcome is not known, that job is released.
@@ -289,11 +314,12 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Takes a batch of the settlements that wait, bounded by number and bytes; nothing if fewer than `least` wait.
     pub(super) fn take_settlements(&mut self, least: usize) -> (Vec<GrantId>, Vec<Settlement>) {
-        self.outcomes.take(&mut self.held, least)
+        self.outcomes.take(&mut self.held, least, self.credits.claim_open())
     }
 
-    pub(super) fn any_finished(&self) -> bool {
-        self.outcomes.any_waiting()
+    /// Whether an outcome can be settled now.
+    pub(super) fn any_to_settle(&self) -> bool {
+        self.outcomes.any_to_settle(self.credits.claim_open())
     }
 
     /// The store has confirmed these outcomes: the jobs leave the table.
@@ -343,13 +369,7 @@ impl<X: ExecutorPort> Table<X> {
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
-        // They are added together, so that one call releases them if they fit: that keeps their order at the front of the queue.
-        for grant in &released {
-            self.release(*grant, None);
-        }
-        if self.keeps_order() {
-            self.outcomes.return_in_order(&released);
-        }
+        released.into_iter().for_each(|grant| self.release(grant, None));
         let gate = self.gate();
         for (grant, blocked) in self.waiting.take_unstarted_returned(now, gate) {
             self.release(grant, blocked.then_some(QUARANTINE_DELAY));
@@ -380,19 +400,12 @@ impl<X: ExecutorPort> Table<X> {
             Some(Phase::Waiting { ready_from }) => now.duration_since(*ready_from) >= UNSTARTED_MAX,
             _ => true,
         };
-        if !self.keeps_order() {
+        if !self.keeps_order {
             return self.waiting.take_while(too_late);
         }
-        let may_release = self.credits.none_requested() && !self.outcomes.any_returning();
-        if may_release && self.waiting.front().is_some_and(too_late) {
-            return self.waiting.take_last(BATCH_MAX);
-        }
-        Vec::new()
-    }
-
-    /// With a concurrency of 1 jobs that do not fail start in the order of the queue.
-    fn keeps_order(&self) -> bool {
-        self.concurrency == 1
+        let may_release = !self.credits.claim_open() && !self.outcomes.any_returning();
+        let releases = may_release && self.waiting.front().is_some_and(too_late);
+        self.waiting.take_last(if releases { BATCH_MAX } else { 0 })
     }
 
     /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.
@@ -450,7 +463,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Whether no job is held and no open claim can bring one.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.credits.none_requested()
+        self.held.is_empty() && !self.credits.claim_open()
     }
 }
 

@@ -1,17 +1,20 @@
 //! The janitor: trims ended jobs past their retention, reports which dead and poisoned ones it trimmed, audits every queue, and repairs a queue whose counts do not add
 //! up.
 //!
-//! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit or repair
-//! under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims continue meanwhile.
+//! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit and one
+//! repair under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims, and the audits of the other queues, continue meanwhile.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
+use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CountCheck, StoreError, TrimPolicy, TrimmedJobs};
 use retraced_jobs::units::millis;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
@@ -124,19 +127,70 @@ fn report(runtime: &RuntimeContext, queue: &QueueContext, trimmed: Vec<TrimmedJo
     }
 }
 
-/// Audits all queues at the start and once per [`AUDIT_INTERVAL`]. In between it looks for lost data when that is requested.
+/// The queues that are to be repaired, one after the other. Until its repair has ended a queue is neither audited nor counted.
+struct Repairs {
+    /// Has room for all queues.
+    requests: mpsc::Sender<Arc<QueueContext>>,
+    under_way: Mutex<HashSet<QueueName>>,
+}
+
+impl Repairs {
+    fn under_way(&self) -> MutexGuard<'_, HashSet<QueueName>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn are_over_for(&self, queue: &QueueContext) -> bool {
+        !self.under_way().contains(&queue.name)
+    }
+
+    fn request(&self, queue: &Arc<QueueContext>) {
+        if self.under_way().insert(queue.name.clone()) {
+            // It has room: each queue is in it once at most.
+            let _ = self.requests.try_send(queue.clone());
+        }
+    }
+}
+
 async fn audit_all(runtime: Arc<RuntimeContext>) -> JanitorMessage {
+    let (requests, requested) = mpsc::channel(runtime.queues.len().max(1));
+    let repairs = Repairs { requests, under_way: Mutex::default() };
+    // Side by side, because a repair may take minutes, and data may be lost in other queues meanwhile.
+    tokio::select! {
+        never = audit_in_turn(&runtime, &repairs) => never,
+        never = repair_in_turn(&runtime, &repairs, requested) => never,
+    }
+}
+
+/// Audits all queues at the start and once per [`AUDIT_INTERVAL`]. In between it looks for lost data when that is requested.
+async fn audit_in_turn(runtime: &RuntimeContext, repairs: &Repairs) -> JanitorMessage {
     loop {
         let next = Instant::now() + AUDIT_INTERVAL;
         for queue in &runtime.queues {
-            audit(&runtime, queue).await;
+            if repairs.are_over_for(queue) {
+                audit(runtime, queue, repairs).await;
+            }
         }
         while runtime.count_requested_before(next).await {
             for queue in &runtime.queues {
-                let _ = count(&runtime, queue).await;
+                if repairs.are_over_for(queue) {
+                    let _ = count(runtime, queue).await;
+                }
             }
         }
     }
+}
+
+async fn repair_in_turn(
+    runtime: &RuntimeContext,
+    repairs: &Repairs,
+    mut requested: mpsc::Receiver<Arc<QueueContext>>,
+) -> JanitorMessage {
+    while let Some(queue) = requested.recv().await {
+        repair(runtime, &queue).await;
+        repairs.under_way().remove(&queue.name);
+    }
+    // Not reached: `repairs` holds the sender.
+    std::future::pending().await
 }
 
 /// Counts the jobs of a queue, and reports if the store has lost data since the last count.
@@ -148,7 +202,7 @@ async fn count(runtime: &RuntimeContext, queue: &QueueContext) -> Result<CountCh
 
 /// Audits one queue. A store may count the containers one after another while jobs move between them. So only if two checks in a row find a difference, it
 /// is reported and the queue is repaired. The event has the difference of the jobs, which is 0 if only the numbers of grants and leases differ.
-async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
+async fn audit(runtime: &RuntimeContext, queue: &Arc<QueueContext>, repairs: &Repairs) {
     let Ok(first) = count(runtime, queue).await else { return };
     if first.adds_up() {
         return;
@@ -159,6 +213,10 @@ async fn audit(runtime: &RuntimeContext, queue: &QueueContext) {
     }
     let (name, difference) = (queue.name.clone(), second.difference());
     runtime.events.emit(path::JANITOR, EventKind::AuditFailed { queue: name, difference });
+    repairs.request(queue);
+}
+
+async fn repair(runtime: &RuntimeContext, queue: &QueueContext) {
     let repair = runtime.calls.once_within(REPAIR_TIMEOUT, "repair", |store| store.repair(&queue.name));
     if let Ok(findings) = repair.await
         && !findings.is_empty()

@@ -89,11 +89,10 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
     release_unresolved_claims(runtime, queue).await;
     if queue.reclaim_schedule.is_due() {
         queue.reclaim_schedule.begin();
-        let mut shortened = 0;
-        let next = reclaim_expired(runtime, queue, &mut shortened).await;
+        let ReclaimRound { shortened: leases, next } = reclaim_expired(runtime, queue).await;
         queue.reclaim_schedule.again_in(next);
-        if shortened > 0 {
-            let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases: shortened };
+        if leases > 0 {
+            let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases };
             runtime.events.emit(path::RECLAIMER, kind);
         }
     }
@@ -127,25 +126,35 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
 }
 
-/// Reclaims the expired leases of one queue. Adds to `shortened` how many leases were shortened. Returns how long to wait before the next look.
-async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext, shortened: &mut usize) -> Duration {
+/// One look at the leases of one queue.
+struct ReclaimRound {
+    /// How many leases were shortened.
+    shortened: usize,
+    /// How long to wait before the next look.
+    next: Duration,
+}
+
+/// Reclaims the expired leases of one queue.
+async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> ReclaimRound {
+    let mut shortened = 0;
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;
     let request = Reclaim { limit: RECLAIM_BATCH_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
     for _ in 0..BATCHES_PER_ROUND_MAX {
         let reclaim = runtime.calls.until_known("reclaim", |store, call| store.reclaim(call, &queue.name, &request));
-        let Some(Ok(reclaimed)) = reclaim.await else { return RECLAIM_POLL_MAX };
+        let Some(Ok(reclaimed)) = reclaim.await else { return ReclaimRound { shortened, next: RECLAIM_POLL_MAX } };
         report(runtime, queue, &reclaimed);
-        *shortened += reclaimed.shortened;
+        shortened += reclaimed.shortened;
         if reclaimed.jobs.iter().any(|job| !job.poisoned) {
             queue.wake_fetcher();
         }
         if reclaimed.jobs.len().max(reclaimed.shortened) < RECLAIM_BATCH_MAX {
             let interval_max = lease / RECLAIMS_PER_LEASE;
-            return reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
+            let next = reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
+            return ReclaimRound { shortened, next };
         }
     }
-    RECLAIM_POLL_MIN
+    ReclaimRound { shortened, next: RECLAIM_POLL_MIN }
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {

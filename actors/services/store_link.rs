@@ -3,6 +3,7 @@
 //!
 //! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] after the last one; one subscription.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::Hint;
-use tokio::time::Instant;
+use retraced_jobs::units::millis;
+use tokio::time::{Instant, timeout};
 
 use super::cancellations;
 use crate::background::{self, BackgroundTask};
@@ -139,17 +141,26 @@ fn probe_backoff() -> backoff::ExponentialBackoff {
 async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     let mut backoff = probe_backoff();
+    let watch = runtime.calls.watch("hints");
     loop {
+        let begun = Instant::now();
         match runtime.calls.once("hints", |store| store.hints(&queues)).await {
             Ok(hints) => {
-                let begun = Instant::now();
-                forward_all(&runtime, hints).await;
-                if begun.elapsed() >= PROBE_RESET_AFTER {
+                let mut forwarding = pin!(forward_all(&runtime, hints));
+                if timeout(PROBE_RESET_AFTER, &mut forwarding).await.is_ok() {
+                    watch.failed(begun, || {
+                        let lasted = millis(begun.elapsed());
+                        format!("the subscription for hints is closed again and again, the last one after {lasted} ms")
+                    });
+                } else {
                     backoff.reset();
+                    watch.works();
+                    forwarding.await;
                 }
                 tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
             }
             Err(error) if error.is_retryable() => {
+                watch.failed(begun, || error.to_string());
                 tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
                 runtime.calls.health().wait_until_up().await;
             }

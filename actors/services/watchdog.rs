@@ -79,7 +79,7 @@ impl WatchdogState {
         self.runtime.observe_ended(queue);
         queue.inflight.release_unstarted(now);
         // Also for outcomes that returned to the table because their settlement failed.
-        if queue.inflight.any_finished() {
+        if queue.inflight.any_to_settle() {
             queue.request_settling();
         }
     }

@@ -6,7 +6,7 @@ use retraced_jobs::store::{Block, CallId, Store, StoreError, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallError, StoreCalls, WhenBlocked, resend};
+use super::{CallError, CallWatch, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
@@ -57,7 +57,13 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Result<T, CallError> {
-        let send = || async { Some(self.once(operation, &call).await) };
+        let watch = self.watch(operation);
+        let send = || async {
+            let sent = Instant::now();
+            let result = self.send(ACTOR_CALL_TIMEOUT, operation, &call).await;
+            watch.observe(sent, &result);
+            Some(result)
+        };
         resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await
     }
 
@@ -84,8 +90,25 @@ impl StoreCalls {
         self.once_within(ACTOR_CALL_TIMEOUT, operation, call).await
     }
 
+    /// Watches what is tried again until it succeeds, so that it is reported if it fails although the store answers other calls.
+    pub(crate) fn watch(&self, operation: &'static str) -> CallWatch {
+        CallWatch::new(self.health.clone(), operation)
+    }
+
     /// Sends a call once, and waits for the answer for at most `limit`.
     pub(crate) async fn once_within<'a, T>(
+        &'a self,
+        limit: Duration,
+        operation: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> Result<T, StoreError> {
+        let sent = Instant::now();
+        let result = self.send(limit, operation, call).await;
+        self.health.watch_verb(operation, sent, &result);
+        result
+    }
+
+    async fn send<'a, T>(
         &'a self,
         limit: Duration,
         operation: &'static str,

@@ -9,7 +9,7 @@ use retraced_jobs::store::{CallId, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{CallError, StoreCalls, WhenBlocked, resend};
+use super::{CallError, StoreCalls, resend};
 use crate::limits::DEADLINE_MAX;
 
 impl StoreCalls {
@@ -81,7 +81,7 @@ impl StoreCalls {
         Fut: Future<Output = Result<T, StoreError>>,
     {
         let send = || self.answer_by(deadline, call());
-        resend(WhenBlocked::ReturnError, send, |least| self.pause(least), sleep_until(deadline)).await
+        resend(self.when_blocked, send, |least| self.pause(least), sleep_until(deadline)).await
     }
 
     /// The answer to one sending, or `None` if there is none by the deadline. A missed deadline is not taken as an outage: the caller's timeout may be very

@@ -2,7 +2,7 @@
 //! crashes; callers wait a while before they send their call again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::events::EventKind;
@@ -14,8 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreStatus;
+use super::failing::{FailingVerbs, Streak};
 use crate::address::Address;
-use crate::limits::{OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{
+    OUTAGE_REPORTED_AFTER, OUTAGE_WAIT_MAX, REFUSALS_REMEMBERED_MAX, REFUSED_DELAY, REFUSED_REPORT_INTERVAL,
+    RESEND_DELAY,
+};
 use crate::messages::StoreLinkMessage;
 use crate::path;
 use crate::supervision::event::Events;
@@ -62,8 +66,12 @@ struct Inner {
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
     link: Address<StoreLinkMessage>,
-    /// The refusal that was reported last, and when.
-    refused: Mutex<Option<(String, Instant)>>,
+    /// The refusals that were reported last, and when. At most [`REFUSALS_REMEMBERED_MAX`].
+    refused: Mutex<HashMap<String, Instant>>,
+    /// Calls that fail although others are answered. The lock is held while that is reported, so that reports keep their order.
+    failing: Mutex<FailingVerbs>,
+    /// The calls that are sent once, by their verb.
+    streaks: Mutex<HashMap<&'static str, Streak>>,
     /// Cancelled when the tree has ended. After that no call of an actor is sent again.
     ended: CancellationToken,
     /// How long a caller waits for the end of an outage before it sends its call anyway.
@@ -87,7 +95,9 @@ impl Health {
             changing: Mutex::default(),
             events,
             link,
-            refused: Mutex::new(None),
+            refused: Mutex::default(),
+            failing: Mutex::default(),
+            streaks: Mutex::default(),
             ended,
             wait_max,
         }))
@@ -230,17 +240,20 @@ impl Health {
         events.into_iter().for_each(|event| self.report(event));
     }
 
-    /// Reports a refusal, which only operators can do something about. The refusal that was reported last is not reported again within
-    /// [`REFUSED_REPORT_INTERVAL`].
+    /// Reports a refusal, which only operators can do something about. The same one is reported once per [`REFUSED_REPORT_INTERVAL`], whatever else is refused meanwhile.
     pub(super) fn report_refused(&self, error: &StoreError) {
         let reason = error.to_string();
         let mut reported = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let again =
-            reported.as_ref().is_some_and(|(text, at)| *text == reason && at.elapsed() < REFUSED_REPORT_INTERVAL);
-        if again {
+        reported.retain(|_, at| at.elapsed() < REFUSED_REPORT_INTERVAL);
+        if reported.contains_key(&reason) {
             return;
         }
-        *reported = Some((reason.clone(), Instant::now()));
+        if reported.len() == REFUSALS_REMEMBERED_MAX
+            && let Some(oldest) = reported.iter().min_by_key(|(_, at)| **at).map(|(reason, _)| reason.clone())
+        {
+            reported.remove(&oldest);
+        }
+        reported.insert(reason.clone(), Instant::now());
         drop(reported);
         self.report(EventKind::StoreRefused { operation: error.operation().into(), reason });
     }
@@ -252,6 +265,57 @@ impl Health {
             tracing::warn!(target: "retraced", %old, %new, reason, "another process uses the process instance of this one, which takes a new one");
         }
         self.report(EventKind::InstanceReplaced { old, reason });
+    }
+
+    /// Notes the result of a call that is sent once: whoever sends it does so at intervals, and this is the only place that sees all of them.
+    pub(super) fn watch_verb<T>(&self, verb: &'static str, sent: Instant, result: &Result<T, StoreError>) {
+        let mut streaks = self.0.streaks.lock().unwrap_or_else(PoisonError::into_inner);
+        self.watch(streaks.entry(verb).or_default(), verb, sent, result);
+    }
+
+    /// Notes the result of a sending, and reports calls that fail for long although others are answered.
+    pub(super) fn watch<T>(
+        &self,
+        streak: &mut Streak,
+        verb: &'static str,
+        sent: Instant,
+        result: &Result<T, StoreError>,
+    ) {
+        match result {
+            Err(error @ StoreError::Unavailable { .. }) => self.call_failed(streak, verb, sent, || error.to_string()),
+            _ => self.call_works(streak, verb),
+        }
+    }
+
+    pub(super) fn call_failed(
+        &self,
+        streak: &mut Streak,
+        verb: &'static str,
+        began: Instant,
+        reason: impl FnOnce() -> String,
+    ) {
+        let outage_reported = matches!(*self.0.state.borrow(), StoreState::Unreachable { reported: true, .. });
+        let Some(long) = streak.failed(began, outage_reported) else { return };
+        let mut verbs = self.failing_verbs();
+        if verbs.fails(verb, long) {
+            self.report(EventKind::StoreCallFailing { operation: verb.into(), reason: reason() });
+        }
+    }
+
+    pub(super) fn call_works(&self, streak: &mut Streak, verb: &'static str) {
+        if !streak.end() {
+            return;
+        }
+        let mut verbs = self.failing_verbs();
+        if let Some(failed) = verbs.recovers(verb)
+            && !self.has_ended()
+        {
+            self.report(EventKind::StoreCallRecovered { operation: verb.into(), failed_ms: millis(failed) });
+        }
+    }
+
+    fn failing_verbs(&self) -> MutexGuard<'_, FailingVerbs> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, kind: EventKind) {

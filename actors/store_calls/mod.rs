@@ -6,12 +6,15 @@
 
 mod actor_calls;
 mod call_ids;
+mod call_watch;
 mod deadline;
 mod error;
+mod failing;
 mod first_sending;
 mod health;
 mod store_status;
 
+pub(crate) use call_watch::CallWatch;
 pub use error::CallError;
 pub(crate) use first_sending::FirstSending;
 pub(crate) use health::Health;
@@ -35,6 +38,8 @@ pub struct StoreCalls {
     health: Health,
     /// Where calls with a deadline run, because connections belong to the tokio runtime that opened them. `None`: on the caller's.
     tokio: Option<Handle>,
+    /// What a call with a deadline does while the store is blocked.
+    when_blocked: WhenBlocked,
 }
 
 impl StoreCalls {
@@ -43,12 +48,19 @@ impl StoreCalls {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, calls_max: u16, tokio: Option<Handle>) -> Self {
         let slots = ReplaySlots::new(new_instance(), calls_max);
-        Self { store, slots, health: Health::unreported(), tokio }
+        Self { store, slots, health: Health::unreported(), tokio, when_blocked: WhenBlocked::ReturnError }
     }
 
     /// For a process with a tree.
     pub(crate) fn of_tree(store: Arc<dyn Store>, slots: ReplaySlots, health: Health, tree: Handle) -> Self {
-        Self { store, slots, health, tokio: Some(tree) }
+        Self { store, slots, health, tokio: Some(tree), when_blocked: WhenBlocked::ReturnError }
+    }
+
+    /// The same calls, with the same replay slots. But while the store is blocked, those that change something and have a deadline are sent again until then, as in an
+    /// outage. A missing right is returned at once.
+    #[must_use]
+    pub fn waiting_while_blocked(self) -> Self {
+        Self { when_blocked: WhenBlocked::SendAgain, ..self }
     }
 
     /// The store.

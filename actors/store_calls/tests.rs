@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
-use crate::limits::{ACTOR_CALL_TIMEOUT, OUTAGE_REPORTED_AFTER, REFUSED_REPORT_INTERVAL, RESEND_DELAY};
+use crate::limits::{
+    ACTOR_CALL_TIMEOUT, FAILING_CALL_REPORTED_AFTER, OUTAGE_REPORTED_AFTER, REFUSALS_REMEMBERED_MAX,
+    REFUSED_REPORT_INTERVAL, RESEND_DELAY,
+};
 use crate::observer::Observers;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
@@ -154,6 +157,159 @@ async fn a_refusal_is_an_outcome_and_the_same_one_is_reported_once() {
     }
     assert!(matches!(world.reported()[..], [EventKind::StoreRefused { .. }]));
     assert!(world.calls.health().is_up());
+}
+
+fn operation_refused(kind: EventKind) -> String {
+    match kind {
+        EventKind::StoreRefused { operation, .. } => operation,
+        kind => panic!("{kind:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_alternate_are_never_reported_more_than_once_a_minute() {
+    let world = World::new(1);
+    for _ in 0..10 {
+        for operation in ["claim", "trim"] {
+            let refuse = || Err::<(), _>(StoreError::Refused { operation, reason: "WRONGTYPE".into() });
+            let _ = world.calls.once(operation, |_| Box::pin(async move { refuse() })).await;
+        }
+        tokio::time::sleep(REFUSED_REPORT_INTERVAL / 8).await;
+    }
+    let operations: Vec<String> = world.reported().into_iter().map(operation_refused).collect();
+    assert_eq!(operations, ["claim", "trim", "claim", "trim"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_many_texts_are_remembered_up_to_their_bound() {
+    let world = World::new(1);
+    for n in 0..2 * REFUSALS_REMEMBERED_MAX {
+        let refused = StoreError::Refused { operation: "test", reason: format!("key {n}") };
+        world.calls.health().report_refused(&refused);
+        world.calls.health().report_refused(&refused);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(world.events.take_unstored(1_000).len(), 2 * REFUSALS_REMEMBERED_MAX, "each once");
+    world.calls.health().report_refused(&StoreError::Refused { operation: "test", reason: "key 0".into() });
+    assert_eq!(world.reported().len(), 1, "the oldest were forgotten");
+}
+
+/// Has other calls answered, twice a second, for as long as `failing` goes on.
+async fn beside_answers<T>(world: &World, failing: impl Future<Output = T>) -> T {
+    let others = async {
+        loop {
+            answer(world, || Ok(())).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        result = failing => result,
+        () = others => unreachable!(),
+    }
+}
+
+/// The operations that were reported as failing, and as recovered with a `+` before.
+fn failures(world: &World) -> Vec<String> {
+    let name = |kind: EventKind| match kind {
+        EventKind::StoreCallFailing { operation, reason } => {
+            assert!(reason.contains("connection reset"), "{reason}");
+            operation
+        }
+        EventKind::StoreCallRecovered { operation, failed_ms } => {
+            assert!(u128::from(failed_ms) >= FAILING_CALL_REPORTED_AFTER.as_millis(), "{failed_ms}");
+            format!("+{operation}")
+        }
+        kind => panic!("{kind:?}"),
+    };
+    world.reported().into_iter().map(name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_again_and_again_while_others_are_answered_never_goes_unreported() {
+    let world = World::new(1);
+    let reply = beside_answers(&world, world.calls.until_known("claim", world.fails_first(300))).await;
+    assert_eq!(reply.unwrap().unwrap(), 301);
+    assert_eq!(failures(&world), ["claim", "+claim"]);
+    assert!(world.calls.health().is_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_for_less_than_its_time_is_not_reported() {
+    let world = World::new(1);
+    let begun = Instant::now();
+    beside_answers(&world, world.calls.until_known("claim", world.fails_first(10))).await.unwrap().unwrap();
+    assert!(begun.elapsed() > FAILING_CALL_REPORTED_AFTER / 4 && begun.elapsed() < FAILING_CALL_REPORTED_AFTER);
+    assert_eq!(failures(&world), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_one_verb_that_fail_together_are_never_reported_one_by_one() {
+    let world = World::new(4);
+    let fails = || world.calls.until_answered("settle", |_| Box::pin(async { unavailable::<()>() }));
+    let all = async { tokio::join!(fails(), fails(), fails()) };
+    let some_time = tokio::time::timeout(3 * REFUSED_REPORT_INTERVAL, all);
+    assert!(beside_answers(&world, some_time).await.is_err());
+    assert_eq!(failures(&world), ["settle", "+settle"], "they are given up, so none fails any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_and_recover_in_turn_are_reported_once_a_minute() {
+    let world = World::new(1);
+    let in_turn = async {
+        for _ in 0..6 {
+            world.sent.lock().unwrap().clear();
+            world.calls.until_known("claim", world.fails_first(120)).await.unwrap().unwrap();
+        }
+    };
+    let begun = Instant::now();
+    beside_answers(&world, in_turn).await;
+    let minutes = usize::try_from(begun.elapsed().as_secs() / REFUSED_REPORT_INTERVAL.as_secs()).unwrap();
+    let reports = failures(&world);
+    assert!((2..=2 * (minutes + 1)).contains(&reports.len()), "{reports:?} in {minutes} minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verb_whose_calls_are_sent_once_and_always_fail_never_goes_unreported() {
+    let world = World::new(1);
+    let heartbeats = async {
+        for n in 0..100 {
+            let result = || if n < 99 { unavailable() } else { Ok(()) };
+            let _ = world.calls.once("heartbeat", |_| Box::pin(async { result() })).await;
+            tokio::time::sleep(TIMEOUT).await;
+        }
+    };
+    beside_answers(&world, heartbeats).await;
+    assert_eq!(failures(&world), ["heartbeat", "+heartbeat"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_meets_two_broken_connections_in_a_row_is_never_reported() {
+    let world = World::new(1);
+    let checks = async {
+        for n in 0..9 {
+            let result = || if n % 3 == 2 { Ok(()) } else { unavailable() };
+            let _ = world.calls.once("check_counts", |_| Box::pin(async { result() })).await;
+            tokio::time::sleep(2 * FAILING_CALL_REPORTED_AFTER).await;
+        }
+    };
+    beside_answers(&world, checks).await;
+    assert_eq!(failures(&world), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_never_reported_as_failing_calls_too() {
+    let world = World::new(2);
+    let known = world.calls.until_known("claim", world.fails_first(100));
+    let reports = async {
+        tokio::time::sleep(OUTAGE_REPORTED_AFTER).await;
+        world.calls.health().report_outage();
+    };
+    tokio::join!(known, reports).0.unwrap().unwrap();
+    let reported = world.reported();
+    assert!(
+        matches!(reported[..], [EventKind::StoreUnreachable { .. }, EventKind::StoreReachable { .. }]),
+        "{reported:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,6 +136,12 @@ fn log(event: &SupervisionEvent) {
             say!(warn, event, "store unreachable", reason)
         }
         EventKind::StoreReachable { away_ms } => say!(info, event, "store reachable again", away_ms),
+        EventKind::StoreCallFailing { operation, reason } => {
+            say!(error, event, "the store answers, but not to these calls; they are sent again", %operation, reason)
+        }
+        EventKind::StoreCallRecovered { operation, failed_ms } => {
+            say!(info, event, "these calls to the store fail no longer", %operation, failed_ms)
+        }
         EventKind::StoreBlocked { reason } => say!(warn, event, "store blocked", reason),
         EventKind::StoreUnblocked { blocked_ms } => say!(info, event, "store no longer blocked", blocked_ms),
         EventKind::EnqueuesDropped { dropped, reason } => {

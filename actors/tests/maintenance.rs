@@ -9,7 +9,7 @@ use retraced_actors::limits::{
 use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::OnUnknown;
-use retraced_jobs::store::{BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions};
+use retraced_jobs::store::{Admin, BATCH_MAX, CallId, LiveJobs, ReplaySlots, Retention, RetentionRule, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,6 +73,35 @@ async fn a_store_that_has_lost_its_data_is_reported_with_numbers() {
     harness.until_within(secs(25), "the report", || harness.count(lost) == 1).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::DataLost { .. })), 1, "{:?}", harness.events());
+    harness.close().await;
+}
+
+/// A repair of a large queue takes minutes.
+#[tokio::test(start_paused = true)]
+async fn the_repair_of_one_queue_never_delays_the_search_for_lost_data_in_another() {
+    let harness = Harness::build().queues(&["email", "other"]).start().await;
+    let other: QueueName = "other".parse().unwrap();
+    let enqueue = async || {
+        let job = seal_job(&Work::succeed(), &JobOptions::default()).unwrap();
+        harness.tree.queue(&other).unwrap().enqueue(job, secs(1)).await.unwrap();
+    };
+    for _ in 0..3 {
+        enqueue().await;
+    }
+    tokio::time::sleep(AUDIT_INTERVAL + secs(1)).await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Repair).then_some(Fault::RequestDelayed(AUDIT_INTERVAL * 10)));
+    harness.store.damage_only(&harness.queue, Finding::new(FindingKind::Orphaned, 3, Vec::new()));
+    harness.until_within(AUDIT_INTERVAL * 2, "a repair", || harness.store.calls(Verb::Repair) == 1).await;
+    harness.store.memory().delete_queue(&other, LiveJobs::Delete).await.unwrap();
+    enqueue().await;
+    let lost = |kind: &EventKind| matches!(kind, EventKind::DataLost { queue, .. } if *queue == other);
+    harness.until_within(AUDIT_INTERVAL * 2, "the report", || harness.count(lost) == 1).await;
+    assert_eq!(repairs(&harness), 0, "the repair goes on");
+    harness.until_within(AUDIT_INTERVAL * 12, "its end", || repairs(&harness) == 1).await;
+    let failed = |kind: &EventKind| matches!(kind, EventKind::AuditFailed { .. });
+    assert_eq!((harness.store.calls(Verb::Repair), harness.count(failed)), (1, 1), "it is requested once");
+    tokio::time::sleep(AUDIT_INTERVAL * 2).await;
+    assert_eq!(harness.store.calls(Verb::Repair), 1);
     harness.close().await;
 }
 

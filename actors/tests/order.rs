@@ -1,11 +1,14 @@
 //! First in, first out: what the README promises for one worker with a concurrency of 1.
 
-use retraced_actors::limits;
+use std::time::Duration;
+
+use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy, limits};
+use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 
-use crate::support::{Fault, Harness, Verb, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
 
 /// The jobs in the order in which they have started.
 fn started(harness: &Harness) -> Vec<JobId> {
@@ -95,6 +98,75 @@ async fn many_released_jobs_never_change_their_order() {
     harness.until("all are released", || harness.stats().processing == 1).await;
     harness.until_all(&ids, JobState::Completed).await;
     assert_order(&started(&harness)[60..], &ids);
+    harness.close().await;
+}
+
+/// A worker with a job that hangs, more waiting jobs than one call releases, and a claim that is answered late. Returns the jobs in their order.
+async fn crowded() -> (Harness, Vec<JobId>) {
+    let harness = Harness::build().concurrency(1).queue(|queue| queue.policy = FRAGILE).start().await;
+    harness.store.latency(millis(2));
+    let quick = harness.enqueue_many("quick", 60, &Work::succeed()).await;
+    harness.until_all(&quick, JobState::Completed).await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    let mut ids = vec![harness.enqueue("hangs", Work::then(Action::Hang).and(millis(1), Action::Succeed)).await];
+    ids.extend(harness.enqueue_many("job", BATCH_MAX + 50, &Work::lasting(millis(1))).await);
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("more than a batch waits", || harness.stats().processing as usize == 1 + BATCH_MAX + 50).await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::Claim).then_some(Fault::ReplyDelayed(millis(500))));
+    ids.extend(harness.enqueue_many("late", 3, &Work::lasting(millis(1))).await);
+    harness.until("the late ones are claimed", || harness.stats().processing as usize == 1 + BATCH_MAX + 53).await;
+    // Of two calls under way, the second arrives first.
+    harness.store.plan_faults(|verb, n| {
+        (verb == Verb::Settle).then_some(Fault::RequestDelayed(millis(if n % 2 == 0 { 10 } else { 200 })))
+    });
+    (harness, ids)
+}
+
+const FRAGILE: RestartPolicy = RestartPolicy::new(
+    Strategy::OneForOne,
+    Budget::new(1, Duration::from_secs(60)),
+    RestartDelay::new(Duration::from_millis(10), Duration::from_millis(100), 0),
+);
+
+/// Goal: the next worker starts the jobs in their order, the interrupted one first.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_never_changes_the_order_of_waiting_jobs_at_a_concurrency_of_one() {
+    let (harness, ids) = crowded().await;
+    let report = harness.shut_down().await;
+    assert_eq!((report.killed, report.unsettled), (1, 0));
+    let next = Harness::build().sharing_store(&harness).concurrency(1).start().await;
+    next.until_all(&ids, JobState::Completed).await;
+    assert_order(&started(&next)[61..], &ids);
+    next.close().await;
+    harness.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_workers_never_change_the_order_of_their_jobs_at_a_concurrency_of_one() {
+    let (harness, ids) = crowded().await;
+    harness.kill_and_await_restart("email/settler").await;
+    harness.tree.kill("email/settler");
+    harness.until("all are released", || harness.stats().processing == 0).await;
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::SupervisorClosed { .. })), 1);
+    harness.store.clear_faults();
+    harness.until_all(&ids, JobState::Completed).await;
+    assert_order(&started(&harness)[61..], &ids);
+    harness.close().await;
+}
+
+/// The jobs of an executor that was killed are released to the front, and those behind them must not start before.
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_pool_never_changes_the_order_of_jobs_at_a_concurrency_of_one() {
+    let harness = Harness::build().concurrency(1).start().await;
+    harness.measure_fast_handlers().await;
+    harness.store.pause(&harness.queue).await.unwrap();
+    let mut ids = vec![harness.enqueue("hangs", Work::then(Action::Hang).and(millis(1), Action::Succeed)).await];
+    ids.extend(harness.enqueue_many("job", 20, &Work::lasting(millis(1))).await);
+    harness.store.resume(&harness.queue).await.unwrap();
+    harness.until("some wait", || harness.stats().processing > 10).await;
+    harness.kill_and_await_restart("email/pool").await;
+    harness.until_all(&ids, JobState::Completed).await;
+    assert_order(&started(&harness)[31..], &ids);
     harness.close().await;
 }
 

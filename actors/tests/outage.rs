@@ -430,3 +430,26 @@ async fn an_outage_in_which_calls_hang_is_never_reported_late() {
     harness.store.clear_faults();
     harness.close().await;
 }
+
+/// A proxy cuts the subscription, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_cut_again_and_again_never_goes_unreported() {
+    let harness = Harness::build().start().await;
+    harness.store.end_subscriptions_after(Some(millis(300)));
+    let failing = || harness.count(|kind| matches!(kind, EventKind::StoreCallFailing { .. }));
+    let recovered = || harness.count(|kind| matches!(kind, EventKind::StoreCallRecovered { .. }));
+    // The subscription that is there is not cut before it is replaced.
+    harness.kill_and_await_restart("store-link").await;
+    tokio::time::sleep(secs(120)).await;
+    assert_eq!((failing(), recovered()), (1, 0), "{:?}", harness.events());
+    let event =
+        harness.until_event("it is reported", |event| matches!(event.kind, EventKind::StoreCallFailing { .. })).await;
+    let EventKind::StoreCallFailing { operation, reason } = event.kind else { unreachable!() };
+    assert_eq!(operation, "hints");
+    assert!(reason.contains("closed again and again"), "{reason}");
+    harness.store.end_subscriptions_after(None);
+    tokio::time::sleep(secs(30)).await;
+    assert_eq!((failing(), recovered()), (1, 1));
+    assert_eq!(harness.count(|kind| matches!(kind, EventKind::StoreUnreachable { .. })), 0);
+    harness.close().await;
+}

@@ -1,6 +1,7 @@
 //! What only the messages between actors can bring about: messages that arrive late.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ractor::ActorStatus;
@@ -9,17 +10,22 @@ use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::{Rules, Runner};
 use retraced_jobs::handler::Handlers;
 use retraced_jobs::store::memory::MemoryStore;
+use retraced_jobs::store::{Block, Decorator, StoreFacts, StoreFuture};
 use retraced_jobs::trace::ExecutorId;
 use uuid::Uuid;
 
 use super::*;
-use crate::messages::PoolMessage;
+use crate::messages::{PoolMessage, StoreLinkMessage};
 use crate::options::QueueOptions;
 use crate::workers::executor::ExecutorArgs;
 use crate::workers::pool::spawn_unclaimed;
 
 /// A tree with one executor, in which no job runs.
 async fn one_executor() -> Tree {
+    one_executor_on(Arc::new(MemoryStore::new())).await
+}
+
+async fn one_executor_on(store: Arc<dyn Store>) -> Tree {
     let instance = CurrentInstance::from(InstanceId::from(Uuid::from_u128(1)));
     let name = QueueName::new("email").unwrap();
     let (handlers, states) = (Arc::new(Handlers::default()), Arc::new(States::default()));
@@ -27,7 +33,6 @@ async fn one_executor() -> Tree {
     let options = QueueOptions { concurrency: 1, ..QueueOptions::default() };
     let (tree, handlers) = (Handle::current(), Handle::current());
     let queues = vec![QueueSpec { name, options, runner }];
-    let store = Arc::new(MemoryStore::new());
     Tree::start(TreeSpec { store, instance, queues, options: TreeOptions::default(), tree, handlers }).await.unwrap()
 }
 
@@ -94,5 +99,39 @@ async fn an_executor_whose_start_was_given_up_never_lives_on() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let executors = pool.get_children().iter().filter(|actor| actor.get_status() <= ActorStatus::Running).count();
     assert_eq!(executors, 1, "only that of the pool");
+    tree.shutdown().await;
+}
+
+/// A store that never answers a probe.
+#[derive(Default)]
+struct Unprobed {
+    inner: MemoryStore,
+    probes: AtomicUsize,
+}
+
+impl Decorator for Unprobed {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
+    fn probe(&self) -> StoreFuture<'_, StoreFacts> {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The store link is told that the store is lost again while it takes the last probe to be under way; then it hears that this probe has ended.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_lost_as_a_probe_ends_never_goes_unprobed() {
+    let store = Arc::new(Unprobed::default());
+    let tree = one_executor_on(store.clone()).await;
+    let health = tree.context.calls.health();
+    health.blocked(Block::Memory, "by the test");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.probes.load(Ordering::SeqCst), 1);
+    health.link().send(StoreLinkMessage::NotUp);
+    health.link().send(StoreLinkMessage::Probed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.probes.load(Ordering::SeqCst), 2);
     tree.shutdown().await;
 }

@@ -73,6 +73,10 @@ impl FetcherState {
             tokio::spawn(async move {
                 let ClaimOutcome { jobs, queue_empty, .. } = claim(&runtime, &queue, open).await;
                 drop(permit);
+                if queue.inflight.any_to_settle() {
+                    // The table may have released the jobs of this claim, and others may have waited for its end.
+                    queue.request_settling();
+                }
                 queue.fetcher.send(FetcherMessage::Claimed { jobs, queue_empty });
             });
         }

@@ -131,7 +131,7 @@ fn resume_claims(runtime: &RuntimeContext, queue: &QueueContext) {
     };
     // A poll or another settlement may have claimed since the store confirmed. That too ends the stop.
     queue.claims_stop.settled(|| queue.inflight.held_back_by(), report);
-    if queue.inflight.claims_resume() {
+    if queue.inflight.take_claims_resume() {
         queue.fetcher.send(FetcherMessage::Poll);
     }
 }

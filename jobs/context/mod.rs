@@ -152,11 +152,11 @@ impl Context {
     /// or to this handler's own queue when the kind has none; [`queue`](Self::queue) reaches any other. The handler may run again: give the follow-up job an
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
-    /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`]), so that an outage of the store that is shorter costs no
-    /// attempt.
+    /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`]). So an outage of the store that is shorter, or a shorter time in which it takes no new jobs (its memory is full,
+    /// it became a replica, and so on), costs no attempt.
     ///
     /// # Errors
-    /// [`EnqueueError`]. `?` turns it into a temporary failure of this attempt, or into a permanent one if the follow-up job is invalid.
+    /// [`EnqueueError`]; at once if a right is missing. `?` turns it into a temporary failure of this attempt, or into a permanent one if the follow-up job is invalid.
     ///
     /// ```
     /// use retraced_jobs::context::Context;

@@ -126,6 +126,20 @@ pub enum EventKind {
         /// How long it refused them, in ms.
         blocked_ms: u64,
     },
+    /// Calls of one kind have had no answer for 10 s, although the store answers others: a proxy cuts them, for example. They are sent again until they are answered.
+    StoreCallFailing {
+        /// What is tried: a verb of the store, or `hints` for the subscription for hints.
+        operation: String,
+        /// The last error, without credentials.
+        reason: String,
+    },
+    /// No call of this kind fails any more.
+    StoreCallRecovered {
+        /// What was tried.
+        operation: String,
+        /// How long it failed, in ms.
+        failed_ms: u64,
+    },
     /// A handler still runs 10 s after its timeout. Its attempt is settled as `TIMEOUT`, so the next attempt may overlap with it.
     Zombie {
         /// The job's queue.

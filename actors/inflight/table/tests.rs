@@ -117,9 +117,9 @@ fn a_finished_job_stays_in_the_table_until_the_store_confirms_it() {
     assert!(world.finish(0, &next));
     assert!(!world.finish(0, &next), "an attempt ends once");
     let (grants, settlements) = world.table.take_settlements(1);
-    assert_eq!((settlements.len(), world.table.any_finished()), (1, false));
+    assert_eq!((settlements.len(), world.table.any_to_settle()), (1, false));
     world.table.unconfirmed(grants, settlements);
-    assert!(world.table.any_finished(), "it is sent again");
+    assert!(world.table.any_to_settle(), "it is sent again");
     let (grants, _) = world.table.take_settlements(1);
     assert_eq!(world.table.leases(InstanceId::from(Uuid::nil())).len(), 1, "its lease is renewed meanwhile");
     world.table.confirmed(&grants, world.now);
@@ -151,7 +151,7 @@ fn outcomes_are_taken_by_bytes_and_a_large_one_goes_alone() {
     }
     let taken: Vec<_> =
         std::iter::from_fn(|| Some(world.table.take_settlements(1).0.len()).filter(|n| *n > 0)).collect();
-    assert_eq!((taken, world.table.any_finished()), (vec![2, 1, 2], false));
+    assert_eq!((taken, world.table.any_to_settle()), (vec![2, 1, 2], false));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_new_pool_releases_the_jobs_of_the_previous_pool_in_the_order_of_the_queue()
 
 #[test]
 fn closed_workers_hold_no_job_and_release_the_jobs_that_open_claims_bring() {
-    let mut world = World::new(1);
+    let mut world = World::new(2);
     let limit = world.table.open_claim().unwrap().limit;
     world.grant(vec![fresh("a"), fresh("b")]);
     world.next(0).unwrap();
@@ -208,7 +208,7 @@ fn a_shutdown_stays_in_force_when_the_workers_are_closed_and_reopened() {
 
 #[test]
 fn a_shutdown_releases_waiting_jobs_asks_running_ones_to_stop_and_kills_them() {
-    let mut world = World::new(1);
+    let mut world = World::new(2);
     world.grant(vec![fresh("a"), fresh("b")]);
     let running = world.next(0).unwrap();
     world.table.shut_down();
@@ -342,17 +342,17 @@ fn unsettled_outcomes_use_up_the_credits_until_nothing_is_claimed() {
     let most = UNSETTLED_JOBS_MAX + 2;
     run_many(&mut world, most - 1, 0);
     assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (Some(1), 0));
-    assert!(!world.table.outcomes.claims_resume(), "nothing was held back");
+    assert!(!world.table.take_claims_resume(), "nothing was held back");
     run_many(&mut world, 1, 0);
     assert_eq!((claimable(&mut world), world.table.outcomes.held_back_by()), (None, most));
     let (grants, settlements) = world.table.take_settlements(1);
     assert_eq!(claimable(&mut world), None, "they are on their way, and not settled");
     world.table.unconfirmed(grants, settlements);
-    assert_eq!((claimable(&mut world), world.table.outcomes.claims_resume()), (None, false), "the store refused them");
+    assert_eq!((claimable(&mut world), world.table.take_claims_resume()), (None, false), "the store refused them");
     let (grants, _) = world.table.take_settlements(1);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume());
-    assert!(!world.table.outcomes.claims_resume(), "it is returned once");
+    assert!(world.table.take_claims_resume());
+    assert!(!world.table.take_claims_resume(), "it is returned once");
     assert!(claimable(&mut world) > Some(1));
 }
 
@@ -365,7 +365,7 @@ fn large_unsettled_outcomes_stop_claims_by_their_bytes() {
     let (grants, _) = world.table.take_settlements(1);
     assert_eq!(grants.len(), 2);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume() && claimable(&mut world).is_some());
+    assert!(world.table.take_claims_resume() && claimable(&mut world).is_some());
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_job_whose_outcome_is_known_keeps_no_payload() {
 fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_claims_after_that() {
     let mut world = World::new(1);
     world.grant(vec![fresh("runs"), fresh("late")]);
-    world.next(0).unwrap();
+    let runs = world.next(0).unwrap();
     world.now += SECOND / 2;
     world.grant(vec![fresh("later")]);
     world.table.credits.observe_run(Duration::from_millis(1));
@@ -398,11 +398,20 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     let (grants, settlements) = world.table.take_settlements(1);
     let ids: Vec<String> = settlements.iter().map(|settlement| settlement.id.to_string()).collect();
     assert_eq!(ids, ["late", "later"]);
-    world.table.executor_ended(executor(0), world.now);
-    world.table.executors.add(executor(1), 0, Fake::default());
+    assert!(world.finish(0, &runs));
     assert_eq!(world.table.open_claim(), None, "a claim could overtake them");
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.outcomes.claims_resume() && world.table.open_claim().is_some());
+    assert!(world.table.take_claims_resume() && world.table.open_claim().is_some());
+}
+
+#[test]
+fn with_a_concurrency_of_one_there_is_one_claim_at_a_time() {
+    let mut world = World::new(1);
+    let first = world.table.open_claim().unwrap().limit;
+    world.table.credits.observe_run(Duration::from_micros(10));
+    assert_eq!(world.table.open_claim(), None, "its reply could overtake that of the first");
+    world.table.credits.give_back(first);
+    assert!(world.table.open_claim().unwrap().limit > 1);
 }
 
 #[test]
@@ -438,6 +447,80 @@ fn jobs_of_a_queue_that_keeps_its_order_return_in_the_calls_that_keep_it() {
     world.table.unconfirmed(grants, settlements);
     assert_eq!(world.table.take_settlements(1).1[0].id.to_string(), "3", "they are still together");
     assert_eq!(world.next(0).unwrap().job.id.to_string(), "0", "the first ones wait here");
+}
+
+/// Settles until nothing can be settled. Returns the jobs of each call.
+fn settle_all(world: &mut World) -> Vec<Vec<String>> {
+    let mut calls = Vec::new();
+    loop {
+        let (grants, settlements) = world.table.take_settlements(1);
+        if grants.is_empty() {
+            return calls;
+        }
+        assert!(world.table.take_settlements(1).0.is_empty(), "a second call could overtake the first");
+        calls.push(settlements.iter().map(|settlement| settlement.id.to_string()).collect());
+        world.table.confirmed(&grants, world.now);
+    }
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// A queue that keeps its order, with a job that runs, more than a batch that waits, and an open claim.
+fn crowd() -> (World, NextJob, Vec<String>) {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("runs")]);
+    let runs = world.next(0).unwrap();
+    let waits = names("waits-", BATCH_MAX + 3);
+    world.grant(waits.iter().map(|name| fresh(name)).collect());
+    world.table.credits.observe_run(Duration::from_micros(10));
+    world.table.open_claim().unwrap();
+    (world, runs, waits)
+}
+
+#[test]
+fn a_shutdown_never_returns_jobs_before_those_that_an_open_claim_still_brings() {
+    let (mut world, runs, waits) = crowd();
+    world.table.shut_down();
+    assert!(world.take_outcomes().is_empty() && !world.table.any_to_settle(), "the claim is open");
+    world.table.credits.give_back(BATCH_MAX);
+    world.grant(vec![fresh("claimed-0"), fresh("claimed-1")]);
+    assert_eq!(world.table.kill_running(world.now), 1);
+    let mut first = waits[5..].to_vec();
+    first.extend(names("claimed-", 2));
+    let mut last = vec![runs.job.id.to_string()];
+    last.extend_from_slice(&waits[..5]);
+    assert_eq!(settle_all(&mut world), [first, last], "each call is put before what was returned earlier");
+    assert!(world.table.is_empty());
+}
+
+#[test]
+fn a_job_that_is_interrupted_while_others_return_is_never_behind_them() {
+    let (mut world, runs, waits) = crowd();
+    world.table.credits.give_back(BATCH_MAX);
+    world.table.close(world.now);
+    let (grants, settlements) = world.table.take_settlements(1);
+    assert_eq!((settlements.len(), settlements[0].id.to_string()), (BATCH_MAX, waits[3].clone()));
+    world.table.unconfirmed(grants, settlements);
+    let calls = settle_all(&mut world);
+    assert_eq!(calls[1][0], runs.job.id.to_string(), "it was running, so it is the first of all");
+    assert_eq!((calls.len(), calls[1].len(), calls[0][0].clone()), (2, 4, waits[3].clone()));
+}
+
+#[test]
+fn the_jobs_behind_an_interrupted_one_never_start_before_it() {
+    let (mut world, runs, waits) = crowd();
+    let epoch = world.table.new_pool(world.now);
+    world.table.executors.add(executor(0), epoch, Fake::default());
+    assert!(world.next(0).is_none(), "they follow it to the front of the queue");
+    world.table.credits.give_back(BATCH_MAX);
+    world.grant(vec![fresh("claimed")]);
+    assert!(world.next(0).is_none());
+    let calls = settle_all(&mut world);
+    assert_eq!((calls[0].last().unwrap().as_str(), calls[1][0].clone()), ("claimed", runs.job.id.to_string()));
+    assert_eq!(calls[1][1..], waits[..4]);
+    assert!(claimable(&mut world).is_some());
 }
 
 #[test]

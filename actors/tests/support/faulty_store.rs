@@ -90,6 +90,7 @@ struct Inner {
     calls: Mutex<BTreeMap<Verb, usize>>,
     claims: Mutex<Vec<ClaimRequest>>,
     latency: Mutex<Duration>,
+    subscriptions_end_after: Mutex<Option<Duration>>,
     damage: Mutex<Damage>,
 }
 
@@ -98,6 +99,8 @@ struct Inner {
 struct Damage {
     /// Number of audits that report a wrong count before the counts are right again.
     transient: usize,
+    /// The only queue that is damaged; `None` for all.
+    queue: Option<QueueName>,
     found: Option<Finding>,
 }
 
@@ -111,6 +114,7 @@ impl FaultyStore {
             calls: Mutex::default(),
             claims: Mutex::default(),
             latency: Mutex::default(),
+            subscriptions_end_after: Mutex::default(),
             damage: Mutex::default(),
         }))
     }
@@ -161,9 +165,19 @@ impl FaultyStore {
         *self.0.latency.lock().unwrap() = latency;
     }
 
+    /// From now on subscriptions for hints end after this time.
+    pub fn end_subscriptions_after(&self, lasts: Option<Duration>) {
+        *self.0.subscriptions_end_after.lock().unwrap() = lasts;
+    }
+
     /// Makes audits find this damage from now on, until it is repaired.
     pub fn damage(&self, found: Finding) {
         self.0.damage.lock().unwrap().found = Some(found);
+    }
+
+    /// The same for one of several queues.
+    pub fn damage_only(&self, queue: &QueueName, found: Finding) {
+        *self.0.damage.lock().unwrap() = Damage { transient: 0, queue: Some(queue.clone()), found: Some(found) };
     }
 
     /// Makes the next check of the counts report a wrong count; later ones are right.
@@ -267,8 +281,12 @@ impl Store for FaultyStore {
             async move {
                 let hints = store.hints(&queues).await?;
                 // Hints sent during an outage are lost.
+                let ends_after = *faulty.0.subscriptions_end_after.lock().unwrap();
                 let hints = hints.filter(move |_| std::future::ready(!faulty.0.unavailable.load(Ordering::SeqCst)));
-                Ok(hints.boxed())
+                Ok(match ends_after {
+                    Some(lasts) => hints.take_until(Box::pin(tokio::time::sleep(lasts))).boxed(),
+                    None => hints.boxed(),
+                })
             }
             .boxed()
         })
@@ -400,7 +418,8 @@ impl Admin for FaultyStore {
                 let mut damage = self.0.damage.lock().unwrap();
                 let transient = damage.transient as u64;
                 damage.transient = damage.transient.saturating_sub(1);
-                report.jobs += transient + damage.found.as_ref().map_or(0, |found| found.count);
+                let found = damage.found.as_ref().filter(|_| damage.queue.as_ref().is_none_or(|only| only == queue));
+                report.jobs += transient + found.map_or(0, |found| found.count);
                 Ok(report)
             }
             .boxed()
