@@ -104,6 +104,7 @@ fn listing<'a>(queue: &'a QueueName, filter: &'a JobFilter) -> Listing<'a> {
 impl Act {
     async fn run(self, context: &CommandContext, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let Act { selection, options } = self;
+        let operator = &operator.named(options.by.name());
         let queue = &selection.queue;
         let bulk = Bulk { verb, queue, options: &options };
         if selection.is_by_id() {

@@ -8,6 +8,7 @@ use retraced::{JobId, JobState, Operator, QueueName};
 
 use crate::args;
 use crate::bulk::{Bulk, BulkOptions, Tally, Verb, distinct, print_results};
+use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
@@ -42,7 +43,7 @@ pub(crate) enum Job {
     )]
     Cancel(Cancel),
     /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures, crashes and releases reset to zero; a delayed job becomes pending now.
-    Retry(OneJob),
+    Retry(Retry),
 }
 
 /// Selects jobs to cancel: by id, all that wait, or those that match a filter.
@@ -65,6 +66,15 @@ pub(crate) struct Cancel {
     filter: Filter,
     #[command(flatten)]
     options: BulkOptions,
+}
+
+/// `retraced job retry`
+#[derive(Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    job: OneJob,
+    #[command(flatten)]
+    by: By,
 }
 
 #[derive(Args)]
@@ -106,8 +116,8 @@ impl Job {
                 Ok(())
             }
             Job::Cancel(cancel) => cancel.run(context).await,
-            Job::Retry(OneJob { queue, id }) => {
-                let operator = context.operator_of(&queue).await?;
+            Job::Retry(Retry { job: OneJob { queue, id }, by }) => {
+                let operator = context.operator_of(&queue).await?.named(by.name());
                 let moved = operator.redrive(&queue, [&id]).await?;
                 let mut tally = Tally::default();
                 print_results(&context.out, &queue, std::iter::once(id).zip(moved), &mut tally)?;
@@ -123,7 +133,7 @@ impl Job {
 impl Cancel {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         self.filter.check()?;
-        let operator = context.operator_of(&self.queue).await?;
+        let operator = context.operator_of(&self.queue).await?.named(self.options.by.name());
         let bulk = Bulk { verb: Verb::Cancel, queue: &self.queue, options: &self.options };
         if !self.ids.is_empty() {
             return bulk.on_ids(context, &operator, &distinct(self.ids)).await;
@@ -199,7 +209,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         (None, Some(why)) => say("payload", format!("cannot be shown: {}", printable(why))),
         (None, None) => {}
     }
-    if !job.history.is_empty() {
+    if !job.history.is_empty() || !job.acts.is_empty() {
         say("history", format!("retraced trace {} {}", row.queue, row.id));
     }
     values

@@ -176,12 +176,15 @@ pub mod job {
     pub use retraced_jobs::store::JobSummary;
     pub use retraced_jobs::store::JobView;
     pub use retraced_jobs::store::LeaseHolder;
+    pub use retraced_jobs::trace::Act;
+    pub use retraced_jobs::trace::ActKind;
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
     pub use retraced_jobs::trace::Ended;
     pub use retraced_jobs::trace::ExecutorId;
     pub use retraced_jobs::trace::LastError;
     pub use retraced_jobs::trace::LogLine;
+    pub use retraced_jobs::trace::OperatorName;
     pub use retraced_jobs::trace::Progress;
     pub use retraced_jobs::trace::Released;
     pub use retraced_jobs::trace::StoredAttempt;

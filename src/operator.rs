@@ -14,6 +14,7 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
     CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
 };
+use retraced_jobs::trace::OperatorName;
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
@@ -37,6 +38,7 @@ use crate::outcome_waiter::OutcomeWaiter;
 pub struct Operator {
     calls: StoreCalls,
     waiter: OutcomeWaiter,
+    name: OperatorName,
 }
 
 impl Operator {
@@ -55,7 +57,33 @@ impl Operator {
 
     /// The operator of a runtime: its calls use the replay slots and the threads of the supervision tree.
     pub(crate) fn with_calls(calls: StoreCalls, waiter: OutcomeWaiter) -> Self {
-        Self { calls, waiter }
+        Self { calls, waiter, name: OperatorName::default() }
+    }
+
+    /// The same operator under this name. Redrives and cancellations are recorded with it, and a [`Trace`](crate::Trace) shows it. Any text is a name; one of more
+    /// than 64 bytes is shortened. Default: `operator`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Welcome;
+    /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+    /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    /// # let queue = QueueName::new("email")?;
+    /// # let id = Client::shared(store.clone()).queue("email")?.enqueue(Welcome).await?.id.clone();
+    /// let admin = Operator::shared(store).named("night shift");
+    /// admin.cancel(&queue, [&id]).await?;
+    /// let trace = admin.trace(&queue, &id).await?;
+    /// assert!(trace.to_string().contains("cancelled by night shift, was pending"), "{trace}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: impl Into<OperatorName>) -> Self {
+        Self { name: name.into(), ..self.clone() }
     }
 
     /// Checks that the store answers and is usable, and returns its name and its warnings.
@@ -343,7 +371,13 @@ mod tests {
             &self.0
         }
 
-        fn redrive<'a>(&'a self, _: CallId, _: &'a QueueName, _: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        fn redrive<'a>(
+            &'a self,
+            _: CallId,
+            _: &'a QueueName,
+            _: &'a OperatorName,
+            _: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
             Box::pin(std::future::pending())
         }
     }

@@ -1,6 +1,8 @@
 //! The trace: the history of one job with explanations, made from what the store keeps.
 
+mod acts;
 mod explain;
+mod step;
 mod steps;
 
 use std::fmt;
@@ -10,7 +12,7 @@ use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::store::JobView;
 use serde::{Serialize, Serializer};
 
-pub use self::steps::{TraceEvent, TraceStep};
+pub use self::step::{TraceEvent, TraceStep};
 
 use crate::operator::{Operator, OperatorError};
 use crate::view::{AttemptDetail, JobDetail, counted, duration_text, printable};

@@ -28,7 +28,7 @@ use retraced_jobs::store::{
     Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed,
     Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName};
 use support::redis_server::RedisServer;
 use uuid::Uuid;
 
@@ -335,6 +335,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         (claims.now_ms, claims.expires_ms) = (0, 0);
         claims
     };
+    // Some names are as long as they may be, with characters of several bytes.
+    let by = OperatorName::new("ö\n".repeat(usize::try_from(id.sequence % 40).unwrap()));
     let reply: Result<Reply, StoreError> = match call {
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
         Call::Claim(request) => store.claim(id, queue, request).await.map(|claims| Reply::Claims(timeless(claims))),
@@ -355,9 +357,9 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Reconcile(instance, lost) => {
             store.reconcile(id, queue, *instance, lost, None).await.map(Reply::Reconciled)
         }
-        Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
-        Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
-        Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
+        Call::Redrive(jobs) => store.redrive(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Cancel(jobs) => store.cancel(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Discard(jobs) => store.discard(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(|mut trimmed| {
             // The two clocks differ.
             trimmed.jobs.iter_mut().for_each(|jobs| jobs.oldest_ms = 0);
@@ -423,6 +425,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
         if let Some(holder) = &mut job.held_by {
             holder.expires_ms = passed(holder.expires_ms);
         }
+        job.acts.iter_mut().for_each(|act| act.at_ms = passed(act.at_ms));
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
             if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =

@@ -14,6 +14,7 @@ use retraced_jobs::store::{
     Settlement, Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict,
     WorkerRow,
 };
+use retraced_jobs::trace::OperatorName;
 use uuid::Uuid;
 
 /// A store that implements only the required verbs, each by a memory store.
@@ -58,9 +59,9 @@ impl Admin for Minimal {
         fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
         fn jobs<'a>(&'a self, queue: &'a QueueName, state: JobState, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, JobPage>;
         fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
-        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;

@@ -18,7 +18,7 @@ use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
     QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed, TrimmedJobs,
 };
-use crate::trace::StoredAttempt;
+use crate::trace::{ActKind, OperatorName, StoredAttempt};
 use crate::units::millis;
 
 impl Admin for MemoryStore {
@@ -44,24 +44,54 @@ impl Admin for MemoryStore {
         async { Ok(self.read(queue, |kept, now| kept.job(id).map(|job| view(queue, id, job, now)))) }.boxed()
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, _| match from {
-            JobState::Delayed => moved(from, queue.promote_one(id)),
-            _ => moved(from, queue.redrive(id)),
-        })
-    }
-
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| match from {
-            JobState::Processing => {
-                queue.request_cancel(id);
-                Moved::Asked
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, now| {
+            let to = match from {
+                JobState::Delayed => queue.promote_one(id),
+                _ => queue.redrive(id),
+            };
+            if to.is_some() {
+                queue.note_act(id, ActKind::Redrive, from, by, now);
             }
-            _ => moved(from, queue.cancel(id, now)),
+            moved(from, to)
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| {
+            let (changed, result) = match from {
+                JobState::Processing => (queue.request_cancel(id), Moved::Asked),
+                _ => {
+                    let to = queue.cancel(id, now);
+                    (to.is_some(), moved(from, to))
+                }
+            };
+            if changed {
+                queue.note_act(id, ActKind::Cancel, from, by, now);
+            }
+            result
+        })
+    }
+
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        _: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         self.act_on_each("discard", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
@@ -193,6 +223,8 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         envelope: job.envelope.clone(),
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
+        acts: job.acts.read(),
+        acts_dropped: job.acts.dropped,
     }
 }
 

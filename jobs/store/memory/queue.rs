@@ -5,6 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 
+use super::acts::Acts;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
@@ -14,6 +15,7 @@ use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
 use crate::store::{BATCH_MAX, CallId, StoreError};
+use crate::trace::{Act, ActKind, OperatorName};
 use crate::units::millis;
 
 /// One queue.
@@ -58,6 +60,7 @@ pub(super) struct StoredJob {
     pub(super) envelope: Bytes,
     pub(super) counters: Counters,
     pub(super) history: History,
+    pub(super) acts: Acts,
     pub(super) container: Container,
 }
 
@@ -256,6 +259,7 @@ impl Queue {
             envelope: new.envelope.clone(),
             counters: Counters::default(),
             history: History::default(),
+            acts: Acts::default(),
             container,
         };
         self.jobs.insert(new.id.clone(), job);
@@ -298,10 +302,19 @@ impl Queue {
         }
     }
 
-    /// Requests the cancellation of a running job.
-    pub(super) fn request_cancel(&mut self, id: &JobId) {
-        self.change_grant(id, |grant| grant.cancel_asked = true);
+    /// Requests the cancellation of a running job. Returns whether it was not requested before.
+    pub(super) fn request_cancel(&mut self, id: &JobId) -> bool {
+        let mut asked_before = false;
+        self.change_grant(id, |grant| asked_before = mem::replace(&mut grant.cancel_asked, true));
         self.hints.cancel.push(id.clone());
+        !asked_before
+    }
+
+    /// Records what an operator has just done to a job.
+    pub(super) fn note_act(&mut self, id: &JobId, kind: ActKind, from: JobState, by: &OperatorName, now: u64) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.acts.note(Act::new(kind, now, from, job.counters.attempts, by.clone()));
+        }
     }
 
     /// Ends the running attempt of a job, if there is one. A job whose cancellation was requested is cancelled where it would return to `pending` or `delayed`.

@@ -14,6 +14,7 @@ use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, LiveJobs, Moved, QueueDeletion, QueueStats,
     StoreFuture, Target, TrimPolicy, Trimmed,
 };
+use crate::trace::OperatorName;
 
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
@@ -50,24 +51,42 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::job(&self.0.general, &self.keys(queue), queue, id).await })
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("redrive", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Redrive, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Redrive, by, jobs).await
         })
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("cancel", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Cancel, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Cancel, by, jobs).await
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("discard", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Discard, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Discard, by, jobs).await
         })
     }
 

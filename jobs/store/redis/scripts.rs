@@ -128,6 +128,7 @@ lua!(
     "lib/push.lua",
     "lib/containers.lua",
     "lib/target.lua",
+    "lib/acts.lua",
     "redrive.lua"
 );
 lua!(
@@ -140,6 +141,7 @@ lua!(
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
+    "lib/acts.lua",
     "cancel.lua"
 );
 lua!(

@@ -1,7 +1,7 @@
 -- discard.lua: delete jobs with everything kept about them.
 -- Guarantee: a processing job is left alone.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
 -- Reply   as in redrive.lua; '-' as the second char: the job is deleted | {'superseded'} | {'other'} (lib/replay.lua)
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end

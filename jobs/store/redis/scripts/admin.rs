@@ -8,6 +8,7 @@ use super::{
 };
 use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};
+use crate::store::redis::acts::acts_of;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
@@ -15,6 +16,7 @@ use crate::store::{
     CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats,
     RetentionRule, StoreError, Target, TrimPolicy, Trimmed, TrimmedJobs,
 };
+use crate::trace::OperatorName;
 
 /// An action on jobs that an operator names.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +46,13 @@ pub(in crate::store::redis) async fn act(
     keys: &QueueKeys,
     call: CallId,
     action: Action,
+    by: &OperatorName,
     jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, script) = action.parts();
     let mut reply = on_queue(operation, link, keys, script, |command| {
         replay_arguments(command, call, verb, keys);
+        command.arg(by.as_str());
         for target in jobs {
             let seen =
                 target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
@@ -276,6 +280,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         let attempt = listed.text()?.parse().unwrap_or(0);
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
+    let (acts_dropped, acts) = acts_of(&reply.bytes()?);
     let ended_attempts = counters.attempts.saturating_sub(u32::from(held_by.is_some()));
     Ok(JobView {
         queue: queue.clone(),
@@ -290,6 +295,8 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         envelope,
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
+        acts,
+        acts_dropped,
     })
 }
 

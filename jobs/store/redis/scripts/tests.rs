@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::limits::{
-    CLOCK_STEP_TOLERATED, HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX,
+    ACTS_MAX, CLOCK_STEP_TOLERATED, HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX,
     REPLAY_SLOT_IDLE_MS,
 };
 use crate::units::millis;
@@ -13,6 +13,7 @@ const KEPT: &str = include_str!("../lua/lib/kept.lua");
 const REPLAY: &str = include_str!("../lua/lib/replay.lua");
 const RECLAIM: &str = include_str!("../lua/reclaim.lua");
 const HISTORY: &str = include_str!("../lua/lib/history.lua");
+const ACTS: &str = include_str!("../lua/lib/acts.lua");
 
 /// The value of `local name = a * b`; `None` when there is none.
 fn constant(lua: &str, name: &str) -> Option<u64> {
@@ -30,6 +31,7 @@ fn constants_that_lua_files_repeat_have_the_values_of_limits() {
         (KEPT, "KEPT_BYTES_MIN", KEPT_BYTES_MIN),
         (STATS, "OUTCOME_WAIT_MS", millis(OUTCOME_WAIT_MAX)),
         (RECLAIM, "CLOCK_STEP_TOLERATED_MS", millis(CLOCK_STEP_TOLERATED)),
+        (ACTS, "ACTS_MAX", u64::try_from(ACTS_MAX).unwrap()),
         (HISTORY, "HISTORY_FIRST", u64::from(HISTORY_FIRST)),
         (HISTORY, "HISTORY_LAST", u64::from(HISTORY_LAST)),
         // A call may be sent again for as long to either store.
