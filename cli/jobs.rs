@@ -3,8 +3,9 @@
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
+use retraced::limits::TOMBSTONES_MAX;
 use retraced::view::JobDetail;
-use retraced::{JobId, JobState, Operator, QueueName};
+use retraced::{JobId, JobState, Operator, QueueName, TraceError};
 
 use crate::args;
 use crate::bulk::{Bulk, BulkOptions, Tally, Verb, distinct, print_results};
@@ -154,13 +155,21 @@ impl Cancel {
 
 impl OneJob {
     pub(crate) async fn find(&self, operator: &Operator) -> Result<JobView, CliError> {
-        operator.job(&self.queue, &self.id).await?.ok_or_else(|| {
-            CliError::Failed(format!(
-                "no job {} is kept in queue {}: it was never enqueued, it ended and is no longer kept, or it was discarded",
-                self.id, self.queue
-            ))
-        })
+        match operator.job(&self.queue, &self.id).await? {
+            Some(view) => Ok(view),
+            None => Err(CliError::Failed(why_not_kept(operator, &self.queue, &self.id).await?)),
+        }
     }
+}
+
+/// Why this job is not kept, as far as it is known.
+pub(crate) async fn why_not_kept(operator: &Operator, queue: &QueueName, id: &JobId) -> Result<String, CliError> {
+    Ok(match operator.tombstone(queue, id).await? {
+        Some(left) => TraceError::Removed(left).to_string(),
+        None => format!(
+            "no job {id} is kept in queue {queue}: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals"
+        ),
+    })
 }
 
 pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {

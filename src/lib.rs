@@ -139,6 +139,7 @@ pub mod store {
     pub use retraced_jobs::store::Reclaimed;
     pub use retraced_jobs::store::ReclaimedJob;
     pub use retraced_jobs::store::Reconciled;
+    pub use retraced_jobs::store::Removal;
     pub use retraced_jobs::store::Renewal;
     pub use retraced_jobs::store::Renewed;
     pub use retraced_jobs::store::ReplaySlot;
@@ -150,6 +151,7 @@ pub mod store {
     pub use retraced_jobs::store::StoreFacts;
     pub use retraced_jobs::store::StoreFuture;
     pub use retraced_jobs::store::Target;
+    pub use retraced_jobs::store::Tombstone;
     pub use retraced_jobs::store::Transitions;
     pub use retraced_jobs::store::TrimPolicy;
     pub use retraced_jobs::store::Trimmed;

@@ -27,9 +27,9 @@ pub use retraced_jobs::limits::{
     FINDING_EXAMPLES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, MESSAGE_BYTES_MAX,
     OPERATOR_NAME_BYTES_MAX, OUTPUT_BYTES_MAX,
 };
-// Defaults of retention.
+// Defaults of retention, and what is left of the jobs it removes.
 pub use retraced_jobs::limits::{
-    COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX, DEAD_AGE_MAX, KEPT_BYTES_MIN, RETENTION_BYTES_MAX,
+    COMPLETED_AGE_MAX, COMPLETED_COUNT_MAX, DEAD_AGE_MAX, KEPT_BYTES_MIN, RETENTION_BYTES_MAX, TOMBSTONES_MAX,
 };
 
 // When a worker counts as gone.

@@ -12,7 +12,8 @@ use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
+    CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
+    Tombstone, WorkerRow,
 };
 use retraced_jobs::trace::OperatorName;
 
@@ -60,7 +61,7 @@ impl Operator {
         Self { calls, waiter, name: OperatorName::default() }
     }
 
-    /// The same operator under this name. Redrives and cancellations are recorded with it, and a [`Trace`](crate::Trace) shows it. Any text is a name; one of more
+    /// The same operator under this name. Redrives and cancellations are recorded with it, and so are discards; a trace shows it. Any text is a name; one of more
     /// than 64 bytes is shortened. Default: `operator`.
     ///
     /// ```
@@ -138,6 +139,20 @@ impl Operator {
         self.read(move |store| {
             let (queue, id) = (queue.clone(), id.clone());
             async move { store.job(&queue, &id).await }
+        })
+        .await
+    }
+
+    /// What is left of a job that is no longer kept: when and why retention removed a dead or poisoned one, or who discarded it. `None` if no such removal is among the
+    /// latest 1,000 of the queue ([`TOMBSTONES_MAX`](crate::limits::TOMBSTONES_MAX)).
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn tombstone(&self, queue: &QueueName, id: &JobId) -> Result<Option<Tombstone>, OperatorError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.read(move |store| {
+            let (queue, id) = (queue.clone(), id.clone());
+            async move { store.tombstone(&queue, &id).await }
         })
         .await
     }

@@ -193,6 +193,34 @@ fn no_act_on_a_job_is_missing_in_its_trace_nor_who_did_it() {
 }
 
 #[test]
+fn a_removed_job_is_never_explained_by_guesses() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("dead", "bad.data"), ("discarded", "bad.data")]);
+    assert_eq!(harness.run(&["dead", "discard", "q", "discarded", "--by", "ada"]).status, Some(0));
+    // The worker keeps no dead job for longer than this.
+    let mut work = harness.command(&["work", "q", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    work.args(["--keep-dead", "0s"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let worker = Worker::launch(&mut work);
+    worker.wait_for("jobs trimmed by retention");
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    let explains = |arguments: &[&str], why: &[&str]| {
+        let finished = harness.run(arguments);
+        assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""), "{arguments:?}: {finished:?}");
+        for part in why {
+            assert!(finished.stderr.contains(part), "{arguments:?}: {part}: {finished:?}");
+        }
+    };
+    for command in [["trace", "q"], ["job", "show"], ["dead", "show"]] {
+        let of = |id| if command[1] == "q" { vec!["trace", "q", id] } else { vec![command[0], command[1], "q", id] };
+        let since = "is kept: it was poisoned since 2";
+        explains(&of("dead"), &["no job dead ", since, ", and was removed at 2", "by retention because of its age"]);
+        explains(&of("discarded"), &["no job discarded ", since, ", and was discarded at 2", " by ada\n"]);
+        explains(&of("nope"), &["no job nope is kept in queue q: it was never enqueued"]);
+    }
+}
+
+#[test]
 fn a_limit_and_an_end_of_time_select_no_more_than_they_say() {
     let harness = Harness::new();
     run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "bad.data"), ("d", "mail.down")]);

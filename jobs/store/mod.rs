@@ -5,7 +5,7 @@
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
-//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, tombstone, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
@@ -45,15 +45,16 @@ pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use ledger::Ledger;
 pub use model::{
     CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
-    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed,
-    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, TrimmedJobs, Verdict, WorkerRow,
+    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Removal, Renewal,
+    Renewed, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs, Verdict,
+    WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
 
 pub use crate::limits::{
     BATCH_MAX, CLOCK_STEP_TOLERATED, HEADER_BYTES, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, OUTCOME_WAIT_MAX,
-    REPLAY_SLOTS_MAX, WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX, WORKER_STALE_AFTER,
+    REPLAY_SLOTS_MAX, TOMBSTONES_MAX, WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX, WORKER_STALE_AFTER,
 };
 
 use std::time::Duration;
@@ -300,6 +301,15 @@ pub trait Admin: Send + Sync + 'static {
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
+    /// What is left of a job that is no longer kept: when and why retention removed a dead or poisoned one, or who discarded one of any state. `None` if no such
+    /// removal is among the latest [`TOMBSTONES_MAX`] of the queue. If several jobs had this id, it is that of the last removal, also when one is kept now.
+    ///
+    /// The default knows of no removal.
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        let _ = (queue, id);
+        Box::pin(async { Ok(None) })
+    }
+
     /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and registers that a client waits
     /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is registered in a queue, every call that ends or discards a job there sends
     /// [`Hint::Ended`]. If the job is not kept, nothing is registered.
@@ -372,7 +382,7 @@ pub trait Admin: Send + Sync + 'static {
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Deletes jobs with their history. A processing job is refused.
+    /// Deletes jobs with their history; each leaves a [`tombstone`](Self::tombstone). A processing job is refused.
     fn discard<'a>(
         &'a self,
         call: CallId,
@@ -387,7 +397,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes a queue: its jobs, counters, replay slots and its name. Costs the same for a queue of any length. Sending the call twice does no harm. A worker or producer that
+    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. Costs the same for a queue of any length. Sending the call twice does no harm. A worker or producer that
     /// goes on using the queue makes a new one; a producer does not announce it again.
     ///
     /// # Errors
@@ -398,6 +408,7 @@ pub trait Admin: Send + Sync + 'static {
     }
 
     /// Deletes up to `policy.limit` jobs that retention no longer keeps, in the order completed, dead, poisoned, cancelled, and in each state the oldest first.
+    /// Each dead or poisoned one leaves a [`tombstone`](Self::tombstone).
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
     /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.

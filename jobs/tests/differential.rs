@@ -25,8 +25,8 @@ use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Enqueued, JobView, LiveJobs, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed,
-    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed,
-    Verdict,
+    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone,
+    TrimPolicy, Trimmed, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName};
 use support::redis_server::RedisServer;
@@ -382,9 +382,11 @@ struct Seen {
     /// Ids in the order of each listing, a state at a time, with the latest error as the listing shows it.
     listed: Vec<(JobState, JobId, Option<String>)>,
     jobs: Vec<JobView>,
+    /// What is left of each id, with the removal as to whether it has passed.
+    tombstones: Vec<Option<Tombstone>>,
 }
 
-async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
+async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
     let now_ms = now(store, queue).await;
     let passed = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
     let mut stats = store.stats(queue).await.unwrap();
@@ -435,7 +437,15 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs }
+    let mut tombstones = Vec::new();
+    for id in ids {
+        let mut left = store.tombstone(queue, id).await.unwrap();
+        if let Some(left) = &mut left {
+            (left.ended_ms, left.removed_ms) = (left.ended_ms.map(passed), passed(left.removed_ms));
+        }
+        tombstones.push(left);
+    }
+    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs, tombstones }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -530,8 +540,10 @@ impl<'a> Pair<'a> {
             self.step += 1;
             self.perform(worker, &step).await?;
             self.pass(if step.starts_what_ends_soon() { SOON } else { Duration::ZERO }).await;
-            let (ours, theirs) =
-                (read_all(&self.memory, &self.queue).await, read_all(&*self.other.store, &self.queue).await);
+            let (ours, theirs) = (
+                read_all(&self.memory, &self.queue, &self.ids).await,
+                read_all(&*self.other.store, &self.queue, &self.ids).await,
+            );
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
         let found = self.other.store.scan(&self.queue).await.unwrap();

@@ -138,6 +138,7 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     let id = JobId::parse("a").unwrap();
     let seen = store.watch_outcome(&queue, &id, Duration::from_secs(9)).await.unwrap();
     assert_eq!(seen.map(|view| view.state), Some(JobState::Pending));
+    assert_eq!(store.tombstone(&queue, &id).await.unwrap(), None);
     for refused in [store.scan(&queue).await, store.repair(&queue).await] {
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }

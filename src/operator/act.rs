@@ -66,7 +66,7 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, by, jobs| store.cancel(call, queue, by, jobs)).await
     }
 
-    /// Removes jobs with their history, unless a worker holds them. One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
+    /// Removes jobs with their history, unless a worker holds them. What is left of each is a [`tombstone`](Self::tombstone). One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// # Errors
     /// [`OperatorError`].

@@ -16,7 +16,8 @@ use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
-    QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed, TrimmedJobs,
+    QueueDeletion, QueueStats, Removal, RetentionRule, StoreError, StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
+    TrimmedJobs,
 };
 use crate::trace::{ActKind, OperatorName, StoredAttempt};
 use crate::units::millis;
@@ -42,6 +43,10 @@ impl Admin for MemoryStore {
 
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
         async { Ok(self.read(queue, |kept, now| kept.job(id).map(|job| view(queue, id, job, now)))) }.boxed()
+    }
+
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        async { Ok(self.read(queue, |kept, _| kept.tombstones.latest(id).cloned())) }.boxed()
     }
 
     fn redrive<'a>(
@@ -89,13 +94,13 @@ impl Admin for MemoryStore {
         &'a self,
         call: CallId,
         queue: &'a QueueName,
-        _: &'a OperatorName,
+        by: &'a OperatorName,
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>> {
         self.act_on_each("discard", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
-                queue.discard(id, now);
+                queue.discard(id, by, now);
                 Moved::Moved { from, to: None }
             }
         })
@@ -317,14 +322,19 @@ impl Queue {
                 }
                 too_many = too_many.saturating_sub(1);
                 too_many_bytes = too_many_bytes.saturating_sub(self.job(&point.id).map_or(0, StoredJob::bytes));
-                ids.push(point.id.clone());
+                ids.push((point.id.clone(), state, reason));
                 match trimmed.jobs.last_mut().filter(|jobs| (jobs.state, jobs.reason) == (state, reason)) {
                     Some(jobs) => jobs.count += 1,
                     None => trimmed.jobs.push(TrimmedJobs { state, reason, count: 1, oldest_ms: point.at_ms }),
                 }
             }
         }
-        ids.iter().for_each(|id| self.remove(id));
+        for (id, state, reason) in &ids {
+            if matches!(state, JobState::Dead | JobState::Poisoned) {
+                self.bury(id, Removal::Trimmed { reason: *reason }, now);
+            }
+            self.remove(id);
+        }
         trimmed.removed = ids.len();
         self.totals.trimmed += ids.len() as u64;
         for jobs in &trimmed.jobs {

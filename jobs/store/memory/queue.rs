@@ -11,10 +11,11 @@ use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
 use super::replay::{LastCalls, Lookup};
 use super::timeline::Timeline;
+use super::tombstones::Tombstones;
 use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
-use crate::store::{BATCH_MAX, CallId, StoreError};
+use crate::store::{BATCH_MAX, CallId, Removal, StoreError, Tombstone};
 use crate::trace::{Act, ActKind, OperatorName};
 use crate::units::millis;
 
@@ -33,6 +34,7 @@ pub(super) struct Queue {
     pub(super) paused: bool,
     pub(super) lease_lengths: LeaseLengths,
     waits: Waits,
+    pub(super) tombstones: Tombstones,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     hints: UnsentHints,
@@ -396,9 +398,17 @@ impl Queue {
     }
 
     /// Removes a job because an operator discards it.
-    pub(super) fn discard(&mut self, id: &JobId, now: u64) {
+    pub(super) fn discard(&mut self, id: &JobId, by: &OperatorName, now: u64) {
+        self.bury(id, Removal::Discarded { by: by.clone() }, now);
         self.remove(id);
         self.note_ended(id, None, now);
+    }
+
+    /// Keeps what is left of a job that is about to be removed.
+    pub(super) fn bury(&mut self, id: &JobId, removal: Removal, now: u64) {
+        let Some(container) = self.job(id).map(|job| &job.container) else { return };
+        let ended_ms = container.at_ms().filter(|_| container.state().is_final());
+        self.tombstones.keep(Tombstone::new(id.clone(), container.state(), ended_ms, now, removal));
     }
 
     /// Removes a completed job because it is not kept. A client that waits for it can still see that it completed.

@@ -12,7 +12,7 @@ use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, LiveJobs, Moved, QueueDeletion, QueueStats,
-    StoreFuture, Target, TrimPolicy, Trimmed,
+    StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
 };
 use crate::trace::OperatorName;
 
@@ -49,6 +49,10 @@ impl Admin for RedisStore {
 
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>> {
         Box::pin(async move { scripts::job(&self.0.general, &self.keys(queue), queue, id).await })
+    }
+
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        Box::pin(async move { scripts::tombstone(&self.0.general, &self.keys(queue), id).await })
     }
 
     fn redrive<'a>(

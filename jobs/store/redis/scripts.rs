@@ -22,7 +22,7 @@ use crate::limits::redis::SIX_BYTES_MAX;
 use crate::store::{CallId, StoreError};
 use crate::units;
 
-pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, trim, watch_outcome};
+pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, tombstone, trim, watch_outcome};
 pub(super) use audit::{
     KeptPage, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept, scan_pending, scan_stale,
 };
@@ -156,6 +156,7 @@ lua!(
     "lib/target.lua",
     "lib/history.lua",
     "lib/forget.lua",
+    "lib/tombstones.lua",
     "discard.lua"
 );
 lua!(PAUSE, "lib/queue.lua", "lib/stats.lua", "lib/write.lua", "pause.lua");
@@ -169,6 +170,7 @@ lua!(
     "lib/replay.lua",
     "lib/history.lua",
     "lib/forget.lua",
+    "lib/tombstones.lua",
     "trim.lua"
 );
 lua!(CHECK_COUNTS, "lib/queue.lua", "lib/stats.lua", "check_counts.lua");
@@ -247,6 +249,7 @@ lua!(
     "lib/view.lua",
     "job.lua"
 );
+lua!(TOMBSTONE, "lib/queue.lua", "tombstone.lua");
 lua!(
     WATCH_OUTCOME,
     "lib/queue.lua",

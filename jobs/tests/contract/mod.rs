@@ -18,6 +18,7 @@ pub(crate) mod reconcile;
 pub(crate) mod replay;
 pub(crate) mod settle;
 pub(crate) mod table;
+pub(crate) mod tombstones;
 pub(crate) mod trim;
 mod worker;
 
@@ -175,6 +176,9 @@ macro_rules! for_each_guarantee {
                 bytes_of_jobs_that_left_their_state_are_never_counted_on,
                 jobs_that_a_dead_worker_leaves_poisoned_or_cancelled_count_their_bytes,
                 no_job_is_trimmed_without_its_state_reason_and_age;
+            tombstones: no_dead_job_is_removed_without_a_tombstone,
+                a_discarded_job_never_hides_who_discarded_it,
+                tombstones_never_outgrow_their_bound;
             replay: enqueue_sent_again_enqueues_once,
                 claim_sent_again_grants_once,
                 settle_sent_again_settles_once,

@@ -17,7 +17,7 @@ use super::redis_server::RedisServer;
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// The names of the keys of a queue.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "job",
     "pending",
     "lease",
@@ -32,6 +32,7 @@ pub const KEYS: [&str; 14] = [
     "stats",
     "replay",
     "awaited",
+    "tombstones",
 ];
 
 /// A server, a store on it, and one replay slot to call through.
@@ -139,7 +140,7 @@ pub fn keep_nothing() -> TrimPolicy {
 }
 
 /// How many verbs [`every_verb`] knows.
-pub const VERBS: usize = 22;
+pub const VERBS: usize = 23;
 
 /// Calls the verb with this number, on a queue that [`busy`] has filled. Returns `None` for a number beyond the last verb.
 pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
@@ -181,6 +182,7 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         19 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
         20 => store.resume(&queue).await.map(drop),
         21 => store.delete_queue(&queue, LiveJobs::Delete).await.map(drop),
+        22 => store.tombstone(&queue, &id("h0")).await.map(drop),
         _ => return None,
     })
 }
