@@ -6,6 +6,7 @@ use retraced::store::{BATCH_MAX, Moved, Target};
 use retraced::view::{ActionResult, ActionRow, JobRow};
 use retraced::{JobId, JobState, Operator, QueueName};
 
+use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::listing::Listing;
@@ -20,6 +21,8 @@ pub(crate) struct BulkOptions {
     /// Act on at most this many of the jobs that match. Default: on all.
     #[arg(long, value_name = "N", conflicts_with = "by_id", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) by: By,
 }
 
 /// What is done to the jobs.

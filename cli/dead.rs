@@ -10,7 +10,7 @@ use crate::bulk::{Bulk, BulkOptions, Verb, distinct};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
-use crate::jobs::show;
+use crate::jobs::{show, why_not_kept};
 use crate::listing::{Listing, Paging};
 use crate::output::{job_count, note};
 
@@ -104,6 +104,7 @@ fn listing<'a>(queue: &'a QueueName, filter: &'a JobFilter) -> Listing<'a> {
 impl Act {
     async fn run(self, context: &CommandContext, operator: &Operator, verb: Verb) -> Result<(), CliError> {
         let Act { selection, options } = self;
+        let operator = &operator.named(options.by.name());
         let queue = &selection.queue;
         let bulk = Bulk { verb, queue, options: &options };
         if selection.is_by_id() {
@@ -127,10 +128,13 @@ impl Selection {
             if context.out.is_closed() {
                 break;
             }
-            match operator.job(&self.queue, id).await?.filter(is_dead_or_poisoned) {
-                Some(view) => show(&context.out, &view)?,
-                None => {
-                    note(format_args!("job {id} is neither dead nor poisoned in queue {}", self.queue));
+            match operator.job(&self.queue, id).await? {
+                Some(view) if is_dead_or_poisoned(&view) => show(&context.out, &view)?,
+                other => {
+                    note(match other {
+                        Some(_) => format!("job {id} is neither dead nor poisoned in queue {}", self.queue),
+                        None => why_not_kept(operator, &self.queue, id).await?,
+                    });
                     missing += 1;
                 }
             }

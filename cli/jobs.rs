@@ -3,11 +3,13 @@
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
+use retraced::limits::TOMBSTONES_MAX;
 use retraced::view::JobDetail;
-use retraced::{JobId, JobState, Operator, QueueName};
+use retraced::{JobId, JobState, Operator, QueueName, TraceError};
 
 use crate::args;
 use crate::bulk::{Bulk, BulkOptions, Tally, Verb, distinct, print_results};
+use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
@@ -42,7 +44,7 @@ pub(crate) enum Job {
     )]
     Cancel(Cancel),
     /// Run a job again: a dead, poisoned or cancelled job becomes pending, with failures, crashes and releases reset to zero; a delayed job becomes pending now.
-    Retry(OneJob),
+    Retry(Retry),
 }
 
 /// Selects jobs to cancel: by id, all that wait, or those that match a filter.
@@ -65,6 +67,15 @@ pub(crate) struct Cancel {
     filter: Filter,
     #[command(flatten)]
     options: BulkOptions,
+}
+
+/// `retraced job retry`
+#[derive(Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    job: OneJob,
+    #[command(flatten)]
+    by: By,
 }
 
 #[derive(Args)]
@@ -106,8 +117,8 @@ impl Job {
                 Ok(())
             }
             Job::Cancel(cancel) => cancel.run(context).await,
-            Job::Retry(OneJob { queue, id }) => {
-                let operator = context.operator_of(&queue).await?;
+            Job::Retry(Retry { job: OneJob { queue, id }, by }) => {
+                let operator = context.operator_of(&queue).await?.named(by.name());
                 let moved = operator.redrive(&queue, [&id]).await?;
                 let mut tally = Tally::default();
                 print_results(&context.out, &queue, std::iter::once(id).zip(moved), &mut tally)?;
@@ -123,7 +134,7 @@ impl Job {
 impl Cancel {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         self.filter.check()?;
-        let operator = context.operator_of(&self.queue).await?;
+        let operator = context.operator_of(&self.queue).await?.named(self.options.by.name());
         let bulk = Bulk { verb: Verb::Cancel, queue: &self.queue, options: &self.options };
         if !self.ids.is_empty() {
             return bulk.on_ids(context, &operator, &distinct(self.ids)).await;
@@ -144,13 +155,21 @@ impl Cancel {
 
 impl OneJob {
     pub(crate) async fn find(&self, operator: &Operator) -> Result<JobView, CliError> {
-        operator.job(&self.queue, &self.id).await?.ok_or_else(|| {
-            CliError::Failed(format!(
-                "no job {} is kept in queue {}: it was never enqueued, it ended and is no longer kept, or it was discarded",
-                self.id, self.queue
-            ))
-        })
+        match operator.job(&self.queue, &self.id).await? {
+            Some(view) => Ok(view),
+            None => Err(CliError::Failed(why_not_kept(operator, &self.queue, &self.id).await?)),
+        }
     }
+}
+
+/// Why this job is not kept, as far as it is known.
+pub(crate) async fn why_not_kept(operator: &Operator, queue: &QueueName, id: &JobId) -> Result<String, CliError> {
+    Ok(match operator.tombstone(queue, id).await? {
+        Some(left) => TraceError::Removed(left).to_string(),
+        None => format!(
+            "no job {id} is kept in queue {queue}: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals"
+        ),
+    })
 }
 
 pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
@@ -199,7 +218,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         (None, Some(why)) => say("payload", format!("cannot be shown: {}", printable(why))),
         (None, None) => {}
     }
-    if !job.history.is_empty() {
+    if !job.history.is_empty() || !job.acts.is_empty() {
         say("history", format!("retraced trace {} {}", row.queue, row.id));
     }
     values

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod bulk;
+mod by;
 mod commands;
 mod completions;
 mod config;

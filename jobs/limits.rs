@@ -119,6 +119,15 @@ pub const LOG_LINES_MAX: usize = 32;
 /// Longest log line or progress note kept, in bytes; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 
+/// How many of the latest acts of operators are kept with a job: 5. Older ones are only counted.
+pub const ACTS_MAX: usize = 5;
+
+/// Longest name of an operator, in bytes: 64. A longer one is cut between two characters and ends with `…`.
+pub const OPERATOR_NAME_BYTES_MAX: usize = 64;
+
+/// How many tombstones of removed jobs a queue keeps: 1,000. The oldest leave first; nothing is known any more of a job whose tombstone has left.
+pub const TOMBSTONES_MAX: usize = 1_000;
+
 /// Most jobs that a finding of a scan names as examples; the others are only counted.
 pub const FINDING_EXAMPLES_MAX: usize = 5;
 

@@ -139,6 +139,7 @@ pub mod store {
     pub use retraced_jobs::store::Reclaimed;
     pub use retraced_jobs::store::ReclaimedJob;
     pub use retraced_jobs::store::Reconciled;
+    pub use retraced_jobs::store::Removal;
     pub use retraced_jobs::store::Renewal;
     pub use retraced_jobs::store::Renewed;
     pub use retraced_jobs::store::ReplaySlot;
@@ -150,6 +151,7 @@ pub mod store {
     pub use retraced_jobs::store::StoreFacts;
     pub use retraced_jobs::store::StoreFuture;
     pub use retraced_jobs::store::Target;
+    pub use retraced_jobs::store::Tombstone;
     pub use retraced_jobs::store::Transitions;
     pub use retraced_jobs::store::TrimPolicy;
     pub use retraced_jobs::store::Trimmed;
@@ -176,12 +178,15 @@ pub mod job {
     pub use retraced_jobs::store::JobSummary;
     pub use retraced_jobs::store::JobView;
     pub use retraced_jobs::store::LeaseHolder;
+    pub use retraced_jobs::trace::Act;
+    pub use retraced_jobs::trace::ActKind;
     pub use retraced_jobs::trace::AttemptLog;
     pub use retraced_jobs::trace::AttemptRecord;
     pub use retraced_jobs::trace::Ended;
     pub use retraced_jobs::trace::ExecutorId;
     pub use retraced_jobs::trace::LastError;
     pub use retraced_jobs::trace::LogLine;
+    pub use retraced_jobs::trace::OperatorName;
     pub use retraced_jobs::trace::Progress;
     pub use retraced_jobs::trace::Released;
     pub use retraced_jobs::trace::StoredAttempt;

@@ -12,8 +12,10 @@ use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName};
 use retraced_jobs::store::{
-    CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture, WorkerRow,
+    CountCheck, Cursor, JobPage, JobView, LedgerPage, QueueStats, Store, StoreError, StoreFacts, StoreFuture,
+    Tombstone, WorkerRow,
 };
+use retraced_jobs::trace::OperatorName;
 
 use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
@@ -37,6 +39,7 @@ use crate::outcome_waiter::OutcomeWaiter;
 pub struct Operator {
     calls: StoreCalls,
     waiter: OutcomeWaiter,
+    name: OperatorName,
 }
 
 impl Operator {
@@ -55,7 +58,33 @@ impl Operator {
 
     /// The operator of a runtime: its calls use the replay slots and the threads of the supervision tree.
     pub(crate) fn with_calls(calls: StoreCalls, waiter: OutcomeWaiter) -> Self {
-        Self { calls, waiter }
+        Self { calls, waiter, name: OperatorName::default() }
+    }
+
+    /// The same operator under this name. Redrives and cancellations are recorded with it, and so are discards; a trace shows it. Any text is a name; one of more
+    /// than 64 bytes is shortened. Default: `operator`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use retraced::{Client, Job, MemoryStore, Operator, QueueName, Store};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Welcome;
+    /// # impl Job for Welcome { const KIND: &'static str = "welcome"; }
+    /// # let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    /// # let queue = QueueName::new("email")?;
+    /// # let id = Client::shared(store.clone()).queue("email")?.enqueue(Welcome).await?.id.clone();
+    /// let admin = Operator::shared(store).named("night shift");
+    /// admin.cancel(&queue, [&id]).await?;
+    /// let trace = admin.trace(&queue, &id).await?;
+    /// assert!(trace.to_string().contains("cancelled by night shift, was pending"), "{trace}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: impl Into<OperatorName>) -> Self {
+        Self { name: name.into(), ..self.clone() }
     }
 
     /// Checks that the store answers and is usable, and returns its name and its warnings.
@@ -110,6 +139,20 @@ impl Operator {
         self.read(move |store| {
             let (queue, id) = (queue.clone(), id.clone());
             async move { store.job(&queue, &id).await }
+        })
+        .await
+    }
+
+    /// What is left of a job that is no longer kept: when and why retention removed a dead or poisoned one, or who discarded it. `None` if no such removal is among the
+    /// latest 1,000 of the queue ([`TOMBSTONES_MAX`](crate::limits::TOMBSTONES_MAX)).
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn tombstone(&self, queue: &QueueName, id: &JobId) -> Result<Option<Tombstone>, OperatorError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.read(move |store| {
+            let (queue, id) = (queue.clone(), id.clone());
+            async move { store.tombstone(&queue, &id).await }
         })
         .await
     }
@@ -345,7 +388,13 @@ mod tests {
             &self.0
         }
 
-        fn redrive<'a>(&'a self, _: CallId, _: &'a QueueName, _: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        fn redrive<'a>(
+            &'a self,
+            _: CallId,
+            _: &'a QueueName,
+            _: &'a OperatorName,
+            _: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
             Box::pin(std::future::pending())
         }
     }

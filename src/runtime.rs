@@ -184,13 +184,15 @@ impl Runtime {
     /// # Errors
     /// [`TraceError`] when none of the queues keeps such a job, or the store refuses or does not answer.
     pub async fn trace(&self, id: &JobId) -> Result<Trace, TraceError> {
+        let mut missing = TraceError::NotFound { id: id.clone() };
         for queue in self.tree.queues() {
             match self.operator.trace(&queue, id).await {
                 Err(TraceError::NotFound { .. }) => {}
+                Err(TraceError::Removed(left)) => missing = TraceError::Removed(left),
                 found => return found,
             }
         }
-        Err(TraceError::NotFound { id: id.clone() })
+        Err(missing)
     }
 
     /// An operator over this runtime's store.

@@ -1,16 +1,19 @@
 //! The trace: the history of one job with explanations, made from what the store keeps.
 
+mod acts;
 mod explain;
+mod removed;
+mod step;
 mod steps;
 
 use std::fmt;
 
 use retraced_jobs::codec;
 use retraced_jobs::job::{JobId, QueueName};
-use retraced_jobs::store::JobView;
+use retraced_jobs::store::{JobView, TOMBSTONES_MAX, Tombstone};
 use serde::{Serialize, Serializer};
 
-pub use self::steps::{TraceEvent, TraceStep};
+pub use self::step::{TraceEvent, TraceStep};
 
 use crate::operator::{Operator, OperatorError};
 use crate::view::{AttemptDetail, JobDetail, counted, duration_text, printable};
@@ -71,11 +74,14 @@ pub struct Trace {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// No job of this id is kept: it was never enqueued, it ended and is no longer kept, or it was discarded.
+    /// No job of this id is kept, and nothing is known of one: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the
+    /// last 1,000 removals.
     NotFound {
         /// The id.
         id: JobId,
     },
+    /// No job of this id is kept: retention removed it while it was dead or poisoned, or an operator discarded it.
+    Removed(Tombstone),
     /// The store refused or did not answer.
     Operator(OperatorError),
 }
@@ -85,8 +91,9 @@ impl fmt::Display for TraceError {
         match self {
             TraceError::NotFound { id } => write!(
                 f,
-                "no job {id} is kept: it was never enqueued, it ended and is no longer kept, or it was discarded"
+                "no job {id} is kept: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals"
             ),
+            TraceError::Removed(left) => removed::write(f, left),
             TraceError::Operator(error) => error.fmt(f),
         }
     }
@@ -95,7 +102,7 @@ impl fmt::Display for TraceError {
 impl std::error::Error for TraceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            TraceError::NotFound { .. } => None,
+            TraceError::NotFound { .. } | TraceError::Removed(_) => None,
             TraceError::Operator(error) => error.source(),
         }
     }
@@ -117,7 +124,10 @@ impl Operator {
     pub async fn trace(&self, queue: &QueueName, id: &JobId) -> Result<Trace, TraceError> {
         match self.job(queue, id).await.map_err(TraceError::Operator)? {
             Some(view) => Ok(Trace::new(view)),
-            None => Err(TraceError::NotFound { id: id.clone() }),
+            None => Err(match self.tombstone(queue, id).await.map_err(TraceError::Operator)? {
+                Some(left) => TraceError::Removed(left),
+                None => TraceError::NotFound { id: id.clone() },
+            }),
         }
     }
 }

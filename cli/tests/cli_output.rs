@@ -25,6 +25,7 @@ fn steady(value: &Value) -> Value {
     let named = |name: &str, value: &Value| match (name, value) {
         (_, Value::Null) => Value::Null,
         ("worker", _) => json!("<worker>"),
+        ("by", _) => json!("<by>"),
         ("backtrace", _) => json!("<backtrace>"),
         ("location", _) => json!("<location>"),
         // Sentences of a trace name workers, instants and durations.
@@ -70,6 +71,7 @@ fn json_keeps_its_fields() {
     tell(&["job", "cancel", "q", "fine"]);
     tell(&["job", "retry", "q", "later"]);
     tell(&["job", "retry", "q", "nope"]);
+    tell(&["trace", "q", "later"]);
     tell(&["trace", "q", "panics"]);
     tell(&["dead", "list", "q", "--kind", "mail.down"]);
     tell(&["dead", "show", "q", "bad"]);

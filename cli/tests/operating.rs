@@ -162,6 +162,65 @@ fn a_dry_run_changes_nothing_and_lists_what_the_act_would_change() {
 }
 
 #[test]
+fn no_act_on_a_job_is_missing_in_its_trace_nor_who_did_it() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data")]);
+    harness.enqueue("q", "k", "later", &["--delay", "1h"]);
+    for act in [
+        ["dead", "redrive", "q", "--all", "--by", "ada \u{1b}[2J"].as_slice(),
+        &["job", "cancel", "q", "a", "--by", "bob"],
+        &["job", "cancel", "q", "later"],
+    ] {
+        let finished = harness.run(act);
+        assert_eq!(finished.status, Some(0), "{finished:?}");
+    }
+    let mut retry = harness.command(&["job", "retry", "q", "later"]);
+    retry.env("RETRACED_BY", "cyd");
+    assert_eq!(finish(retry, COMMAND_MAX).status, Some(0));
+
+    let trace = harness.run(&["trace", "q", "a"]).stdout;
+    let redriven = "redriven by ada \\u{1b}[2J, was poisoned: attempt 2 is its first try again";
+    let at = |text: &str| trace.find(text).unwrap_or_else(|| panic!("{text}: {trace}"));
+    assert!(at("attempt 1 failed") < at(redriven) && at(redriven) < at("cancelled by bob, was pending"), "{trace}");
+    let traced = harness.one(&["trace", "q", "later"]);
+    for (n, act, from) in [(0, "cancel", "delayed"), (1, "redrive", "cancelled")] {
+        assert_eq!((&traced["acts"][n]["act"], &traced["acts"][n]["from"]), (&json!(act), &json!(from)), "{traced}");
+    }
+    assert_eq!(traced["acts"][1]["by"], "cyd");
+    // Nobody gave a name: it is the user's, at this host.
+    let by = traced["acts"][0]["by"].as_str().unwrap();
+    assert!(by.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()), "{by}");
+}
+
+#[test]
+fn a_removed_job_is_never_explained_by_guesses() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("dead", "bad.data"), ("discarded", "bad.data")]);
+    assert_eq!(harness.run(&["dead", "discard", "q", "discarded", "--by", "ada"]).status, Some(0));
+    // The worker keeps no dead job for longer than this.
+    let mut work = harness.command(&["work", "q", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    work.args(["--keep-dead", "0s"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let worker = Worker::launch(&mut work);
+    worker.wait_for("jobs trimmed by retention");
+    worker.signal("-TERM");
+    assert_eq!(worker.ended(), Some(0));
+    let explains = |arguments: &[&str], why: &[&str]| {
+        let finished = harness.run(arguments);
+        assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""), "{arguments:?}: {finished:?}");
+        for part in why {
+            assert!(finished.stderr.contains(part), "{arguments:?}: {part}: {finished:?}");
+        }
+    };
+    for command in [["trace", "q"], ["job", "show"], ["dead", "show"]] {
+        let of = |id| if command[1] == "q" { vec!["trace", "q", id] } else { vec![command[0], command[1], "q", id] };
+        let since = "is kept: it was poisoned since 2";
+        explains(&of("dead"), &["no job dead ", since, ", and was removed at 2", "by retention because of its age"]);
+        explains(&of("discarded"), &["no job discarded ", since, ", and was discarded at 2", " by ada\n"]);
+        explains(&of("nope"), &["no job nope is kept in queue q: it was never enqueued"]);
+    }
+}
+
+#[test]
 fn a_limit_and_an_end_of_time_select_no_more_than_they_say() {
     let harness = Harness::new();
     run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "bad.data"), ("d", "mail.down")]);

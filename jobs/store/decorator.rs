@@ -7,11 +7,12 @@ use futures_util::stream::BoxStream;
 use super::{
     Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
     LiveJobs, Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement,
-    Store, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Store, StoreFacts, StoreFuture, Target, Tombstone, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
 use crate::store::JobView;
+use crate::trace::OperatorName;
 
 /// Writes [`Decorator`] and implements the five store traits for every type that implements it, all from one list of verbs.
 macro_rules! decorator {
@@ -93,9 +94,10 @@ decorator! {
         fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
         fn jobs<'a>(&'a self, queue: &'a QueueName, state: JobState, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, JobPage>;
         fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
-        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>>;
+        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
         fn watch_outcome<'a>(&'a self, queue: &'a QueueName, id: &'a JobId, wait: Duration) -> StoreFuture<'a, Option<JobView>>;
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
-use crate::trace::{AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
+use crate::trace::{Act, AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
 
 /// A job in a listing ([`Admin::jobs`](crate::store::Admin::jobs)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,10 @@ pub struct JobView {
     pub history: Vec<StoredAttempt>,
     /// How many attempts ended and are not kept: those between the first and the latest ones, and those without a record.
     pub collapsed: u32,
+    /// What operators did to the job, oldest first: the latest acts.
+    pub acts: Vec<Act>,
+    /// How many acts are missing in [`acts`](Self::acts): older ones, and those that cannot be read.
+    pub acts_dropped: u32,
 }
 
 impl JobView {
@@ -126,6 +130,8 @@ impl JobView {
             envelope: Bytes::new(),
             history: Vec::new(),
             collapsed: 0,
+            acts: Vec::new(),
+            acts_dropped: 0,
         }
     }
 

@@ -5,7 +5,7 @@
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
 //! | [`Leases`] | lease keeper, executors | renew, begin |
-//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
+//! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, tombstone, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
 //! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
@@ -28,7 +28,9 @@ mod block;
 mod content_hash;
 mod decorator;
 mod error;
+mod future;
 mod job_view;
+mod ledger;
 mod model;
 mod replay_slots;
 mod retention;
@@ -40,30 +42,30 @@ pub mod redis;
 pub use block::{Block, BlockedStore};
 pub use decorator::Decorator;
 pub use error::StoreError;
+pub use future::StoreFuture;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
+pub use ledger::Ledger;
 pub use model::{
     CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
-    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Renewal, Renewed,
-    Seen, Settled, Settlement, StoreFacts, Target, TrimPolicy, Trimmed, TrimmedJobs, Verdict, WorkerRow,
+    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Removal, Renewal,
+    Renewed, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs, Verdict,
+    WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
 
 pub use crate::limits::{
     BATCH_MAX, CLOCK_STEP_TOLERATED, HEADER_BYTES, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, OUTCOME_WAIT_MAX,
-    REPLAY_SLOTS_MAX, WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX, WORKER_STALE_AFTER,
+    REPLAY_SLOTS_MAX, TOMBSTONES_MAX, WORKER_ROW_AGE_MAX, WORKER_ROW_KINDS_MAX, WORKER_STALE_AFTER,
 };
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use crate::events::{Finding, SupervisionEvent};
+use crate::events::Finding;
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
-
-/// The future that every verb (method) of a store returns.
-pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+use crate::trace::OperatorName;
 
 /// A store: everything the runtime and its operators need.
 ///
@@ -237,7 +239,7 @@ pub trait Transitions: Send + Sync + 'static {
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
 ///
-/// store.cancel(replay_slot.next_call(), &queue, &[claimed.id.into()]).await.unwrap();
+/// store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &[claimed.id.into()]).await.unwrap();
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: true }]);
 /// # });
@@ -273,7 +275,7 @@ pub trait Leases: Send + Sync + 'static {
 /// let rest = store.jobs(&queue, JobState::Pending, Some(next), 1).await.unwrap();
 /// assert_eq!(rest.jobs[0].id.to_string(), "welcome-43");
 ///
-/// let moved = store.cancel(replay_slot.next_call(), &queue, &[(&jobs[0]).into()]).await.unwrap();
+/// let moved = store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &[(&jobs[0]).into()]).await.unwrap();
 /// assert_eq!(moved, [Moved::Moved { from: JobState::Pending, to: Some(JobState::Cancelled) }]);
 /// let QueueStats { pending, cancelled, .. } = store.stats(&queue).await.unwrap();
 /// assert_eq!((pending, cancelled), (1, 1));
@@ -300,6 +302,15 @@ pub trait Admin: Send + Sync + 'static {
 
     /// One job with its history; `None` when no such job is kept.
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
+
+    /// What is left of a job that is no longer kept: when and why retention removed a dead or poisoned one, or who discarded one of any state. `None` if no such
+    /// removal is among the latest [`TOMBSTONES_MAX`] of the queue. If several jobs had this id, it is that of the last removal, also when one is kept now.
+    ///
+    /// The default knows of no removal.
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        let _ = (queue, id);
+        Box::pin(async { Ok(None) })
+    }
 
     /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and registers that a client waits
     /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is registered in a queue, every call that ends or discards a job there sends
@@ -336,7 +347,7 @@ pub trait Admin: Send + Sync + 'static {
     /// let seen = store.watch_outcome(&queue, &id, Duration::from_secs(10)).await.unwrap().unwrap();
     /// assert_eq!(seen.state, JobState::Delayed, "it has not ended yet");
     ///
-    /// store.cancel(replay_slot.next_call(), &queue, &[(&id).into()]).await.unwrap();
+    /// store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &[(&id).into()]).await.unwrap();
     /// assert_eq!(hints.next().await, Some(Hint::Ended { queue, id, state: Some(JobState::Cancelled) }));
     /// # });
     /// ```
@@ -353,15 +364,34 @@ pub trait Admin: Send + Sync + 'static {
     /// Moves dead, poisoned, cancelled and delayed jobs to the back of the queue. A delayed job keeps its counters. Any other job gets a fresh start: its failures,
     /// crashes and releases begin again at zero; attempts and the history stay as they are. Jobs in other states are refused.
     ///
-    /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is refused.
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+    /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is refused. Redrives and
+    /// cancellations are recorded with their jobs ([`JobView::acts`]), as done by `by`.
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Cancels jobs. Pending and delayed ones are cancelled at once. For a processing one the cancellation is requested ([`Moved::Asked`]); the job still
     /// completes if its handler returns success. A job that has ended is refused.
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Deletes jobs with their history. A processing job is refused.
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+    /// Deletes jobs with their history; each leaves a [`tombstone`](Self::tombstone). A processing job is refused.
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Pauses claiming; running jobs continue. Returns whether the queue was paused before.
     fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
@@ -369,7 +399,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes a queue: its jobs, counters, replay slots and its name. Costs the same for a queue of any length. The call has no replay slot: sent a second time, it also deletes the jobs that
+    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. Costs the same for a queue of any length. The call has no replay slot: sent a second time, it also deletes the jobs that
     /// came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not announce it again.
     ///
     /// # Errors
@@ -380,6 +410,7 @@ pub trait Admin: Send + Sync + 'static {
     }
 
     /// Deletes up to `policy.limit` jobs that retention no longer keeps, in the order completed, dead, poisoned, cancelled, and in each state the oldest first.
+    /// Each dead or poisoned one leaves a [`tombstone`](Self::tombstone).
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
 
     /// Counts the jobs and the entries of the containers, to check that every job is in exactly one. Costs the same for a queue of any length; changes nothing.
@@ -401,49 +432,6 @@ pub trait Admin: Send + Sync + 'static {
     fn repair<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>> {
         Box::pin(async move { Err(unsupported("repair", queue)) })
     }
-}
-
-/// The names of the queues, the stored supervision events, and a row per worker. No transition reads or writes them.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use retraced_jobs::job::{InstanceId, QueueName};
-/// use retraced_jobs::store::memory::MemoryStore;
-/// use retraced_jobs::store::{Admin, Ledger, LedgerPage, WorkerRow};
-/// use retraced_jobs::events::{EventKind, SupervisionEvent};
-///
-/// let store = MemoryStore::new();
-/// let instance = InstanceId::from(uuid::Uuid::from_u128(1));
-/// let event = |path: &str, kind| SupervisionEvent::new(0, instance, path, 0, kind);
-/// store.record(&[event("email", EventKind::Started), event("email", EventKind::Stopped)]).await.unwrap();
-/// let LedgerPage { events, next, .. } = store.events(None, 1).await.unwrap();
-/// assert_eq!(events[0].kind, EventKind::Stopped, "the latest first");
-/// assert!(next.is_some());
-///
-/// store.announce(&[QueueName::new("email").unwrap()]).await.unwrap();
-/// assert_eq!(store.queues().await.unwrap().len(), 1);
-/// let rows: Vec<WorkerRow> = store.workers().await.unwrap();
-/// assert!(rows.is_empty(), "no worker has sent a heartbeat");
-/// # });
-/// ```
-pub trait Ledger: Send + Sync + 'static {
-    /// Makes these queues known to [`Admin::queues`].
-    fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
-
-    /// Appends supervision events, oldest first. The store keeps the latest, at most [`LEDGER_EVENTS_MAX`] events and [`LEDGER_BYTES_MAX`] bytes, at least one.
-    fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
-
-    /// Supervision events, latest first, page by page. A `limit` of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`].
-    fn events<'a>(&'a self, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, LedgerPage>;
-
-    /// Writes a worker's row. The store sets its [`seen_ms`](WorkerRow::seen_ms).
-    fn heartbeat<'a>(&'a self, row: &'a WorkerRow) -> StoreFuture<'a, ()>;
-
-    /// The rows of all workers whose last heartbeat is at most [`WORKER_ROW_AGE_MAX`] ago, also those that cannot be read ([`WorkerRow::unreadable`]), ordered by process instance.
-    fn workers(&self) -> StoreFuture<'_, Vec<WorkerRow>>;
-
-    /// Removes the row of a process instance that will never call again, and its replay slots in these queues.
-    fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 }
 
 fn unsupported(operation: &'static str, queue: &QueueName) -> StoreError {

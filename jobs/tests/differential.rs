@@ -25,10 +25,10 @@ use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Enqueued, JobView, LiveJobs, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed,
-    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, TrimPolicy, Trimmed,
-    Verdict,
+    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone,
+    TrimPolicy, Trimmed, Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName};
 use support::redis_server::RedisServer;
 use uuid::Uuid;
 
@@ -339,6 +339,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         (claims.now_ms, claims.expires_ms) = (0, 0);
         claims
     };
+    // Some names are as long as they may be, with characters of several bytes.
+    let by = OperatorName::new("ö\n".repeat(usize::try_from(id.sequence % 40).unwrap()));
     let reply: Result<Reply, StoreError> = match call {
         Call::Enqueue(jobs) => store.enqueue(id, queue, jobs).await.map(Reply::Enqueued),
         Call::Claim(request) => store.claim(id, queue, request).await.map(|claims| Reply::Claims(timeless(claims))),
@@ -359,9 +361,9 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Reconcile(instance, lost) => {
             store.reconcile(id, queue, *instance, lost, None).await.map(Reply::Reconciled)
         }
-        Call::Redrive(jobs) => store.redrive(id, queue, jobs).await.map(Reply::Moved),
-        Call::Cancel(jobs) => store.cancel(id, queue, jobs).await.map(Reply::Moved),
-        Call::Discard(jobs) => store.discard(id, queue, jobs).await.map(Reply::Moved),
+        Call::Redrive(jobs) => store.redrive(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Cancel(jobs) => store.cancel(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Discard(jobs) => store.discard(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(|mut trimmed| {
             // The two clocks differ.
             trimmed.jobs.iter_mut().for_each(|jobs| jobs.oldest_ms = 0);
@@ -385,9 +387,11 @@ struct Seen {
     /// Ids in the order of each listing, a state at a time, with the latest error as the listing shows it.
     listed: Vec<(JobState, JobId, Option<String>)>,
     jobs: Vec<JobView>,
+    /// What is left of each id, with the removal as to whether it has passed.
+    tombstones: Vec<Option<Tombstone>>,
 }
 
-async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
+async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
     let now_ms = now(store, queue).await;
     let passed = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
     let mut stats = store.stats(queue).await.unwrap();
@@ -428,6 +432,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
         if let Some(holder) = &mut job.held_by {
             holder.expires_ms = passed(holder.expires_ms);
         }
+        job.acts.iter_mut().for_each(|act| act.at_ms = passed(act.at_ms));
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
             if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =
@@ -437,7 +442,15 @@ async fn read_all(store: &dyn Store, queue: &QueueName) -> Seen {
             }
         }
     }
-    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs }
+    let mut tombstones = Vec::new();
+    for id in ids {
+        let mut left = store.tombstone(queue, id).await.unwrap();
+        if let Some(left) = &mut left {
+            (left.ended_ms, left.removed_ms) = (left.ended_ms.map(passed), passed(left.removed_ms));
+        }
+        tombstones.push(left);
+    }
+    Seen { stats, orphaned: (counts.difference(), counts.grant_difference), listed, jobs, tombstones }
 }
 
 async fn now(store: &dyn Store, queue: &QueueName) -> u64 {
@@ -532,8 +545,10 @@ impl<'a> Pair<'a> {
             self.step += 1;
             self.perform(worker, &step).await?;
             self.pass(if step.starts_what_ends_soon() { SOON } else { Duration::ZERO }).await;
-            let (ours, theirs) =
-                (read_all(&self.memory, &self.queue).await, read_all(&*self.other.store, &self.queue).await);
+            let (ours, theirs) = (
+                read_all(&self.memory, &self.queue, &self.ids).await,
+                read_all(&*self.other.store, &self.queue, &self.ids).await,
+            );
             prop_assert_eq!(ours, theirs, "after step {}: {:?}", self.step, step);
         }
         let found = self.other.store.scan(&self.queue).await.unwrap();

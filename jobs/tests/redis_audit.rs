@@ -82,9 +82,9 @@ impl Harness {
         self.enqueue(&names(JobState::Cancelled), RunAt::Now).await;
         self.enqueue(&names(JobState::Pending), RunAt::Now).await;
         let cancelled: Vec<_> = names(JobState::Cancelled).iter().map(|name| id(name).into()).collect();
-        self.store.cancel(self.replay_slot.next_call(), &self.queue, &cancelled).await.unwrap();
+        self.store.cancel(self.replay_slot.next_call(), &self.queue, &"ada".into(), &cancelled).await.unwrap();
         let discarded = ["stale-0", "stale-1"].map(|name| id(name).into());
-        self.store.discard(self.replay_slot.next_call(), &self.queue, &discarded).await.unwrap();
+        self.store.discard(self.replay_slot.next_call(), &self.queue, &"ada".into(), &discarded).await.unwrap();
         held
     }
 
@@ -382,7 +382,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
                 let jobs: Vec<_> = (0..BATCH).map(new).collect();
                 store.enqueue(replay_slot.next_call(), &queue, &jobs).await.unwrap();
                 let cancelled = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
-                store.cancel(replay_slot.next_call(), &queue, &cancelled).await.unwrap();
+                store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &cancelled).await.unwrap();
                 store.promote(replay_slot.next_call(), &queue, 50).await.unwrap();
                 let request = ClaimRequest { limit: BATCH, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
                 let claims = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
@@ -407,7 +407,7 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
                     })
                     .collect();
                 store.settle(replay_slot.next_call(), &queue, &settlements).await.unwrap();
-                store.redrive(replay_slot.next_call(), &queue, &cancelled).await.unwrap();
+                store.redrive(replay_slot.next_call(), &queue, &"ada".into(), &cancelled).await.unwrap();
             }
         })
     });

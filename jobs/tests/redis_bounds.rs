@@ -41,7 +41,7 @@ impl Harness {
     async fn cancel(&mut self, names: &[String]) {
         for names in names.chunks(BATCH_MAX) {
             let targets: Vec<_> = names.iter().map(|name| id(name).into()).collect();
-            self.store.cancel(self.replay_slot.next_call(), &self.queue, &targets).await.unwrap();
+            self.store.cancel(self.replay_slot.next_call(), &self.queue, &"ada".into(), &targets).await.unwrap();
         }
     }
 
@@ -209,7 +209,7 @@ async fn an_empty_queue_forgets_its_largest_job() {
     harness.enqueue(&names, 9 * MIB).await;
     assert!(largest(&harness) > 9 * MIB);
     let target = [id(&names[0]).into()];
-    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &target).await.unwrap();
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &"ada".into(), &target).await.unwrap();
     harness.enqueue(&self::names("small", 1), 10).await;
     assert!(largest(&harness) < 100, "{}", largest(&harness));
 }

@@ -129,7 +129,7 @@ async fn no_verb_is_half_done_whichever_key_is_denied() {
         let rights = format!("{} &* +@all", patterns.join(" "));
         let (called, refused) = every_verb_with(&mut harness, &rights, |error| error.contains("give ")).await;
         // A script declares all keys of its queue, but enqueue only those it uses.
-        let unused_by_enqueue = ["grant", "retry", "history", "awaited"].contains(&denied);
+        let unused_by_enqueue = ["grant", "retry", "history", "awaited", "tombstones"].contains(&denied);
         assert_eq!((called, refused), (VERBS, VERBS - usize::from(unused_by_enqueue)), "{denied}");
     }
 }
@@ -355,6 +355,7 @@ async fn the_documented_reader_may_look_at_everything_and_change_nothing() {
         let reader = documented(&harness.server, "reader").await;
         assert_eq!(reader.stats(&harness.queue).await.unwrap().pending, 1);
         assert!(reader.job(&harness.queue, &id("a")).await.unwrap().is_some());
+        assert_eq!(reader.tombstone(&harness.queue, &id("a")).await.unwrap(), None);
         assert_eq!(reader.jobs(&harness.queue, JobState::Pending, None, 10).await.unwrap().jobs.len(), 1);
         assert_eq!(reader.check_counts(&harness.queue).await.unwrap().difference(), 0);
         assert_eq!(reader.queues().await.unwrap().len(), 1);

@@ -113,8 +113,8 @@ async fn send_every_hint(harness: &mut Harness, store: &RedisStore, name: &str) 
     store.watch_outcome(&queue, &id("later"), LEASE).await.unwrap();
     store.pause(&queue).await.unwrap();
     store.resume(&queue).await.unwrap();
-    store.discard(harness.call(), &queue, &[id("later").into()]).await.unwrap();
-    store.cancel(harness.call(), &queue, &[id(name).into()]).await.unwrap();
+    store.discard(harness.call(), &queue, &"ada".into(), &[id("later").into()]).await.unwrap();
+    store.cancel(harness.call(), &queue, &"ada".into(), &[id(name).into()]).await.unwrap();
 }
 
 /// The hints up to the one about the cancellation of this job.

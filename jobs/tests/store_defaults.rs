@@ -14,6 +14,7 @@ use retraced_jobs::store::{
     Settlement, Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict,
     WorkerRow,
 };
+use retraced_jobs::trace::OperatorName;
 use uuid::Uuid;
 
 /// A store that implements only the required verbs, each by a memory store.
@@ -58,9 +59,9 @@ impl Admin for Minimal {
         fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
         fn jobs<'a>(&'a self, queue: &'a QueueName, state: JobState, from: Option<Cursor>, limit: usize) -> StoreFuture<'a, JobPage>;
         fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
-        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
-        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+        fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
         fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
@@ -137,6 +138,7 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     let id = JobId::parse("a").unwrap();
     let seen = store.watch_outcome(&queue, &id, Duration::from_secs(9)).await.unwrap();
     assert_eq!(seen.map(|view| view.state), Some(JobState::Pending));
+    assert_eq!(store.tombstone(&queue, &id).await.unwrap(), None);
     for refused in [store.scan(&queue).await, store.repair(&queue).await] {
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }

@@ -1,14 +1,19 @@
-//! The records of attempts, as data.
+//! The records of attempts and of what operators did, as data.
 
+mod act;
 mod attempt;
 mod last_error;
+mod operator_name;
 
+pub use act::{Act, ActKind};
 pub use attempt::{
     AttemptLog, AttemptRecord, Ended, ExecutorId, LogLine, Progress, Released, StoredAttempt, UnreadableAttempt,
     evicted_by,
 };
 pub use last_error::LastError;
+pub use operator_name::OperatorName;
 
 pub use crate::limits::{
-    BACKTRACE_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, OUTPUT_BYTES_MAX,
+    ACTS_MAX, BACKTRACE_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, LOG_LINE_BYTES_MAX, LOG_LINES_MAX,
+    OPERATOR_NAME_BYTES_MAX, OUTPUT_BYTES_MAX,
 };

@@ -219,6 +219,7 @@ mod tests {
     use retraced_jobs::store::{
         Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFacts, StoreFuture, Transitions,
     };
+    use retraced_jobs::trace::OperatorName;
     use uuid::Uuid;
 
     use super::*;
@@ -260,12 +261,18 @@ mod tests {
             })
         }
 
-        fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+        fn cancel<'a>(
+            &'a self,
+            call: CallId,
+            queue: &'a QueueName,
+            by: &'a OperatorName,
+            jobs: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 let produced = self.produced.fetch_add(1, SeqCst);
                 self.enqueue(queue, format!("new-{produced}")).await;
-                self.inner.cancel(call, queue, jobs).await
+                self.inner.cancel(call, queue, by, jobs).await
             })
         }
     }

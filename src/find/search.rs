@@ -266,6 +266,7 @@ mod tests {
     use retraced_jobs::store::{
         Admin, CallId, Decorator, JobPage, Moved, Store, StoreError, StoreFuture, Target, Transitions,
     };
+    use retraced_jobs::trace::OperatorName;
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -353,11 +354,12 @@ mod tests {
             &'a self,
             call: CallId,
             queue: &'a QueueName,
+            by: &'a OperatorName,
             jobs: &'a [Target],
         ) -> StoreFuture<'a, Vec<Moved>> {
             match refused(&self.discards) {
                 Some(refused) => Box::pin(async move { refused }),
-                None => self.inner.discard(call, queue, jobs),
+                None => self.inner.discard(call, queue, by, jobs),
             }
         }
     }

@@ -6,12 +6,14 @@ use retraced_actors::CallError;
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target, WorkerRow};
+use retraced_jobs::trace::OperatorName;
 
 use super::{Audit, Operator, OperatorError};
 use crate::limits::{AUDIT_TIMEOUT, OPERATOR_TIMEOUT};
 
 /// A method of the store that acts on jobs.
-type Action = for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
+type Action =
+    for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a OperatorName, &'a [Target]) -> StoreFuture<'a, Vec<Moved>>;
 
 impl Operator {
     /// Gives dead, poisoned or cancelled jobs a fresh start with no failures, crashes and releases, and makes delayed ones pending now. One result per job; more than
@@ -48,7 +50,7 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        self.act(queue, jobs, |store, call, queue, jobs| store.redrive(call, queue, jobs)).await
+        self.act(queue, jobs, |store, call, queue, by, jobs| store.redrive(call, queue, by, jobs)).await
     }
 
     /// Cancels pending and delayed jobs. The handler of a running one is asked to stop; if it returns `Ok` all the same, the job completes. One result per job; more than
@@ -61,10 +63,10 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        self.act(queue, jobs, |store, call, queue, jobs| store.cancel(call, queue, jobs)).await
+        self.act(queue, jobs, |store, call, queue, by, jobs| store.cancel(call, queue, by, jobs)).await
     }
 
-    /// Removes jobs with their history, unless a worker holds them. One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
+    /// Removes jobs with their history, unless a worker holds them. What is left of each is a [`tombstone`](Self::tombstone). One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -73,7 +75,7 @@ impl Operator {
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        self.act(queue, jobs, |store, call, queue, jobs| store.discard(call, queue, jobs)).await
+        self.act(queue, jobs, |store, call, queue, by, jobs| store.discard(call, queue, by, jobs)).await
     }
 
     /// Pauses a queue: workers claim no further jobs from it, and run the jobs they hold. Returns whether the queue was paused before.
@@ -181,10 +183,11 @@ impl Operator {
         jobs: impl IntoIterator<Item = T>,
         action: Action,
     ) -> Result<Vec<Moved>, OperatorError> {
-        let (queue, jobs): (_, Arc<[Target]>) = (queue.clone(), jobs.into_iter().map(Into::into).collect());
+        let jobs: Arc<[Target]> = jobs.into_iter().map(Into::into).collect();
+        let (queue, by) = (queue.clone(), self.name.clone());
         let moved = self.calls.until_known_by(OPERATOR_TIMEOUT, move |store, call| {
-            let (queue, jobs) = (queue.clone(), jobs.clone());
-            async move { action(&*store, call, &queue, &jobs).await }
+            let (queue, by, jobs) = (queue.clone(), by.clone(), jobs.clone());
+            async move { action(&*store, call, &queue, &by, &jobs).await }
         });
         moved.await.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
     }

@@ -203,7 +203,7 @@ mod tests {
             let queue = queue.clone();
             let cancel = move |store: Arc<dyn Store>, call| {
                 let queue = queue.clone();
-                async move { store.cancel(call, &queue, &[id().into()]).await }
+                async move { store.cancel(call, &queue, &"ada".into(), &[id().into()]).await }
             };
             waiter.calls.until_known_by(TIMEOUT, cancel).await.unwrap();
             Instant::now()

@@ -4,78 +4,38 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::JobState;
 use retraced_jobs::store::JobView;
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
-use serde::Serialize;
 
+use super::acts;
 use super::explain::explain;
+use super::step::{TraceEvent, TraceStep, step};
 use crate::view::{Timestamp, counted, duration_text};
-
-/// One step of a [`Trace`](super::Trace): when it happened, what happened, and the decision that followed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct TraceStep {
-    /// When it happened. `None` if no single instant applies: for attempts that are not kept, and for a job that is pending.
-    pub at: Option<Timestamp>,
-    /// What happened.
-    pub event: TraceEvent,
-    /// The number of the attempt this step is about, whose details are in the job's history; `None` for a step that is about the job.
-    pub attempt: Option<u32>,
-    /// What happened, as a sentence. It may contain text from damaged data: print it through [`printable`](crate::view::printable).
-    pub text: String,
-    /// What was decided after a failure, with the numbers that went into it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<String>,
-}
-
-/// What happened in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TraceEvent {
-    /// The store accepted the job.
-    Enqueued,
-    /// Attempts that are only counted: those between the first three and the last seven, and those that left no record.
-    NotKept,
-    /// An attempt's handler returned `Ok`.
-    Succeeded,
-    /// An attempt failed or timed out.
-    Failed,
-    /// An attempt panicked.
-    Panicked,
-    /// A worker released the job, without counting a failure.
-    Released,
-    /// The lease expired after the handler had started: the worker died or lost its connection.
-    Crashed,
-    /// The lease expired, and the store has no record that the handler had started.
-    Lost,
-    /// A grant never reached its worker.
-    Unclaimed,
-    /// A newer version of ReTraced wrote the record, and this version does not know how the attempt ended.
-    Unknown,
-    /// The record of an attempt cannot be read.
-    Unreadable,
-    /// The job completed.
-    Completed,
-    /// The job's present state; only if it has not completed.
-    Now,
-}
 
 /// All steps of a job.
 pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
     let mut steps = Vec::with_capacity(view.history.len() + 3);
     steps.extend(view.enqueued_ms.map(|at_ms| step(TraceEvent::Enqueued, Some(at_ms), "enqueued")));
-    let mut previous = 0;
+    steps.extend(acts::dropped(view.acts_dropped));
+    let (mut acts, mut previous) = (view.acts.iter().peekable(), 0);
     for stored in &view.history {
+        let shown = TraceStep { attempt: Some(stored.attempt), ..attempt(stored) };
+        while let Some(act) = acts.next_if(|act| acts::precedes(act, stored.attempt, shown.at)) {
+            let ended = acts::attempts_ended(act).min(stored.attempt.saturating_sub(1));
+            steps.extend(not_kept(ended.saturating_sub(previous)));
+            previous = previous.max(ended);
+            steps.push(acts::of(act));
+        }
         steps.extend(not_kept(stored.attempt.saturating_sub(previous + 1)));
         previous = stored.attempt;
-        steps.push(TraceStep { attempt: Some(stored.attempt), ..attempt(stored) });
+        steps.push(shown);
+    }
+    for act in acts {
+        let ended = acts::attempts_ended(act);
+        steps.extend(not_kept(ended.saturating_sub(previous)));
+        previous = previous.max(ended);
+        steps.push(acts::of(act));
     }
     steps.push(present_state(view));
     steps
-}
-
-fn step(event: TraceEvent, at_ms: Option<u64>, text: impl Into<String>) -> TraceStep {
-    let at = at_ms.map(Timestamp::from_ms);
-    TraceStep { at, event, attempt: None, text: text.into(), explanation: None }
 }
 
 fn not_kept(attempts: u32) -> Option<TraceStep> {

@@ -8,7 +8,7 @@ use retraced_jobs::store::{self, JobSummary, JobView};
 use retraced_jobs::trace::{AttemptRecord, Ended, LastError, StoredAttempt};
 use serde::Serialize;
 
-use super::{AttemptDetail, Timestamp};
+use super::{ActDetail, AttemptDetail, Timestamp};
 
 /// A job without its payload and history: one line of a list.
 ///
@@ -125,6 +125,10 @@ pub struct JobDetail {
     pub history: Vec<AttemptDetail>,
     /// How many attempts have ended and are not kept in `history`.
     pub history_collapsed: u32,
+    /// What operators did to the job, oldest first: the latest five acts.
+    pub acts: Vec<ActDetail>,
+    /// How many acts are not kept in `acts`.
+    pub acts_dropped: u32,
 }
 
 /// The worker that holds a job.
@@ -239,6 +243,8 @@ impl From<&JobView> for JobDetail {
             unreadable,
             history: view.history.iter().map(AttemptDetail::from).collect(),
             history_collapsed: view.collapsed,
+            acts: view.acts.iter().map(ActDetail::from).collect(),
+            acts_dropped: view.acts_dropped,
         }
     }
 }

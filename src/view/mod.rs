@@ -3,6 +3,7 @@
 //! Every type serializes, and its field names are the ones that `retraced --json` prints. Instants are RFC 3339 text ([`Timestamp`]); durations are whole
 //! milliseconds, in fields that end in `_ms`.
 
+mod act;
 mod action;
 mod attempt;
 mod audit;
@@ -13,6 +14,7 @@ mod text;
 mod timestamp;
 mod worker;
 
+pub use act::ActDetail;
 pub use action::{ActionResult, ActionRow, EnqueuedRow};
 pub use attempt::{AttemptDetail, AttemptOutcome, LogLine, Progress};
 pub use audit::AuditRow;

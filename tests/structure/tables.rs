@@ -123,7 +123,7 @@ const LAYERS: &[Layer] = &[
         rows: &[
             &["limits", "error"],
             &["output"],
-            &["args", "filter", "tls"],
+            &["args", "by", "filter", "tls"],
             &["settings"],
             &["context"],
             &[

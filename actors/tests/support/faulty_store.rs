@@ -17,6 +17,7 @@ use retraced_jobs::store::{
     LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
     StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
+use retraced_jobs::trace::OperatorName;
 
 /// The calls a tree makes. Calls of an operator get no faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -378,16 +379,34 @@ impl Admin for FaultyStore {
         self.0.memory.job(queue, id)
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.redrive(call, queue, jobs)
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.redrive(call, queue, by, jobs)
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.cancel(call, queue, jobs)
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.cancel(call, queue, by, jobs)
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.0.memory.discard(call, queue, jobs)
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.0.memory.discard(call, queue, by, jobs)
     }
 
     fn watch_outcome<'a>(

@@ -316,7 +316,7 @@ impl Harness {
 
     pub async fn cancel(&self, id: &JobId) {
         let call = self.admin_call().await;
-        self.store.cancel(call, &self.queue, &[id.into()]).await.unwrap();
+        self.store.cancel(call, &self.queue, &"ada".into(), &[id.into()]).await.unwrap();
     }
 
     pub async fn admin_call(&self) -> CallId {

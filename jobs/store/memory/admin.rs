@@ -17,9 +17,10 @@ use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
-    QueueDeletion, QueueStats, RetentionRule, StoreError, StoreFuture, Target, TrimPolicy, Trimmed, TrimmedJobs,
+    QueueDeletion, QueueStats, Removal, RetentionRule, StoreError, StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
+    TrimmedJobs,
 };
-use crate::trace::StoredAttempt;
+use crate::trace::{ActKind, OperatorName, StoredAttempt};
 use crate::units::millis;
 
 impl Admin for MemoryStore {
@@ -45,28 +46,62 @@ impl Admin for MemoryStore {
         async { Ok(self.read(queue, |kept, now| kept.job(id).map(|job| view(queue, id, job, now)))) }.boxed()
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, _| match from {
-            JobState::Delayed => moved(from, queue.promote_one(id)),
-            _ => moved(from, queue.redrive(id)),
-        })
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        async { Ok(self.read(queue, |kept, _| kept.tombstones.latest(id).cloned())) }.boxed()
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| match from {
-            JobState::Processing => {
-                queue.request_cancel(id);
-                Moved::Asked
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, now| {
+            let to = match from {
+                JobState::Delayed => queue.promote_one(id),
+                _ => queue.redrive(id),
+            };
+            if to.is_some() {
+                queue.note_act(id, ActKind::Redrive, from, by, now);
             }
-            _ => moved(from, queue.cancel(id, now)),
+            moved(from, to)
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
+        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| {
+            let (changed, result) = match from {
+                JobState::Processing => (queue.request_cancel(id), Moved::Asked),
+                _ => {
+                    let to = queue.cancel(id, now);
+                    (to.is_some(), moved(from, to))
+                }
+            };
+            if changed {
+                queue.note_act(id, ActKind::Cancel, from, by, now);
+            }
+            result
+        })
+    }
+
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         self.act_on_each("discard", call, queue, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
-                queue.discard(id, now);
+                queue.discard(id, by, now);
                 Moved::Moved { from, to: None }
             }
         })
@@ -152,7 +187,7 @@ impl MemoryStore {
     ) -> StoreFuture<'a, Vec<Moved>> {
         async move {
             check_batch(operation, jobs.len())?;
-            self.write_once(SlotCall::new(call, operation, jobs), queue, |queue, now| {
+            self.write_once(SlotCall::new(call, operation, (by, jobs)), queue, |queue, now| {
                 let one = |target: &Target| match queue.job(&target.id).map(|job| (job.container.state(), job.counters))
                 {
                     Some((state, counters)) if !target.matches(state, counters.attempts) => Moved::Refused { state },
@@ -194,6 +229,8 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         envelope: job.envelope.clone(),
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
+        acts: job.acts.read(),
+        acts_dropped: job.acts.dropped,
     }
 }
 
@@ -286,14 +323,19 @@ impl Queue {
                 }
                 too_many = too_many.saturating_sub(1);
                 too_many_bytes = too_many_bytes.saturating_sub(self.job(&point.id).map_or(0, StoredJob::bytes));
-                ids.push(point.id.clone());
+                ids.push((point.id.clone(), state, reason));
                 match trimmed.jobs.last_mut().filter(|jobs| (jobs.state, jobs.reason) == (state, reason)) {
                     Some(jobs) => jobs.count += 1,
                     None => trimmed.jobs.push(TrimmedJobs { state, reason, count: 1, oldest_ms: point.at_ms }),
                 }
             }
         }
-        ids.iter().for_each(|id| self.remove(id));
+        for (id, state, reason) in &ids {
+            if matches!(state, JobState::Dead | JobState::Poisoned) {
+                self.bury(id, Removal::Trimmed { reason: *reason }, now);
+            }
+            self.remove(id);
+        }
         trimmed.removed = ids.len();
         self.totals.trimmed += ids.len() as u64;
         for jobs in &trimmed.jobs {

@@ -10,11 +10,14 @@
 //! | `records` | supervision events, worker rows and the names of queues |
 //! | `timeline` | jobs ordered by an instant |
 //! | `history` | the attempts kept of a job |
+//! | `acts` | what operators did to a job |
+//! | `tombstones` | what is left of removed jobs |
 //! | `lease_lengths` | how long leases are, and what follows for outages and for a clock that was set back |
 //! | `replay` | the last call of each replay slot, and its reply |
 //! | `hints` | sending hints to listeners |
 //! | `waits` | the jobs whose outcome clients wait for |
 
+mod acts;
 mod admin;
 mod cursor;
 mod hints;
@@ -27,6 +30,7 @@ mod records;
 mod replay;
 mod store;
 mod timeline;
+mod tombstones;
 mod transitions;
 mod waits;
 

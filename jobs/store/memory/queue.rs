@@ -5,15 +5,18 @@ use std::mem;
 
 use bytes::Bytes;
 
+use super::acts::Acts;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
 use super::replay::{LastCalls, Lookup, SlotCall};
 use super::timeline::Timeline;
+use super::tombstones::Tombstones;
 use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
-use crate::store::{BATCH_MAX, StoreError};
+use crate::store::{BATCH_MAX, Removal, StoreError, Tombstone};
+use crate::trace::{Act, ActKind, OperatorName};
 use crate::units::millis;
 
 /// One queue.
@@ -31,6 +34,7 @@ pub(super) struct Queue {
     pub(super) paused: bool,
     pub(super) lease_lengths: LeaseLengths,
     waits: Waits,
+    pub(super) tombstones: Tombstones,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     hints: UnsentHints,
@@ -58,6 +62,7 @@ pub(super) struct StoredJob {
     pub(super) envelope: Bytes,
     pub(super) counters: Counters,
     pub(super) history: History,
+    pub(super) acts: Acts,
     pub(super) container: Container,
 }
 
@@ -252,6 +257,7 @@ impl Queue {
             envelope: new.envelope.clone(),
             counters: Counters::default(),
             history: History::default(),
+            acts: Acts::default(),
             container,
         };
         self.jobs.insert(new.id.clone(), job);
@@ -294,10 +300,19 @@ impl Queue {
         }
     }
 
-    /// Requests the cancellation of a running job.
-    pub(super) fn request_cancel(&mut self, id: &JobId) {
-        self.change_grant(id, |grant| grant.cancel_asked = true);
+    /// Requests the cancellation of a running job. Returns whether it was not requested before.
+    pub(super) fn request_cancel(&mut self, id: &JobId) -> bool {
+        let mut asked_before = false;
+        self.change_grant(id, |grant| asked_before = mem::replace(&mut grant.cancel_asked, true));
         self.hints.cancel.push(id.clone());
+        !asked_before
+    }
+
+    /// Records what an operator has just done to a job.
+    pub(super) fn note_act(&mut self, id: &JobId, kind: ActKind, from: JobState, by: &OperatorName, now: u64) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.acts.note(Act::new(kind, now, from, job.counters.attempts, by.clone()));
+        }
     }
 
     /// Ends the running attempt of a job, if there is one. A job whose cancellation was requested is cancelled where it would return to `pending` or `delayed`.
@@ -379,9 +394,17 @@ impl Queue {
     }
 
     /// Removes a job because an operator discards it.
-    pub(super) fn discard(&mut self, id: &JobId, now: u64) {
+    pub(super) fn discard(&mut self, id: &JobId, by: &OperatorName, now: u64) {
+        self.bury(id, Removal::Discarded { by: by.clone() }, now);
         self.remove(id);
         self.note_ended(id, None, now);
+    }
+
+    /// Keeps what is left of a job that is about to be removed.
+    pub(super) fn bury(&mut self, id: &JobId, removal: Removal, now: u64) {
+        let Some(container) = self.job(id).map(|job| &job.container) else { return };
+        let ended_ms = container.at_ms().filter(|_| container.state().is_final());
+        self.tombstones.keep(Tombstone::new(id.clone(), container.state(), ended_ms, now, removal));
     }
 
     /// Removes a completed job because it is not kept. A client that waits for it can still see that it completed.

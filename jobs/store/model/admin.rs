@@ -217,7 +217,7 @@ pub struct TrimPolicy {
 /// # let mut replay_slot = replay_slots.take().await;
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
-/// # store.cancel(replay_slot.next_call(), &queue, &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
+/// # store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &[JobId::parse("welcome-42").unwrap().into()]).await.unwrap();
 /// let none = RetentionRule::new(Duration::MAX, 0);
 /// let policy = TrimPolicy { retention: Retention::default().cancelled(none), limit: 100 };
 /// let trimmed = store.trim(replay_slot.next_call(), &queue, &policy).await.unwrap();

@@ -1,4 +1,4 @@
-//! The arguments and results of the store's verbs: a file for each of its traits, and what several of them share.
+//! The arguments and results of the store's verbs: a file for each of its traits, what several of them share, and what is left of a removed job.
 
 mod admin;
 mod call;
@@ -6,6 +6,7 @@ mod cursor;
 mod leases;
 mod ledger;
 mod store;
+mod tombstone;
 mod transitions;
 
 pub use admin::{
@@ -16,6 +17,7 @@ pub use cursor::Cursor;
 pub use leases::{Renewal, Renewed};
 pub use ledger::{LedgerPage, WorkerRow};
 pub use store::{Hint, StoreFacts};
+pub use tombstone::{Removal, Tombstone};
 pub use transitions::{
     ClaimRequest, ClaimedJob, Claims, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed, ReclaimedJob, Reconciled,
     Settled, Settlement, Verdict,

@@ -12,8 +12,9 @@ use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
     Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, LiveJobs, Moved, QueueDeletion, QueueStats,
-    StoreFuture, Target, TrimPolicy, Trimmed,
+    StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
 };
+use crate::trace::OperatorName;
 
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
@@ -50,24 +51,46 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::job(&self.0.general, &self.keys(queue), queue, id).await })
     }
 
-    fn redrive<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
+        Box::pin(async move { scripts::tombstone(&self.0.general, &self.keys(queue), id).await })
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("redrive", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Redrive, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Redrive, by, jobs).await
         })
     }
 
-    fn cancel<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn cancel<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("cancel", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Cancel, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Cancel, by, jobs).await
         })
     }
 
-    fn discard<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [Target]) -> StoreFuture<'a, Vec<Moved>> {
+    fn discard<'a>(
+        &'a self,
+        call: CallId,
+        queue: &'a QueueName,
+        by: &'a OperatorName,
+        jobs: &'a [Target],
+    ) -> StoreFuture<'a, Vec<Moved>> {
         Box::pin(async move {
             check_batch("discard", jobs.len())?;
-            scripts::act(&self.0.general, &self.keys(queue), call, Action::Discard, jobs).await
+            scripts::act(&self.0.general, &self.keys(queue), call, Action::Discard, by, jobs).await
         })
     }
 

@@ -9,7 +9,7 @@ use crate::job::QueueName;
 use crate::limits::redis::QUEUE_KEYS_MAX;
 
 /// Name and type of each key of a queue, in the order of KEYS in every script that works on one queue (`lua/lib/queue.lua`).
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 15] = [
     ("job", "hash"),
     ("pending", "list"),
     ("lease", "zset"),
@@ -24,6 +24,7 @@ const NAMES: [(&str, &str); 14] = [
     ("retry", "hash"),
     ("history", "hash"),
     ("awaited", "zset"),
+    ("tombstones", "list"),
 ];
 
 /// How many keys, from the first on, `enqueue.lua` uses. Each key that is passed costs the server's time.
@@ -176,7 +177,7 @@ mod tests {
             for global in [queues, workers, ledger, probe, rights, rights_channel] {
                 assert!(seen.insert(global.clone()), "{global} is used twice");
             }
-            assert!(seen.iter().filter(|name| name.starts_with(&format!("{prefix}:"))).count() >= 8 * 15 + 6);
+            assert!(seen.iter().filter(|name| name.starts_with(&format!("{prefix}:"))).count() >= 8 * 16 + 6);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Works on Redis 6.2 or newer and on Valkey. A server that may evict keys is refused unless the options allow it, because an evicted key loses jobs.
 
+mod acts;
 mod admin;
 mod connection;
 mod hints;

@@ -24,7 +24,7 @@ use crate::store::content_hash::ContentHash;
 use crate::store::{CallId, StoreError};
 use crate::units;
 
-pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, trim, watch_outcome};
+pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, tombstone, trim, watch_outcome};
 pub(super) use audit::{
     KeptPage, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept, scan_pending, scan_stale,
 };
@@ -130,6 +130,7 @@ lua!(
     "lib/push.lua",
     "lib/containers.lua",
     "lib/target.lua",
+    "lib/acts.lua",
     "redrive.lua"
 );
 lua!(
@@ -142,6 +143,7 @@ lua!(
     "lib/replay.lua",
     "lib/containers.lua",
     "lib/target.lua",
+    "lib/acts.lua",
     "cancel.lua"
 );
 lua!(
@@ -156,6 +158,7 @@ lua!(
     "lib/target.lua",
     "lib/history.lua",
     "lib/forget.lua",
+    "lib/tombstones.lua",
     "discard.lua"
 );
 lua!(PAUSE, "lib/queue.lua", "lib/stats.lua", "lib/write.lua", "pause.lua");
@@ -169,6 +172,7 @@ lua!(
     "lib/replay.lua",
     "lib/history.lua",
     "lib/forget.lua",
+    "lib/tombstones.lua",
     "trim.lua"
 );
 lua!(CHECK_COUNTS, "lib/queue.lua", "lib/stats.lua", "check_counts.lua");
@@ -247,6 +251,7 @@ lua!(
     "lib/view.lua",
     "job.lua"
 );
+lua!(TOMBSTONE, "lib/queue.lua", "tombstone.lua");
 lua!(
     WATCH_OUTCOME,
     "lib/queue.lua",

@@ -26,9 +26,9 @@ pub(crate) async fn an_empty_batch_is_accepted_by_every_verb(_: &dyn Harness, wo
     assert_eq!(store.settle(worker.call(), queue, &[]).await.unwrap(), []);
     let (settled, claims) = store.settle_and_claim(worker.call(), queue, &[], &worker.request(0, LONG)).await.unwrap();
     assert_eq!((settled.len(), claims.jobs.len()), (0, 0));
-    assert_eq!(store.redrive(worker.call(), queue, &[]).await.unwrap(), []);
-    assert_eq!(store.cancel(worker.call(), queue, &[]).await.unwrap(), []);
-    assert_eq!(store.discard(worker.call(), queue, &[]).await.unwrap(), []);
+    assert_eq!(store.redrive(worker.call(), queue, &"ada".into(), &[]).await.unwrap(), []);
+    assert_eq!(store.cancel(worker.call(), queue, &"ada".into(), &[]).await.unwrap(), []);
+    assert_eq!(store.discard(worker.call(), queue, &"ada".into(), &[]).await.unwrap(), []);
     assert_eq!(store.renew(queue, LONG, &[]).await.unwrap().results, []);
     let reconciled = store.reconcile(worker.call(), queue, worker.instance, &[], None).await.unwrap();
     assert_eq!(reconciled, Default::default());
@@ -50,9 +50,9 @@ pub(crate) async fn a_batch_over_the_bound_is_refused_by_every_verb(_: &dyn Harn
             "settle_and_claim",
             store.settle_and_claim(worker.call(), queue, &settlements, &worker.request(1, LONG)).await.unwrap_err(),
         ),
-        ("redrive", store.redrive(worker.call(), queue, &targets(&names)).await.unwrap_err()),
-        ("cancel", store.cancel(worker.call(), queue, &targets(&names)).await.unwrap_err()),
-        ("discard", store.discard(worker.call(), queue, &targets(&names)).await.unwrap_err()),
+        ("redrive", store.redrive(worker.call(), queue, &"ada".into(), &targets(&names)).await.unwrap_err()),
+        ("cancel", store.cancel(worker.call(), queue, &"ada".into(), &targets(&names)).await.unwrap_err()),
+        ("discard", store.discard(worker.call(), queue, &"ada".into(), &targets(&names)).await.unwrap_err()),
     ];
     for (verb, error) in refusals {
         assert!(matches!(&error, StoreError::Refused { operation, .. } if *operation == verb), "{verb}: {error:?}");
@@ -295,9 +295,9 @@ pub(crate) async fn an_action_on_a_job_whose_state_or_attempts_have_changed_has_
             let target = [Target { id: id("a"), seen: Some(seen) }];
             let (store, call, queue) = (&worker.store, worker.call(), &worker.queue);
             let moved = match verb {
-                "redrive" => store.redrive(call, queue, &target).await,
-                "cancel" => store.cancel(call, queue, &target).await,
-                _ => store.discard(call, queue, &target).await,
+                "redrive" => store.redrive(call, queue, &"ada".into(), &target).await,
+                "cancel" => store.cancel(call, queue, &"ada".into(), &target).await,
+                _ => store.discard(call, queue, &"ada".into(), &target).await,
             };
             moved.unwrap()[0]
         };
@@ -334,7 +334,7 @@ pub(crate) async fn a_dead_letter_redriven_meanwhile_is_not_discarded_by_an_old_
     worker.redrive(&id("job-0001")).await;
     let again = worker.claim_one().await;
     worker.settle(&again, Verdict::DeadLetter).await;
-    let moved = worker.store.discard(worker.call(), &worker.queue, &targets).await.unwrap();
+    let moved = worker.store.discard(worker.call(), &worker.queue, &"ada".into(), &targets).await.unwrap();
     let by_id: std::collections::BTreeMap<_, _> = targets.iter().map(|target| target.id.clone()).zip(moved).collect();
     let expected = [
         Moved::Refused { state: JobState::Dead },
@@ -348,13 +348,13 @@ pub(crate) async fn a_job_named_twice_in_one_call_is_moved_once(_: &dyn Harness,
     let twice = targets(&[id("a"), id("a")]);
     let (store, queue) = (&worker.store, &worker.queue);
     worker.enqueue(&[id("a")]).await;
-    let cancelled = store.cancel(worker.call(), queue, &twice).await.unwrap();
+    let cancelled = store.cancel(worker.call(), queue, &"ada".into(), &twice).await.unwrap();
     let (pending, gone) = (JobState::Pending, JobState::Cancelled);
     assert_eq!(cancelled, [Moved::Moved { from: pending, to: Some(gone) }, Moved::Refused { state: gone }]);
-    let redriven = store.redrive(worker.call(), queue, &twice).await.unwrap();
+    let redriven = store.redrive(worker.call(), queue, &"ada".into(), &twice).await.unwrap();
     assert_eq!(redriven, [Moved::Moved { from: gone, to: Some(pending) }, Moved::Refused { state: pending }]);
     assert_eq!(worker.listed(pending).await, [id("a")]);
-    let discarded = store.discard(worker.call(), queue, &twice).await.unwrap();
+    let discarded = store.discard(worker.call(), queue, &"ada".into(), &twice).await.unwrap();
     assert_eq!(discarded, [Moved::Moved { from: pending, to: None }, Moved::NotFound]);
     assert_eq!(worker.claim(9).await, []);
 }

@@ -18,6 +18,7 @@ pub(crate) mod reconcile;
 pub(crate) mod replay;
 pub(crate) mod settle;
 pub(crate) mod table;
+pub(crate) mod tombstones;
 pub(crate) mod trim;
 mod worker;
 
@@ -115,7 +116,9 @@ macro_rules! for_each_guarantee {
                 a_job_whose_cancellation_was_requested_does_not_run_again,
                 a_cancelled_job_that_is_redriven_runs_as_any_other;
             history: the_first_three_and_the_last_seven_attempts_are_kept,
-                a_history_survives_a_redrive_and_is_deleted_with_its_job;
+                a_history_survives_a_redrive_and_is_deleted_with_its_job,
+                no_act_of_an_operator_is_missing_from_its_job,
+                acts_of_operators_never_outgrow_their_bound_nor_outlive_their_job;
             leases: a_renewed_lease_runs_from_the_time_of_its_renewal,
                 an_expired_lease_can_be_renewed_until_it_is_reclaimed,
                 a_stale_renewal_never_extends_another_lease,
@@ -173,6 +176,9 @@ macro_rules! for_each_guarantee {
                 bytes_of_jobs_that_left_their_state_are_never_counted_on,
                 jobs_that_a_dead_worker_leaves_poisoned_or_cancelled_count_their_bytes,
                 no_job_is_trimmed_without_its_state_reason_and_age;
+            tombstones: no_dead_job_is_removed_without_a_tombstone,
+                a_discarded_job_never_hides_who_discarded_it,
+                tombstones_never_outgrow_their_bound;
             replay: enqueue_sent_again_enqueues_once,
                 claim_sent_again_grants_once,
                 settle_sent_again_settles_once,

@@ -134,17 +134,17 @@ pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(harness: &dy
     let names = targets(&[id("a"), id("unknown")]);
     twice(harness, &worker, |worker, call| {
         let names = names.clone();
-        Box::pin(async move { worker.store.redrive(call, &worker.queue, &names).await })
+        Box::pin(async move { worker.store.redrive(call, &worker.queue, &"ada".into(), &names).await })
     })
     .await;
     twice(harness, &worker, |worker, call| {
         let names = names.clone();
-        Box::pin(async move { worker.store.cancel(call, &worker.queue, &names).await })
+        Box::pin(async move { worker.store.cancel(call, &worker.queue, &"ada".into(), &names).await })
     })
     .await;
     twice(harness, &worker, |worker, call| {
         let names = names.clone();
-        Box::pin(async move { worker.store.discard(call, &worker.queue, &names).await })
+        Box::pin(async move { worker.store.discard(call, &worker.queue, &"ada".into(), &names).await })
     })
     .await;
     assert_eq!(worker.find(&id("a")).await, None);
@@ -208,8 +208,8 @@ pub(crate) async fn a_call_id_used_for_another_verb_is_refused(_: &dyn Harness, 
     let refused = [
         worker.store.claim(call, &worker.queue, &worker.request(1, LONG)).await.unwrap_err(),
         worker.store.settle(call, &worker.queue, &[]).await.unwrap_err(),
-        worker.store.discard(call, &worker.queue, &[id("a").into()]).await.unwrap_err(),
-        worker.store.cancel(call, &worker.queue, &[id("a").into()]).await.unwrap_err(),
+        worker.store.cancel(call, &worker.queue, &"ada".into(), &[id("a").into()]).await.unwrap_err(),
+        worker.store.discard(call, &worker.queue, &"ada".into(), &[id("a").into()]).await.unwrap_err(),
         worker.store.promote(call, &worker.queue, 1).await.unwrap_err(),
     ];
     for error in refused {

@@ -187,15 +187,15 @@ impl Worker {
     }
 
     pub(crate) async fn redrive(&self, id: &JobId) -> Moved {
-        self.store.redrive(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
+        self.store.redrive(self.call(), &self.queue, &"ada".into(), &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn cancel(&self, id: &JobId) -> Moved {
-        self.store.cancel(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
+        self.store.cancel(self.call(), &self.queue, &"ada".into(), &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn discard(&self, id: &JobId) -> Moved {
-        self.store.discard(self.call(), &self.queue, &[id.into()]).await.unwrap()[0]
+        self.store.discard(self.call(), &self.queue, &"ada".into(), &[id.into()]).await.unwrap()[0]
     }
 
     pub(crate) async fn trim(&self, policy: &TrimPolicy) -> Trimmed {

@@ -17,7 +17,7 @@ use super::redis_server::RedisServer;
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// The names of the keys of a queue.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "job",
     "pending",
     "lease",
@@ -32,6 +32,7 @@ pub const KEYS: [&str; 14] = [
     "stats",
     "replay",
     "awaited",
+    "tombstones",
 ];
 
 /// A server, a store on it, and one replay slot to call through.
@@ -139,7 +140,7 @@ pub fn keep_nothing() -> TrimPolicy {
 }
 
 /// How many verbs [`every_verb`] knows.
-pub const VERBS: usize = 22;
+pub const VERBS: usize = 23;
 
 /// Calls the verb with this number, on a queue that [`busy`] has filled. Returns `None` for a number beyond the last verb.
 pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
@@ -166,9 +167,9 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         4 => store.promote(call, &queue, 1).await.map(drop),
         5 => store.reclaim(call, &queue, &reclaim).await.map(drop),
         6 => store.reconcile(call, &queue, call.instance, &[], None).await.map(drop),
-        7 => store.redrive(call, &queue, &all).await.map(drop),
-        8 => store.cancel(call, &queue, &all).await.map(drop),
-        9 => store.discard(call, &queue, &all).await.map(drop),
+        7 => store.redrive(call, &queue, &"ada".into(), &all).await.map(drop),
+        8 => store.cancel(call, &queue, &"ada".into(), &all).await.map(drop),
+        9 => store.discard(call, &queue, &"ada".into(), &all).await.map(drop),
         10 => store.trim(call, &queue, &keep_nothing()).await.map(drop),
         11 => store.renew(&queue, LEASE, &leases).await.map(drop),
         12 => store.pause(&queue).await.map(drop),
@@ -181,6 +182,7 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         19 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
         20 => store.resume(&queue).await.map(drop),
         21 => store.delete_queue(&queue, LiveJobs::Delete).await.map(drop),
+        22 => store.tombstone(&queue, &id("h0")).await.map(drop),
         _ => return None,
     })
 }

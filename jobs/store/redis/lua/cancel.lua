@@ -1,8 +1,8 @@
 -- cancel.lua: cancel jobs.
 -- Guarantee: a pending or delayed job is cancelled at once. For a processing job the cancellation is requested, and the job keeps its
--- lease and its token.
+-- lease and its token. Either is recorded (lib/acts.lua); a second request for the same attempt is not.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
 -- Reply   as in redrive.lua; 'la': processing, and its cancellation is requested | {'superseded'} | {'other'} (lib/replay.lua)
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
@@ -10,8 +10,12 @@ if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
 
-local results, cancelled, retry_states, cancelled_ids, delayed, requested = {}, {}, {}, {}, {}, {}
+local results, cancelled, retry_states, cancelled_ids, delayed, requested, acted = {}, {}, {}, {}, {}, {}, {}
 local stale = 0
+local function note(id, state, attempts)
+  local n = #acted
+  acted[n + 1], acted[n + 2], acted[n + 3] = id, state, attempts
+end
 for _, target in ipairs(targets()) do
   local id, state, retry, is_unchanged = unpack(target)
   if cancelled_ids[id] then
@@ -29,13 +33,17 @@ for _, target in ipairs(targets()) do
     else
       delayed[#delayed + 1] = id
     end
+    note(id, state, (counters_of(retry)))
     results[#results + 1] = state .. 'x'
     note_ended(id, 'x')
   elseif is_unchanged and state == 'l' then
     local g = call('HGET', GRANT, id)
     if g and #g == GRANT_LEN then
       local flags = byte(g, GRANT_LEN)
-      if flags % 2 ~= CANCEL then flags = flags + CANCEL end
+      if flags % 2 ~= CANCEL then
+        flags = flags + CANCEL
+        note(id, state, (struct.unpack('>I4', g)))
+      end
       requested[#requested + 1] = { id, sub(g, 1, GRANT_LEN - 1) .. string.char(flags) }
     end
     results[#results + 1] = 'la'
@@ -43,9 +51,11 @@ for _, target in ipairs(targets()) do
     results[#results + 1] = state .. state
   end
 end
+local history = acts_after('c', OPERATOR, acted)
 each('ZREM', DELAYED, delayed)
 add_ended(CANCELLED, cancelled)
 put(RETRY, retry_kept, retry_states)
+put(HISTORY, histories_kept, history)
 count('stale', stale)
 for i = 1, #requested do
   call('HSET', GRANT, requested[i][1], requested[i][2])

@@ -1,23 +1,24 @@
 -- discard.lua: delete jobs with everything kept about them.
--- Guarantee: a processing job is left alone.
+-- Guarantee: a processing job is left alone. Each deleted job leaves a tombstone.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua; then targets (lib/target.lua)
+-- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
 -- Reply   as in redrive.lua; '-' as the second char: the job is deleted | {'superseded'} | {'other'} (lib/replay.lua)
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
+call('LLEN', TOMBSTONES) -- type check (lib/queue.lua)
 
 local container = { d = DEAD, o = POISONED, x = CANCELLED, y = DELAYED, c = COMPLETED }
-local results, removed, contained, removed_ids, stale = {}, {}, {}, {}, 0
+local results, removed, contained, state_before, stale = {}, {}, {}, {}, 0
 for _, target in ipairs(targets()) do
   local id, state, _, is_unchanged = unpack(target)
-  if removed_ids[id] then state = '-' end
+  if state_before[id] then state = '-' end
   if state == '-' or state == 'l' or not is_unchanged then
     results[#results + 1] = state .. state
   else
-    removed_ids[id] = true
+    state_before[id] = state
     removed[#removed + 1] = id
     if state == 'p' then
       stale = stale + 1
@@ -29,9 +30,16 @@ for _, target in ipairs(targets()) do
     note_ended(id, '-')
   end
 end
+local ended_at, tombstones = {}, {}
+for state, list in pairs(contained) do
+  local scores = state == 'y' and {} or call('ZMSCORE', container[state], unpack(list))
+  for k = 1, #list do ended_at[list[k]] = scores[k] end
+end
+for k, id in ipairs(removed) do tombstones[k] = tombstone(id, state_before[id], 'x', ended_at[id], OPERATOR) end
 for state, list in pairs(contained) do
   if state == 'y' then each('ZREM', DELAYED, list) else remove_ended(container[state], list) end
 end
 forget(removed)
+bury(tombstones)
 count('stale', stale)
 return replay_close({ 'ok', NOW, table.concat(results) })

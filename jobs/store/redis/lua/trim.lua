@@ -1,5 +1,5 @@
 -- trim.lua: delete jobs that retention no longer keeps, the oldest of each state first. Remove some idle replay slots as well.
--- Guarantee: only jobs in final states are deleted, at most `limit` per call.
+-- Guarantee: only jobs in final states are deleted, at most `limit` per call. Each dead or poisoned one leaves a tombstone.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit; then for completed, dead, poisoned, cancelled:
 --         most age in ms, most jobs, most bytes (lib/kept.lua)
@@ -12,17 +12,18 @@ if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
+call('LLEN', TOMBSTONES) -- type check (lib/queue.lua)
 local FINAL, LETTERS = { COMPLETED, DEAD, POISONED, CANCELLED }, { 'c', 'd', 'o', 'x' }
 local REASONS = { 'a', 'n', 'b' }
 local excesses = call('HMGET', STATS, EXCESS_FIELDS[COMPLETED], EXCESS_FIELDS[DEAD], EXCESS_FIELDS[POISONED], EXCESS_FIELDS[CANCELLED])
 
 -- Which of the oldest jobs of a state are not kept, `left` at most: { ids, their excess together, whether there are more, jobs by
--- reason, end time of the oldest by reason }. A job that several bounds exceed counts for the first of them.
-local function surplus_of(key, age_ms, count_max, bytes_max, excess, left)
+-- reason, end time of the oldest by reason, tombstones of dead and poisoned jobs }. A job that several bounds exceed counts for the first of them.
+local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, left)
   local kept_count = call('ZCARD', key)
   local too_old = kept_count == 0 and 0 or call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms))
   local too_many, bytes_over = kept_count - count_max, kept_count * KEPT_BYTES_MIN + excess - bytes_max
-  local surplus = { ids = {}, excess = 0, more = false, counts = { 0, 0, 0 }, oldest = {} }
+  local surplus = { ids = {}, excess = 0, more = false, counts = { 0, 0, 0 }, oldest = {}, tombstones = {} }
   -- Each job counts KEPT_BYTES_MIN at least.
   local wanted = math.min(kept_count, math.max(too_old, too_many, math.ceil(bytes_over / KEPT_BYTES_MIN)))
   if wanted <= 0 then return surplus end
@@ -35,6 +36,10 @@ local function surplus_of(key, age_ms, count_max, bytes_max, excess, left)
     surplus.ids[n], surplus.excess = oldest[k], surplus.excess + above
     bytes_over = bytes_over - KEPT_BYTES_MIN - above
     surplus.counts[reason] = surplus.counts[reason] + 1
+    -- A longer id was written by hand.
+    if (key == DEAD or key == POISONED) and #oldest[k] < 256 then
+      surplus.tombstones[#surplus.tombstones + 1] = tombstone(oldest[k], letter, REASONS[reason], oldest[k + 1], '')
+    end
     surplus.oldest[reason] = surplus.oldest[reason] or oldest[k + 1]
   end
   surplus.more = n < kept_count and (n < too_old or n < too_many or bytes_over > 0)
@@ -44,12 +49,13 @@ end
 local left, removed_count, more, trimmed = limit, 0, 0, {}
 for i, key in ipairs(FINAL) do
   local excess = math.max(0, tonumber(excesses[i]) or 0)
-  local surplus = surplus_of(key, tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i]), tonumber(ARGV[4 + 3 * i]), excess, left)
+  local surplus = surplus_of(key, LETTERS[i], tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i]), tonumber(ARGV[4 + 3 * i]), excess, left)
   local removed = #surplus.ids
   if surplus.more then more = 1 end
   if removed > 0 then
     call('ZPOPMIN', key, removed)
     forget(surplus.ids)
+    bury(surplus.tombstones)
     left = left - removed
     removed_count = removed_count + removed
     count(EXCESS_FIELDS[key], -surplus.excess)

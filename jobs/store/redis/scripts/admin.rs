@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use super::{
-    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TRIM, WATCH_OUTCOME,
+    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TOMBSTONE, TRIM, WATCH_OUTCOME,
     bad_cursor, letters, millis, on_queue, replay_arguments, state,
 };
 use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};
+use crate::store::redis::acts::acts_of;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
-use crate::store::redis::reply::{Reply, attempt_of, big_endian, letter_of, open_body};
+use crate::store::redis::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::store::{
-    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats,
-    RetentionRule, StoreError, Target, TrimPolicy, Trimmed, TrimmedJobs,
+    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, Removal,
+    RetentionRule, StoreError, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs,
 };
+use crate::trace::OperatorName;
 
 /// An action on jobs that an operator names.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +46,14 @@ pub(in crate::store::redis) async fn act(
     keys: &QueueKeys,
     call: CallId,
     action: Action,
+    by: &OperatorName,
     jobs: &[Target],
 ) -> Result<Vec<Moved>, StoreError> {
     let (operation, verb, script) = action.parts();
-    let call = SlotCall::new(call, verb, jobs);
+    let call = SlotCall::new(call, verb, (by, jobs));
     let mut reply = on_queue(operation, link, keys, script, |command| {
         replay_arguments(command, call, keys);
+        command.arg(by.as_str());
         for target in jobs {
             let seen =
                 target.seen.map(|seen| [letter_of(seen.state).as_bytes(), &seen.attempts.to_be_bytes()].concat());
@@ -139,11 +143,9 @@ pub(in crate::store::redis) async fn trim(
     let (mut groups, mut jobs) = (reply.list()?, Vec::new());
     while !groups.is_empty() {
         let state = state("trim", groups.bytes()?.first().copied().unwrap_or_default())?;
-        let reason = match groups.text()?.as_str() {
-            "a" => TrimReason::Age,
-            "n" => TrimReason::Count,
-            _ => TrimReason::Bytes,
-        };
+        let letter = groups.bytes()?.first().copied().unwrap_or_default();
+        let reason = reason_of(letter)
+            .ok_or_else(|| corrupt("trim", format!("the reply has {:?} instead of a reason", char::from(letter))))?;
         jobs.push(TrimmedJobs { state, reason, count: groups.number()?, oldest_ms: groups.instant()?.unwrap_or(0) });
     }
     Ok(Trimmed { removed, more, jobs })
@@ -242,6 +244,46 @@ pub(in crate::store::redis) async fn job(
     view("job", reply, queue, id).map(Some)
 }
 
+/// `tombstone.lua`
+pub(in crate::store::redis) async fn tombstone(
+    link: &Link,
+    keys: &QueueKeys,
+    id: &JobId,
+) -> Result<Option<Tombstone>, StoreError> {
+    const OPERATION: &str = "tombstone";
+    let mut reply = on_queue(OPERATION, link, keys, &TOMBSTONE, |command| {
+        command.arg(id.as_wire());
+    })
+    .await?;
+    if reply.status()? == "none" {
+        return Ok(None);
+    }
+    let left = tombstone_of(id, &reply.bytes()?);
+    left.map(Some).ok_or_else(|| corrupt(OPERATION, format!("what is left of {id} cannot be read")))
+}
+
+/// Reads a tombstone (`lua/lib/tombstones.lua`).
+fn tombstone_of(id: &JobId, value: &[u8]) -> Option<Tombstone> {
+    let (head, rest) = value.split_at_checked(15)?;
+    let name = rest.get(usize::from(head[14])..)?;
+    let removal = match head[1] {
+        b'x' => Removal::Discarded { by: OperatorName::new(String::from_utf8_lossy(name)) },
+        letter => Removal::Trimmed { reason: reason_of(letter)? },
+    };
+    let ended_ms = Some(big_endian(&head[2..8])).filter(|ended_ms| *ended_ms > 0);
+    Some(Tombstone::new(id.clone(), state_of(head[0])?, ended_ms, big_endian(&head[8..14]), removal))
+}
+
+/// The reason that a letter stands for (`trim.lua`).
+fn reason_of(letter: u8) -> Option<TrimReason> {
+    match letter {
+        b'a' => Some(TrimReason::Age),
+        b'n' => Some(TrimReason::Count),
+        b'b' => Some(TrimReason::Bytes),
+        _ => None,
+    }
+}
+
 /// `watch_outcome.lua`
 pub(in crate::store::redis) async fn watch_outcome(
     link: &Link,
@@ -278,6 +320,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         let attempt = listed.text()?.parse().unwrap_or(0);
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
+    let (acts_dropped, acts) = acts_of(&reply.bytes()?);
     let ended_attempts = counters.attempts.saturating_sub(u32::from(held_by.is_some()));
     Ok(JobView {
         queue: queue.clone(),
@@ -292,6 +335,8 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         envelope,
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
+        acts,
+        acts_dropped,
     })
 }
 

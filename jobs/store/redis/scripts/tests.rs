@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::limits::{
-    CLOCK_STEP_TOLERATED, HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX,
-    REPLAY_SLOT_IDLE_MS,
+    ACTS_MAX, CLOCK_STEP_TOLERATED, HEADER_BYTES, HISTORY_FIRST, HISTORY_LAST, KEPT_BYTES_MIN, OUTCOME_WAIT_MAX,
+    REPLAY_SLOT_IDLE_MS, TOMBSTONES_MAX,
 };
 use crate::units::millis;
 
@@ -13,6 +13,8 @@ const KEPT: &str = include_str!("../lua/lib/kept.lua");
 const REPLAY: &str = include_str!("../lua/lib/replay.lua");
 const RECLAIM: &str = include_str!("../lua/reclaim.lua");
 const HISTORY: &str = include_str!("../lua/lib/history.lua");
+const TOMBSTONES: &str = include_str!("../lua/lib/tombstones.lua");
+const ACTS: &str = include_str!("../lua/lib/acts.lua");
 
 /// The value of `local name = a * b`; `None` when there is none.
 fn constant(lua: &str, name: &str) -> Option<u64> {
@@ -30,6 +32,8 @@ fn constants_that_lua_files_repeat_have_the_values_of_limits() {
         (KEPT, "KEPT_BYTES_MIN", KEPT_BYTES_MIN),
         (STATS, "OUTCOME_WAIT_MS", millis(OUTCOME_WAIT_MAX)),
         (RECLAIM, "CLOCK_STEP_TOLERATED_MS", millis(CLOCK_STEP_TOLERATED)),
+        (TOMBSTONES, "TOMBSTONES_MAX", u64::try_from(TOMBSTONES_MAX).unwrap()),
+        (ACTS, "ACTS_MAX", u64::try_from(ACTS_MAX).unwrap()),
         (HISTORY, "HISTORY_FIRST", u64::from(HISTORY_FIRST)),
         (HISTORY, "HISTORY_LAST", u64::from(HISTORY_LAST)),
         // A call may be sent again for as long to either store.
@@ -79,7 +83,7 @@ fn a_script_that_uses_a_value_of_stats_reads_it() {
 fn enqueue_uses_only_the_keys_it_gets() {
     let enqueue = scripts().into_iter().find(|files| files.ends_with(&["enqueue.lua"])).unwrap();
     for file in enqueue.iter().filter(|file| **file != "lib/queue.lua") {
-        for key in ["GRANT", "RETRY", "HISTORY", "AWAITED_JOBS"] {
+        for key in ["GRANT", "RETRY", "HISTORY", "AWAITED_JOBS", "TOMBSTONES"] {
             assert_eq!(mentions(file, key), 0, "{file} uses {key}");
         }
     }

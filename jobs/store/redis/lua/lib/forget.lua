@@ -14,6 +14,7 @@ local function forget(ids)
       -- A job without a retry state had one attempt at most.
       history[#history + 1] = ids[i] .. suffix_of(1)
     end
+    history[#history + 1] = ids[i] .. '\0a' -- lib/acts.lua
   end
   each('HDEL', HISTORY, history)
   if retry_kept > 0 then each('HDEL', RETRY, ids) end

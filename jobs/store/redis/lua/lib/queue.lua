@@ -9,9 +9,10 @@
 --         13 history, hash: see lib/history.lua
 --         14 awaited, zset, by the instant until which a client waits: w id for the job it waits for, or c id after that job
 --            completed and was not kept. The key expires 1 min after the last wait began. No script fails when it has a wrong type
+--         15 tombstones, list: see lib/tombstones.lua
 local JOB, PENDING, LEASE, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local COMPLETED, DEAD, POISONED, CANCELLED, STATS, REPLAY = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local GRANT, RETRY, HISTORY, AWAITED_JOBS = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local GRANT, RETRY, HISTORY, AWAITED_JOBS, TOMBSTONES = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
 local READ_BYTES_MAX = 8 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body

@@ -1,7 +1,7 @@
 -- lib/view.lua: everything kept about one job, as a reply.
 
 -- Returns {'none'} | {'ok', now, state (lib/state.lua), body, score in its sorted set or '', attempts, failures, crashes, releases,
--- grant or '', history: N, value, N, value … oldest first}.
+-- grant or '', history: N, value, N, value … oldest first, acts (lib/acts.lua) or ''}.
 local function view_of(id)
   local body = call('HGET', JOB, id)
   if not body then return { 'none' } end
@@ -13,8 +13,10 @@ local function view_of(id)
   local fields, history = {}, {}
   -- A running attempt has not evicted an earlier one yet (lib/history.lua). max, because `attempts` may be 0 if the grant is missing.
   history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
+  local attempts_read = #fields
+  fields[attempts_read + 1] = id .. '\0a'
   local values = call('HMGET', HISTORY, unpack(fields))
-  for i = 1, #fields do
+  for i = 1, attempts_read do
     if values[i] then
       history[#history + 1] = sub(fields[i], #id + 2)
       history[#history + 1] = values[i]
@@ -22,6 +24,6 @@ local function view_of(id)
   end
   return {
     'ok', NOW, state, body, score, attempts, failures, crashes, releases, state == 'l' and call('HGET', GRANT, id) or '',
-    history,
+    history, values[#fields] or '',
   }
 end
