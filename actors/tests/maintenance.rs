@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use retraced_actors::limits::{
-    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX,
-    RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
+    AUDIT_INTERVAL, AUDIT_INTERVAL_MIN, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX,
+    RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
 };
 use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
 use retraced_jobs::job::{JobId, JobState, QueueName, RunAt};
@@ -73,6 +73,42 @@ async fn a_store_that_has_lost_its_data_is_reported_with_numbers() {
     harness.until_within(secs(25), "the report", || harness.count(lost) == 1).await;
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::DataLost { .. })), 1, "{:?}", harness.events());
+    harness.close().await;
+}
+
+/// Goal: requests to count jobs do not put off the audit, which repairs. Method: every four seconds a job loses its lease, because its queue is removed from the store.
+#[tokio::test(start_paused = true)]
+async fn leases_that_are_lost_again_and_again_never_put_off_the_repair_of_a_queue() {
+    let harness = Harness::start().await;
+    tokio::time::sleep(secs(1)).await;
+    harness.store.damage(Finding::new(FindingKind::Orphaned, 3, Vec::new()));
+    for n in 0..30 {
+        harness.enqueue(&format!("job-{n}"), Work::lasting(secs(1))).await;
+        harness.until("it runs", || harness.recorder.running() == 1).await;
+        harness.lose_data().await;
+        tokio::time::sleep(AUDIT_INTERVAL_MIN - secs(1)).await;
+    }
+    assert!(harness.count(|kind| matches!(kind, EventKind::StaleSettlement { .. })) > 20, "no lease was lost");
+    assert_eq!((harness.store.calls(Verb::Repair), repairs(&harness)), (1, 1));
+    harness.close().await;
+}
+
+/// Goal: a queue whose jobs cannot be counted is not counted all the time. Method: the store refuses to count; the queue claims a job every second.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_counted_is_not_counted_at_every_claim() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::CheckCounts).then_some(Fault::Refused));
+    tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
+    let (before, begun) = (harness.store.calls(Verb::CheckCounts), Instant::now());
+    for n in 0.. {
+        harness.enqueue(&format!("job-{n}"), Work::succeed()).await;
+        tokio::time::sleep(secs(1)).await;
+        if begun.elapsed() >= AUDIT_INTERVAL * 5 {
+            break;
+        }
+    }
+    let counts = harness.store.calls(Verb::CheckCounts) - before;
+    assert!((4..=7).contains(&counts), "counted {counts} times: once per audit, and once at the first job");
     harness.close().await;
 }
 
