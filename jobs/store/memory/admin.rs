@@ -314,6 +314,7 @@ impl Queue {
             contained: timelines.map(|timeline| timeline.len() as u64).sum(),
             // Here a lease and its grant are one value, so neither exists without the other.
             grant_difference: 0,
+            uncounted: 0,
             enqueued_total: self.totals.enqueued,
             sequence_base: 0,
         }
