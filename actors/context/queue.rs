@@ -52,6 +52,8 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// What the janitor has trimmed and not reported yet.
     pub(crate) trim_report: TrimReport,
+    /// One permit: a trim under way outlives its janitor.
+    pub(crate) trim_calls: Arc<Semaphore>,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
     counts: Mutex<Counts>,
@@ -82,6 +84,7 @@ impl QueueContext {
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
             trim_report: TrimReport::default(),
+            trim_calls: Arc::new(Semaphore::new(1)),
             settling_requested: AtomicBool::new(false),
             counts: Mutex::default(),
             grace_until: Mutex::new(None),

@@ -268,3 +268,23 @@ async fn a_shutdown_never_leaves_a_trim_unreported() {
     harness.until("the rest is reported", || count() == 30).await;
     harness.assert_clean();
 }
+
+/// Goal: a trim that is under way when its janitor ends is reported. Method: the answers of trims are late, and the shutdown begins when the store has removed the jobs.
+#[tokio::test(start_paused = true)]
+async fn a_trim_whose_answer_comes_after_the_end_of_the_janitor_is_never_unreported() {
+    let none = RetentionRule::new(secs(600), 0);
+    for restart in [false, true] {
+        let retention = Retention::default().poisoned(none);
+        let harness = Harness::build().queue(|queue| queue.retention = retention).start().await;
+        harness.store.plan_faults(|verb, _| (verb == Verb::Trim).then_some(Fault::ReplyDelayed(millis(500))));
+        store_jobs(&harness, "poison", 10, Action::FailPermanent).await;
+        harness.until("they are trimmed", || harness.stats().trimmed_poisoned_total == 10).await;
+        if restart {
+            harness.kill_and_await_restart("janitor").await;
+        }
+        harness.shut_down().await;
+        let count = || reported(&harness, JobState::Poisoned, TrimReason::Count);
+        harness.until("the trim is reported", || count() == 10).await;
+        harness.assert_clean();
+    }
+}
