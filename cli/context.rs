@@ -34,7 +34,8 @@ impl CommandContext {
             }
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         };
-        match store.probe().await.and_then(StoreFacts::usable) {
+        // Not by `probe`: that would open the connection of workers here, on the runtime of the handlers.
+        match store.check().await.and_then(StoreFacts::usable) {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
                 "Redis cannot be reached: {}; start it, or give its address with --redis URL or RETRACED_REDIS_URL",
