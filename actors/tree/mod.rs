@@ -141,6 +141,12 @@ impl Tree {
         node::snapshot(&self.context, &self.table)
     }
 
+    /// Whether the root supervisor is up. Unlike [`snapshot`](Self::snapshot) it looks at no other actor.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.context.registry.find(path::ROOT).is_some()
+    }
+
     /// Kills the actor at this path, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         let actor = self.context.registry.find(path);
