@@ -113,7 +113,7 @@ async fn a_server_that_is_not_what_the_options_expect_is_not_accepted() {
         let unknown = refusal(&server.url(), trusting(other)).await;
         assert!(
             unknown.contains(
-                "no authority that is trusted here has signed its certificate; name its authority (--tls-ca FILE"
+                "no authority that is trusted here has signed its certificate; name its authority (TlsOptions::authority)"
             ),
             "{unknown}"
         );
@@ -145,7 +145,7 @@ async fn a_client_without_the_certificate_that_the_server_asks_for_is_not_left_g
                 || missing.contains("if it asks for a client certificate"),
             "{missing}"
         );
-        assert!(missing.contains("--tls-cert FILE and --tls-key FILE, TlsOptions::client_certificate"), "{missing}");
+        assert!(missing.contains("(TlsOptions::client_certificate)") && !missing.contains("--"), "{missing}");
     }
     for (authority, valid) in [(&theirs, Valid::Now), (&renewed, Valid::Now), (&ours, Valid::Past)] {
         let foreign = refusal(&server.url(), with(authority, valid)).await;
@@ -175,28 +175,28 @@ async fn tls_options_that_cannot_be_used_are_not_ignored() {
         (
             "rediss://127.0.0.1:1",
             TlsOptions::default().authority("canary"),
-            "the authority is not a certificate in PEM form",
+            "TlsOptions::authority is not a certificate in PEM form",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate("canary", one.key.clone()),
-            "the client certificate is not a certificate",
+            "TlsOptions::client_certificate is not a certificate",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate(one.certificate.clone(), "canary"),
-            "the client key is not a private key",
+            "TlsOptions::client_key is not a private key",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate(one.certificate.clone(), other.key),
-            "the client key does not belong to the client certificate",
+            "TlsOptions::client_key does not belong to TlsOptions::client_certificate",
         ),
-        ("rediss://127.0.0.1:1", alone, "a client key needs its certificate"),
+        ("rediss://127.0.0.1:1", alone, "TlsOptions::client_key needs its certificate"),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).server_name("a b"),
-            "\"a b\" is neither a host name nor an address",
+            "TlsOptions::server_name \"a b\" is neither a host name nor an address",
         ),
     ] {
         let refused = refusal(url, tls.clone()).await;

@@ -15,6 +15,11 @@ use tokio_rustls::client::TlsStream;
 use super::TlsOptions;
 use crate::limits::redis::KEEPALIVE;
 
+// Options as errors name them.
+const AUTHORITY: &str = "TlsOptions::authority";
+const CERTIFICATE: &str = "TlsOptions::client_certificate";
+const KEY: &str = "TlsOptions::client_key";
+
 /// Opens TLS connections to one server.
 pub(super) struct Connector {
     config: Arc<ClientConfig>,
@@ -27,9 +32,13 @@ impl Connector {
     /// The error says which option is wrong, and how.
     pub(super) fn new(host: &str, port: u16, options: &TlsOptions) -> Result<Self, String> {
         install_provider();
-        let name = options.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("{name:?} is neither a host name nor an address, so no certificate can be for it"))?;
+        let (given, name) = match options.server_name.as_deref() {
+            Some(name) => ("TlsOptions::server_name ", name),
+            None => ("", host),
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            format!("{given}{name:?} is neither a host name nor an address, so no certificate can be for it")
+        })?;
         let config = ClientConfig::builder().with_root_certificates(roots(options.authority.as_deref())?);
         let config = with_client_certificate(config, options)?;
         Ok(Self { config: Arc::new(config), name, host: host.to_owned(), port })
@@ -56,16 +65,18 @@ fn roots(authority: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match authority {
         Some(pem) => {
-            for certificate in certificates("the authority", pem)? {
-                roots.add(certificate).map_err(|error| format!("the authority has an invalid certificate: {error}"))?;
+            for certificate in certificates(AUTHORITY, pem)? {
+                roots.add(certificate).map_err(|error| format!("{AUTHORITY} has an invalid certificate: {error}"))?;
             }
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                return Err("this system has no root certificates; install them (ca-certificates), name a file of roots \
-                            in SSL_CERT_FILE, or name the authority of the server (--tls-ca FILE, TlsOptions::authority)"
-                    .into());
+                return Err(
+                    "this system has no root certificates; install them (ca-certificates), name a file of roots \
+                            in SSL_CERT_FILE, or name the authority of the server (TlsOptions::authority)"
+                        .into(),
+                );
             }
         }
     }
@@ -87,14 +98,14 @@ fn with_client_certificate(
     let (chain, key) = match (&options.client_certificate, &options.client_key) {
         (None, None) => return Ok(config.with_no_client_auth()),
         (Some(chain), Some(key)) => (chain, key),
-        (Some(_), None) => return Err("a client certificate needs its private key".into()),
-        (None, Some(_)) => return Err("a client key needs its certificate".into()),
+        (Some(_), None) => return Err(format!("{CERTIFICATE} needs its private key, {KEY}")),
+        (None, Some(_)) => return Err(format!("{KEY} needs its certificate, {CERTIFICATE}")),
     };
-    let chain = certificates("the client certificate", chain)?;
+    let chain = certificates(CERTIFICATE, chain)?;
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| "the client key is not a private key in PEM form, or it is encrypted".to_owned())?;
+        .map_err(|_| format!("{KEY} is not a private key in PEM form, or it is encrypted"))?;
     config.with_client_auth_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the client key does not belong to the client certificate".into(),
-        error => format!("the client certificate or its key cannot be used: {error}"),
+        rustls::Error::InconsistentKeys(_) => format!("{KEY} does not belong to {CERTIFICATE}"),
+        error => format!("{CERTIFICATE} or {KEY} cannot be used: {error}"),
     })
 }

@@ -45,7 +45,7 @@ fn invalid_certificate(error: &CertificateError) -> String {
     match error {
         // A bad signature: an authority that is trusted here has the name of the one that signed, but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "no authority that is trusted here has signed its certificate; name its authority (--tls-ca FILE, TlsOptions::authority), or add it to the system's root \
+            "no authority that is trusted here has signed its certificate; name its authority (TlsOptions::authority), or add it to the system's root \
              certificates or to the file in SSL_CERT_FILE"
                 .into()
         }
@@ -56,7 +56,7 @@ fn invalid_certificate(error: &CertificateError) -> String {
             format!("its certificate is not valid yet; {CLOCK}")
         }
         CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "its certificate is not for {}, but for {}; write one of its names in the URL, or name the one to expect (--tls-server-name NAME, TlsOptions::server_name)",
+            "its certificate is not for {}, but for {}; write one of its names in the URL, or name the one to expect (TlsOptions::server_name)",
             expected.to_str(),
             if presented.is_empty() { "no name".to_owned() } else { presented[..presented.len().min(CERTIFICATE_NAMES_SHOWN_MAX)].join(", ") },
         ),
@@ -66,7 +66,7 @@ fn invalid_certificate(error: &CertificateError) -> String {
 
 /// Why the server refuses this client, if this alert says so.
 fn refused_by_server(alert: AlertDescription) -> Option<String> {
-    const GIVE: &str = "(--tls-cert FILE and --tls-key FILE, TlsOptions::client_certificate)";
+    const GIVE: &str = "(TlsOptions::client_certificate)";
     Some(match alert {
         AlertDescription::CertificateRequired => {
             format!("it asks for a client certificate; give one {GIVE}")

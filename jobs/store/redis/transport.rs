@@ -116,8 +116,7 @@ impl Transport {
                  clients, which its log says"
             }
             ConnectionAddr::TcpTls { .. } => {
-                "it closed the connection before it answered: if it asks for a client certificate, give one (--tls-cert FILE and --tls-key FILE, \
-                 TlsOptions::client_certificate)"
+                "it closed the connection before it answered: if it asks for a client certificate, give one (TlsOptions::client_certificate)"
             }
             _ => "it closed the connection before it answered",
         }
