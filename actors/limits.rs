@@ -244,5 +244,5 @@ pub const GRACE_UNTIL_STOP_PERCENT: u32 = 80;
 /// How long the store may take to confirm the last outcomes and to accept the last enqueued jobs. Jobs whose outcome it does not confirm run again when
 /// their leases expire, unless the store applied the settlement and only the answer was lost.
 pub const SHUTDOWN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Used twice after a tree has ended: the longest time for the last flushes, and then that for the last events and for the removal of the worker's row.
+/// Used twice after a tree has ended: the longest time for the last flushes and trims, and then that for the last events and for the removal of the worker's row.
 pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, note, one_line};
-use crate::tls::TlsArgs;
+use crate::tls::{TlsArgs, with_flags};
 
 /// What a command is given: the server, the prefix of its keys, and where results go.
 pub(crate) struct CommandContext {
@@ -30,18 +30,19 @@ impl CommandContext {
             Err(StoreError::Refused { reason, .. }) => {
                 let source =
                     if self.redis_from_environment { " (the value comes from RETRACED_REDIS_URL)" } else { "" };
-                return Err(CliError::Usage(reason + source));
+                return Err(CliError::Usage(self.tls.fault(&reason).unwrap_or_else(|| reason + source)));
             }
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         };
-        match store.probe().await.and_then(StoreFacts::usable) {
+        // Not by `probe`: that would open the connection of workers here, on the runtime of the handlers.
+        match store.check().await.and_then(StoreFacts::usable) {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
                 "Redis cannot be reached: {}; start it, or give its address with --redis URL or RETRACED_REDIS_URL",
-                one_line(&cause)
+                with_flags(&one_line(&cause))
             ))),
             Err(StoreError::Refused { reason, .. }) => {
-                Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&reason))))
+                Err(CliError::Failed(format!("Redis cannot be used: {}", with_flags(&one_line(&reason)))))
             }
             Err(error) => Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         }

@@ -63,8 +63,10 @@ pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const SIGNALS_WAITING_MAX: usize = 16;
 /// How long a worker that is stopped at once waits until it has said so; past it the process ends anyway.
 pub(crate) const LAST_NOTE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Connections for health checks at a time. A further one closes the oldest.
+/// Connections for health checks at a time. A further one waits for one of them to end, and closes the oldest after [`HEALTH_CONNECTION_KEPT_MIN`]; others wait in the queue of the system.
 pub(crate) const HEALTH_CONNECTIONS_MAX: usize = 8;
+/// How long a connection for health checks is kept although others wait: 100 ms, enough for a client that sends its request at once.
+pub(crate) const HEALTH_CONNECTION_KEPT_MIN: Duration = Duration::from_millis(100);
 /// Longest time from the connection of a health check to the end of its response; past it the connection is closed.
 pub(crate) const HEALTH_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest head of a health check, in bytes; a larger one is answered with status 431. It is the least that the library allows.

@@ -301,11 +301,15 @@ impl DeleteQueue {
 }
 
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
-    let (sound, style) = match row.adds_up {
-        true => ("each in exactly one container", Style::Good),
-        false => ("not each in exactly one container", Style::Bad),
+    let (sound, style) = match (row.difference, row.grant_difference) {
+        (0, 0) => ("each in exactly one container", Style::Good),
+        _ => ("not each in exactly one container", Style::Bad),
     };
     let mut values = vec![("stored", Cell::new(format!("{}, {sound}", job_count(row.jobs)), style))];
+    if row.uncounted > 0 {
+        let lost = format!("the bytes of {} are not counted, so retention keeps too many", job_count(row.uncounted));
+        values.push(("found", Cell::new(lost, Style::Bad)));
+    }
     values.extend(row.findings.iter().map(|finding| {
         let example = finding.examples.first().map(|job| format!(", for example {job}")).unwrap_or_default();
         let found = format!("{finding}{example}");

@@ -43,6 +43,35 @@ impl TlsArgs {
         options.server_name.clone_from(&self.tls_server_name);
         Ok(options)
     }
+
+    /// What is wrong with these options, in the words of the library, with flags and files in place of its options. `None` if it is not these options that are wrong.
+    pub(crate) fn fault(&self, reason: &str) -> Option<String> {
+        if !FLAGS.iter().any(|(option, ..)| reason.contains(option)) {
+            return None;
+        }
+        let files = [&self.tls_cert, &self.tls_key, &None, &self.tls_ca];
+        let named = FLAGS.iter().zip(files).fold(reason.to_owned(), |text, ((option, flag, value), file)| match file {
+            Some(file) => text.replace(option, &format!("{flag} {}", printable(&file.display().to_string()))),
+            // Here the reason shows the name.
+            None if *value == "NAME" => text.replace(option, flag),
+            None => text.replace(option, &format!("{flag} {value}")),
+        });
+        Some(named)
+    }
+}
+
+/// The flags that set the options of the library, and what each takes. Longer names of options first.
+const FLAGS: [(&str, &str, &str); 4] = [
+    ("TlsOptions::client_certificate", "--tls-cert", "FILE"),
+    ("TlsOptions::client_key", "--tls-key", "FILE"),
+    ("TlsOptions::server_name", "--tls-server-name", "NAME"),
+    ("TlsOptions::authority", "--tls-ca", "FILE"),
+];
+
+/// An advice of the library, with flags in place of its options.
+pub(crate) fn with_flags(advice: &str) -> String {
+    let both = advice.replace("(TlsOptions::client_certificate)", "(--tls-cert FILE and --tls-key FILE)");
+    FLAGS.iter().fold(both, |text, (option, flag, value)| text.replace(option, &format!("{flag} {value}")))
 }
 
 fn read(flag: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {

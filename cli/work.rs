@@ -7,7 +7,9 @@ mod log;
 mod readiness;
 mod signals;
 
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -129,8 +131,11 @@ impl Work {
         }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
         note(working_message(&labels, &to, runtime.instance()));
-        self.note_paused_queues(context, runtime.operator()).await;
-        let ended = self.until_ended(&runtime, &mut signals, health.as_ref()).await;
+        let ended = tokio::select! {
+            ended = self.until_ended(&runtime, &mut signals, health.as_ref()) => ended,
+            // A signal to stop does not wait for the answers of the store.
+            never = self.note_paused_queues(context, runtime.operator()) => match never {},
+        };
         drop(health);
         drop(runtime);
         if let Some(printer) = printer {
@@ -178,11 +183,12 @@ impl Work {
 }
 
 impl Work {
-    /// Says which queues are paused: their jobs would seem to hang. A store that does not answer is reported by the tree.
-    async fn note_paused_queues(&self, context: &CommandContext, operator: &Operator) {
+    /// Says which queues are paused: their jobs would seem to hang. A store that does not answer is reported by the tree. Never ends.
+    async fn note_paused_queues(&self, context: &CommandContext, operator: &Operator) -> Infallible {
         for queue in &self.queues {
             drop(context.note_if_paused(operator, &queue.name).await);
         }
+        pending().await
     }
 
     async fn health_server(&self) -> Result<Option<HealthServer>, CliError> {

@@ -234,6 +234,12 @@ impl Runtime {
         self.tree.snapshot()
     }
 
+    /// Whether the root of the supervision tree is up, also while it drains. For liveness checks: it costs the same in a runtime of any size, unlike [`tree`](Self::tree).
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.tree.is_up()
+    }
+
     /// How the store is, as the last calls of this process found it: for health checks and dashboards. It asks nobody, so it may be called as often as you like.
     ///
     /// ```
@@ -246,8 +252,7 @@ impl Runtime {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let queue = Queue::new("greetings")?.handler(greet);
     /// # let runtime = Runtime::builder().store(MemoryStore::new()).queue(queue).start().await?;
-    /// use retraced::StoreStatus;
-    /// assert_eq!(runtime.store_status(), StoreStatus::Up);
+    /// assert_eq!(runtime.store_status(), retraced::StoreStatus::Up);
     /// # runtime.shutdown().await?;
     /// # Ok(())
     /// # }

@@ -21,6 +21,15 @@ use crate::messages::{FetcherMessage, PoolMessage, SettlerMessage};
 use crate::options::{QueueOptions, QueueSpec};
 use crate::poll_schedule::PollSchedule;
 
+/// When the jobs of a queue were counted.
+#[derive(Default)]
+struct Counts {
+    /// The last count, and when it was made.
+    last: Option<(CountCheck, Instant)>,
+    /// The first count was asked for, and none was made since.
+    requested: bool,
+}
+
 /// One queue: its jobs in flight, the addresses of its actors, and when it is polled.
 pub(crate) struct QueueContext {
     pub(crate) name: QueueName,
@@ -43,10 +52,11 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// What the janitor has trimmed and not reported yet.
     pub(crate) trim_report: TrimReport,
+    /// One permit: a trim under way outlives its janitor.
+    pub(crate) trim_calls: Arc<Semaphore>,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
-    /// The last count of its jobs, and when it was made.
-    counted: Mutex<Option<(CountCheck, Instant)>>,
+    counts: Mutex<Counts>,
     /// The end of the last reported lease grace.
     grace_until: Mutex<Option<Instant>>,
     /// Whether it is reported that the queue claims no more.
@@ -74,8 +84,9 @@ impl QueueContext {
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
             trim_report: TrimReport::default(),
+            trim_calls: Arc::new(Semaphore::new(1)),
             settling_requested: AtomicBool::new(false),
-            counted: Mutex::new(None),
+            counts: Mutex::default(),
             grace_until: Mutex::new(None),
             claims_stop: ClaimsStop::default(),
             empty: AtomicBool::new(false),
@@ -116,16 +127,19 @@ impl QueueContext {
         outcome
     }
 
-    /// Whether its jobs were counted when it had any, so that a loss of data can be noticed.
-    pub(crate) fn is_counted(&self) -> bool {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.is_some_and(|(count, _)| count.enqueued_total > 0)
+    /// Whether a queue that has jobs was never counted with any, so that no loss of data could be noticed. Says so once until the next count succeeds: jobs that the store cannot
+    /// count wait for the next audit.
+    pub(crate) fn needs_first_count(&self) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_counted = counts.last.is_some_and(|(count, _)| count.enqueued_total > 0);
+        !is_counted && !std::mem::replace(&mut counts.requested, true)
     }
 
     /// Remembers a count of its jobs. Returns the one before, and how long ago that was.
     pub(crate) fn counted(&self, count: CountCheck) -> Option<(CountCheck, Duration)> {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = counted.replace((count, Instant::now()));
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.requested = false;
+        let before = counts.last.replace((count, Instant::now()));
         before.map(|(count, at)| (count, at.elapsed()))
     }
 

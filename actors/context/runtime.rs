@@ -147,7 +147,12 @@ impl RuntimeContext {
     /// Waits for a request to count the jobs, at least [`AUDIT_INTERVAL_MIN`]. Returns `false` if there is none until `next`.
     pub(crate) async fn count_requested_before(&self, next: Instant) -> bool {
         tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
-        tokio::time::timeout_at(next, self.count_requested.notified()).await.is_ok()
+        tokio::select! {
+            biased;
+            // A request that waits already must not win against a time that has passed, or the janitor would only count and never audit.
+            () = tokio::time::sleep_until(next) => false,
+            () = self.count_requested.notified() => true,
+        }
     }
 
     /// Asks the retry scheduler for a round.

@@ -1,7 +1,7 @@
 //! The janitor: trims ended jobs past their retention, reports which dead and poisoned ones it trimmed, audits every queue, and repairs a queue whose counts do not add
 //! up.
 //!
-//! Bounds: one round of trims under way, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit and one
+//! Bounds: one round of trims under way, one call per queue, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit and one
 //! repair under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims, and the audits of the other queues, continue meanwhile.
 
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ use retraced_jobs::events::EventKind;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CountCheck, StoreError, TrimPolicy, TrimmedJobs};
 use retraced_jobs::units::millis;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -92,7 +93,7 @@ impl JanitorState {
     }
 }
 
-async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
+async fn trim(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) {
     queue.trim_schedule.begin();
     let more = trim_batches(runtime, queue).await;
     report(runtime, queue, queue.trim_report.take_due());
@@ -100,17 +101,33 @@ async fn trim(runtime: &RuntimeContext, queue: &QueueContext) {
 }
 
 /// Trims one queue. Returns whether there is more to trim; `false` if a call was refused.
-async fn trim_batches(runtime: &RuntimeContext, queue: &QueueContext) -> bool {
-    let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
+async fn trim_batches(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> bool {
     for _ in 0..BATCHES_PER_ROUND_MAX {
-        let reply = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
-        let Some(Ok(trimmed)) = reply else { return false };
-        queue.trim_report.add(&trimmed.jobs);
-        if !trimmed.more {
-            return false;
+        // The call of an earlier janitor may still be under way.
+        let Ok(permit) = queue.trim_calls.clone().acquire_owned().await else { return false };
+        match tokio::spawn(trim_batch(runtime.clone(), queue.clone(), permit)).await {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return false,
         }
     }
     true
+}
+
+/// Trims one batch, and returns whether there is more. It runs in a task of its own, so that what was trimmed is reported even if the janitor ends meanwhile.
+async fn trim_batch(runtime: Arc<RuntimeContext>, queue: Arc<QueueContext>, _permit: OwnedSemaphorePermit) -> bool {
+    let policy = TrimPolicy { retention: queue.options.retention, limit: TRIM_BATCH_MAX };
+    let reply = runtime.calls.until_known("trim", |store, call| store.trim(call, &queue.name, &policy)).await;
+    let Some(Ok(trimmed)) = reply else { return false };
+    queue.trim_report.add(&trimmed.jobs);
+    trimmed.more
+}
+
+/// Waits for the trims that are under way, until `deadline` at the latest.
+pub(crate) async fn wait_for_trims(runtime: &RuntimeContext, deadline: Instant) {
+    let all = join_all(runtime.queues.iter().map(|queue| queue.trim_calls.acquire()));
+    let _ = tokio::time::timeout_at(deadline, all).await;
 }
 
 /// Reports what was trimmed and not reported yet, because the runtime ends.

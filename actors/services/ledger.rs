@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::Kind;
-use retraced_jobs::store::{WORKER_ROW_KINDS_MAX, WorkerRow};
+use retraced_jobs::store::{BATCH_MAX, WORKER_ROW_KINDS_MAX, WorkerRow};
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
@@ -71,12 +71,24 @@ impl Actor for LedgerActor {
     }
 }
 
-/// Writes the worker's row and the names of its queues. Each call is sent once; if it fails, the next heartbeat writes them.
+/// Writes the worker's row and the names of its queues, at most [`BATCH_MAX`] in one call. Each call is sent once; if it fails, the next heartbeat writes them.
 async fn write_row(runtime: &RuntimeContext) {
     let row = row(runtime);
-    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
-    let _ = runtime.calls.once("announce", |store| store.announce(&queues)).await;
+    for queues in row.queues.chunks(BATCH_MAX) {
+        let _ = runtime.calls.once("announce", |store| store.announce(queues)).await;
+    }
     let _ = runtime.calls.once("heartbeat", |store| store.heartbeat(&row)).await;
+}
+
+/// Removes the worker's row and then its replay slots, those of at most [`BATCH_MAX`] queues in one call. Each call is sent once; a row that stays is kept until it is too old.
+pub(crate) async fn forget(runtime: &RuntimeContext) {
+    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
+    // Not an instance that was replaced: its replay slots belong to the process that still uses it. Those of nobody are dropped when they are old.
+    let instance = runtime.instance.get();
+    // The store removes the row first, so the first call does.
+    for queues in queues.chunks(BATCH_MAX) {
+        let _ = runtime.calls.once("forget", |store| store.forget(instance, queues)).await;
+    }
 }
 
 /// Writes the events that are not stored yet. Each call is sent once; if it fails, its events wait for the next write.

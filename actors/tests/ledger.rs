@@ -2,9 +2,9 @@
 
 use retraced_actors::limits::HEARTBEAT_INTERVAL;
 use retraced_jobs::job::Kind;
-use retraced_jobs::store::Ledger;
+use retraced_jobs::store::{Admin, BATCH_MAX, Ledger};
 
-use crate::support::{Harness, Verb, Work, millis, secs};
+use crate::support::{Fault, Harness, Verb, Work, millis, secs};
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_row_shows_identity_capabilities_and_load() {
@@ -42,4 +42,33 @@ async fn a_build_label_beyond_its_limit_is_refused() {
     let refused = Harness::build().options(|options| options.build = "x".repeat(201)).try_start().await;
     let error = refused.err().unwrap().to_string();
     assert!(error.contains("201 bytes") && error.contains("200"), "{error}");
+}
+
+/// Goal: a worker of more queues than one call may name is listed with all of them, and not any more once it has ended.
+#[tokio::test(start_paused = true)]
+async fn a_worker_of_many_queues_is_neither_unannounced_nor_left_behind() {
+    let names: Vec<String> = (0..=2 * BATCH_MAX).map(|n| format!("queue-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let harness = Harness::build().queues(&names).concurrency(1).start().await;
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(harness.store.queues().await.unwrap().len(), names.len());
+    assert_eq!(harness.store.workers().await.unwrap().len(), 1);
+    let store = harness.store.clone();
+    harness.close().await;
+    assert_eq!(store.workers().await.unwrap(), [], "the row of a worker that has ended");
+}
+
+/// Goal: the row goes although there is no time for the rest. Method: the store answers only the first part of the removal.
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_never_keeps_the_row_of_a_worker_of_many_queues() {
+    let names: Vec<String> = (0..=2 * BATCH_MAX).map(|n| format!("queue-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let harness = Harness::build().queues(&names).concurrency(1).start().await;
+    tokio::time::sleep(secs(1)).await;
+    harness
+        .store
+        .plan_faults(|verb, call| (verb == Verb::Forget && call > 1).then_some(Fault::RequestDelayed(secs(9))));
+    let store = harness.store.clone();
+    harness.close().await;
+    assert_eq!((store.calls(Verb::Forget), store.workers().await.unwrap().len()), (2, 0));
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use retraced_actors::limits::{
-    AUDIT_INTERVAL, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX, RECLAIM_BATCH_MAX,
-    RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
+    AUDIT_INTERVAL, AUDIT_INTERVAL_MIN, BATCHES_PER_ROUND_MAX, PROMOTE_BATCH_MAX, PROMOTE_POLL_IDLE_MAX,
+    RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, TRIM_DELAY_MAX, TRIM_IDLE_INTERVAL, TRIM_REPORT_INTERVAL,
 };
 use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
@@ -102,6 +102,42 @@ async fn the_repair_of_one_queue_never_delays_the_search_for_lost_data_in_anothe
     assert_eq!((harness.store.calls(Verb::Repair), harness.count(failed)), (1, 1), "it is requested once");
     tokio::time::sleep(AUDIT_INTERVAL * 2).await;
     assert_eq!(harness.store.calls(Verb::Repair), 1);
+    harness.close().await;
+}
+
+/// Goal: requests to count jobs do not put off the audit, which repairs. Method: every four seconds a job loses its lease, because its queue is removed from the store.
+#[tokio::test(start_paused = true)]
+async fn leases_that_are_lost_again_and_again_never_put_off_the_repair_of_a_queue() {
+    let harness = Harness::start().await;
+    tokio::time::sleep(secs(1)).await;
+    harness.store.damage(Finding::new(FindingKind::Orphaned, 3, Vec::new()));
+    for n in 0..30 {
+        harness.enqueue(&format!("job-{n}"), Work::lasting(secs(1))).await;
+        harness.until("it runs", || harness.recorder.running() == 1).await;
+        harness.lose_data().await;
+        tokio::time::sleep(AUDIT_INTERVAL_MIN - secs(1)).await;
+    }
+    assert!(harness.count(|kind| matches!(kind, EventKind::StaleSettlement { .. })) > 20, "no lease was lost");
+    assert_eq!((harness.store.calls(Verb::Repair), repairs(&harness)), (1, 1));
+    harness.close().await;
+}
+
+/// Goal: a queue whose jobs cannot be counted is not counted all the time. Method: the store refuses to count; the queue claims a job every second.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_counted_is_not_counted_at_every_claim() {
+    let harness = Harness::start().await;
+    harness.store.plan_faults(|verb, _| (verb == Verb::CheckCounts).then_some(Fault::Refused));
+    tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
+    let (before, begun) = (harness.store.calls(Verb::CheckCounts), Instant::now());
+    for n in 0.. {
+        harness.enqueue(&format!("job-{n}"), Work::succeed()).await;
+        tokio::time::sleep(secs(1)).await;
+        if begun.elapsed() >= AUDIT_INTERVAL * 5 {
+            break;
+        }
+    }
+    let counts = harness.store.calls(Verb::CheckCounts) - before;
+    assert!((4..=7).contains(&counts), "counted {counts} times: once per audit, and once at the first job");
     harness.close().await;
 }
 
@@ -260,4 +296,24 @@ async fn a_shutdown_never_leaves_a_trim_unreported() {
     let count = || reported(&harness, JobState::Poisoned, TrimReason::Count);
     harness.until("the rest is reported", || count() == 30).await;
     harness.assert_clean();
+}
+
+/// Goal: a trim that is under way when its janitor ends is reported. Method: the answers of trims are late, and the shutdown begins when the store has removed the jobs.
+#[tokio::test(start_paused = true)]
+async fn a_trim_whose_answer_comes_after_the_end_of_the_janitor_is_never_unreported() {
+    let none = RetentionRule::new(secs(600), 0);
+    for restart in [false, true] {
+        let retention = Retention::default().poisoned(none);
+        let harness = Harness::build().queue(|queue| queue.retention = retention).start().await;
+        harness.store.plan_faults(|verb, _| (verb == Verb::Trim).then_some(Fault::ReplyDelayed(millis(500))));
+        store_jobs(&harness, "poison", 10, Action::FailPermanent).await;
+        harness.until("they are trimmed", || harness.stats().trimmed_poisoned_total == 10).await;
+        if restart {
+            harness.kill_and_await_restart("janitor").await;
+        }
+        harness.shut_down().await;
+        let count = || reported(&harness, JobState::Poisoned, TrimReason::Count);
+        harness.until("the trim is reported", || count() == 10).await;
+        harness.assert_clean();
+    }
 }

@@ -28,6 +28,7 @@ use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, STOP_TIMEOUT, TREE_CALLS_
 use crate::observer::Observers;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::path;
+use crate::services::janitor;
 use crate::store_calls::{Health, StoreCalls};
 use crate::supervision::event::Events;
 use crate::supervision::exhausted::Exhausted;
@@ -149,6 +150,12 @@ impl Tree {
         node::snapshot(&self.context, &self.table)
     }
 
+    /// Whether the root supervisor is up. Unlike [`snapshot`](Self::snapshot) it looks at no other actor.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.context.registry.find(path::ROOT).is_some()
+    }
+
     /// Kills the actor at this path, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
         let actor = self.context.registry.find(path);
@@ -260,11 +267,12 @@ async fn finish(
         (None, Ok(())) if context.shutdown_requested.is_cancelled() => Ending::Stopped,
         (None, _) => Ending::Lost,
     };
-    // Flushes under way end first, so that removing the worker's row is the last write.
-    let flushed_by = Instant::now() + DEREGISTER_TIMEOUT;
+    // Flushes and trims under way end first, so that all trims are reported and removing the worker's row is the last write.
+    let ended_by = Instant::now() + DEREGISTER_TIMEOUT;
     for queue in &context.queues {
-        queue.door.wait_until_empty(flushed_by).await;
+        queue.door.wait_until_empty(ended_by).await;
     }
+    janitor::wait_for_trims(&context, ended_by).await;
     shutdown::deregister(&context).await;
     let _ = report.send(Some(ending));
 }

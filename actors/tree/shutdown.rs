@@ -93,14 +93,10 @@ pub(super) async fn deregister(runtime: &RuntimeContext) {
     if !runtime.calls.health().is_reachable() {
         return;
     }
-    let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     let deregister = async {
         ledger::write_events(runtime).await;
-        // Not an instance that was replaced: its replay slots belong to the process that still uses it. Those of nobody are dropped when they are old.
-        let instance = runtime.instance.get();
-        let _ = runtime.calls.once("forget", |store| store.forget(instance, &queues)).await;
+        ledger::forget(runtime).await;
     };
-    // If this fails, the row is kept until it is too old, which does no harm.
     let _ = tokio::time::timeout(DEREGISTER_TIMEOUT, deregister).await;
 }
 

@@ -84,7 +84,7 @@ impl FetcherState {
     }
 
     fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
-        if jobs > 0 && !self.queue.is_counted() {
+        if jobs > 0 && self.queue.needs_first_count() {
             self.runtime.request_count();
         }
         self.interval = match jobs {

@@ -31,7 +31,11 @@ impl Checked {
     fn launch(harness: &Harness, hook: &str) -> Self {
         let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", hook]);
         command.env("RETRACED_HEALTH", "127.0.0.1:0");
-        let worker = Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        Self::of(Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped())))
+    }
+
+    /// Waits until the worker says where it answers.
+    fn of(worker: Worker) -> Self {
         let line = worker.wait_for("health checks at http://");
         let address = line.split(['/', ' ']).find(|part| part.starts_with("127.")).unwrap().to_owned();
         Self { worker, address }
@@ -185,4 +189,40 @@ fn clients_that_say_nothing_or_too_much_do_not_stop_health_checks() {
     let many = checked.send(&format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1_000)));
     assert!(many.is_empty() || status_of(&many) == 431, "{many}");
     assert_eq!(checked.get("/healthz"), (200, ALIVE()));
+}
+
+#[test]
+fn checks_at_the_same_time_do_not_close_each_other() {
+    const CHECKS: usize = 50;
+    let harness = Harness::new();
+    let checked = Checked::start(&harness, "http://127.0.0.1:1/");
+    let mut streams: Vec<_> = (0..CHECKS).map(|_| TcpStream::connect(&checked.address).unwrap()).collect();
+    for stream in &mut streams {
+        // One that was closed already is noticed below.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
+    }
+    let answered = streams.into_iter().filter_map(|mut stream| {
+        stream.set_read_timeout(Some(EVENT_MAX)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok().filter(|_| answer.starts_with("HTTP/1.1 200 "))
+    });
+    assert_eq!(answered.count(), CHECKS);
+}
+
+/// Goal: a liveness check costs nothing in a worker with many executors. Method: it is compared with readiness checks, which look at every one of them.
+#[test]
+fn a_liveness_check_does_not_look_at_every_executor() {
+    const CHECKS: u32 = 20;
+    let harness = Harness::new();
+    let mut command = harness.command(&["work", "q=10000", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    command.env("RETRACED_HEALTH", "127.0.0.1:0");
+    let checked = Checked::of(Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped())));
+    checked.worker.wait_for("working ");
+    let took = |path| {
+        let begun = Instant::now();
+        (0..CHECKS).for_each(|_| assert_eq!(checked.get(path).0, 200));
+        begun.elapsed()
+    };
+    let (ready, alive) = (took("/readyz"), took("/healthz"));
+    assert!(alive < ready / 3, "{CHECKS} checks took {alive:?} and {ready:?}");
 }

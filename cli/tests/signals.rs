@@ -194,3 +194,20 @@ fn a_worker_whose_log_nobody_reads_does_not_outlive_a_second_signal() {
     }
     assert_eq!(ended.unwrap().code(), Some(143));
 }
+
+/// Goal: a signal to stop does not wait for the answers of a server about each queue. Method: the server freezes after the first of 300 queues was asked for.
+#[test]
+fn a_signal_to_stop_never_waits_for_notes_about_paused_queues() {
+    let harness = Harness::new();
+    let queues: Vec<String> = (0..300).map(|n| format!("q-{n}=1")).collect();
+    harness.one(&["queue", "pause", "q-0", "--create"]);
+    let mut work = vec!["work", "--allow-private", "--webhook", "http://127.0.0.1:1/"];
+    work.extend(queues.iter().map(String::as_str));
+    let worker = Worker::launch(harness.command(&work).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    worker.wait_for("queue q-0 is paused");
+    harness.redis.freeze();
+    worker.signal("-TERM");
+    worker.wait_for("draining: no job is running");
+    harness.redis.thaw();
+    assert_eq!(worker.ended(), Some(0));
+}

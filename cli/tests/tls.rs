@@ -99,7 +99,9 @@ fn a_tls_connection_is_not_refused_without_what_to_do() {
         (tls_at_plain, &["--tls-ca", ca], 1, "if its port has no TLS, write redis:// in the URL"),
         (server.url(), &["--tls-ca", "/no/such/file"], 2, "/no/such/file (--tls-ca) cannot be read: "),
         (server.url(), &["--tls-ca", "/dev/zero"], 2, "/dev/zero (--tls-ca) has more than 1048576 bytes"),
-        (server.url(), &["--tls-ca", "/dev/null"], 2, "the authority is not a certificate in PEM form"),
+        (server.url(), &["--tls-ca", "/dev/null"], 2, "--tls-ca /dev/null is not a certificate in PEM form"),
+        (server.url(), &["--tls-cert", ca, "--tls-key", ca], 2, "is not a private key in PEM form"),
+        (server.url(), &["--tls-ca", ca, "--tls-server-name", "a b"], 2, "--tls-server-name \"a b\" is neither"),
         (server.url(), &["--tls-key", ca], 2, "--tls-key needs --tls-cert FILE"),
         (server.url(), &["--tls-cert", ca], 2, "--tls-cert needs --tls-key FILE"),
         ("redis://127.0.0.1:1".into(), &["--tls-ca", ca], 2, "TLS options need a rediss:// URL"),
@@ -108,6 +110,10 @@ fn a_tls_connection_is_not_refused_without_what_to_do() {
         assert_eq!(finished.status, Some(status), "{url} {flags:?}: {finished:?}");
         let words = finished.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(said), "{url} {flags:?}: {words}");
+        // The command line has no such options, and the URL is only to blame if it is.
+        assert!(!words.contains("TlsOptions"), "{url} {flags:?}: {words}");
+        let blames_the_url = words.contains("RETRACED_REDIS_URL)");
+        assert_eq!(blames_the_url, status == 2 && said.contains("rediss:// URL"), "{url} {flags:?}: {words}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP server of `--health`: `/healthz` for liveness, `/readyz` for readiness.
 //!
-//! Bounds: [`HEALTH_CONNECTIONS_MAX`] connections at a time, one request each, which takes at most [`HEALTH_REQUEST_TIMEOUT`] and has at most [`HEALTH_HEAD_BYTES_MAX`] of
+//! Bounds: [`HEALTH_CONNECTIONS_MAX`] connections at a time, one accepted beside them; one request each, which takes at most [`HEALTH_REQUEST_TIMEOUT`] and has at most [`HEALTH_HEAD_BYTES_MAX`] of
 //! head. Bodies are not read.
 
 use std::collections::VecDeque;
@@ -19,18 +19,28 @@ use retraced::Runtime;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::readiness::{Phase, Readiness};
 use crate::error::CliError;
-use crate::limits::{HEALTH_ACCEPT_DELAY, HEALTH_CONNECTIONS_MAX, HEALTH_HEAD_BYTES_MAX, HEALTH_REQUEST_TIMEOUT};
+use crate::limits::{
+    HEALTH_ACCEPT_DELAY, HEALTH_CONNECTION_KEPT_MIN, HEALTH_CONNECTIONS_MAX, HEALTH_HEAD_BYTES_MAX,
+    HEALTH_REQUEST_TIMEOUT,
+};
 
 /// The server. It ends when this is dropped.
 pub(super) struct HealthServer {
     address: SocketAddr,
     worker: Arc<ObservedWorker>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// A connection that is served.
+struct Connection {
+    task: AbortHandle,
+    /// Until then no other connection takes its place.
+    kept_until: Instant,
 }
 
 /// The worker whose health is asked for.
@@ -72,32 +82,59 @@ impl HealthServer {
 }
 
 impl ObservedWorker {
+    /// The runtime, or where the worker is if there is none.
+    fn runtime(&self) -> Result<Arc<Runtime>, Phase> {
+        self.runtime.get().ok_or(Phase::Starting)?.upgrade().ok_or(Phase::Ended)
+    }
+
+    /// Asks the root of the tree alone: a look at each executor of a large worker takes a while.
+    fn phase(&self) -> Phase {
+        match self.runtime() {
+            Ok(runtime) if !runtime.is_up() => Phase::Ended,
+            Ok(_) if self.is_draining.load(Ordering::Relaxed) => Phase::Draining,
+            Ok(_) => Phase::Running,
+            Err(phase) => phase,
+        }
+    }
+
     fn readiness(&self) -> Readiness {
-        let Some(runtime) = self.runtime.get() else { return Readiness::without_tree(Phase::Starting) };
-        let Some(runtime) = runtime.upgrade() else { return Readiness::without_tree(Phase::Ended) };
-        let is_draining = self.is_draining.load(Ordering::Relaxed);
-        Readiness::new(&runtime.tree(), runtime.store_status(), is_draining)
+        match self.runtime() {
+            Ok(runtime) => {
+                let is_draining = self.is_draining.load(Ordering::Relaxed);
+                Readiness::new(&runtime.tree(), runtime.store_status(), is_draining)
+            }
+            Err(phase) => Readiness::without_tree(phase),
+        }
     }
 }
 
 async fn serve(listener: TcpListener, worker: Arc<ObservedWorker>) {
     let mut connections = JoinSet::new();
-    let mut by_age = VecDeque::new();
+    let mut by_age: VecDeque<Connection> = VecDeque::new();
+    let mut waiting = None;
     loop {
+        by_age.retain(|connection| !connection.task.is_finished());
+        if by_age.len() < HEALTH_CONNECTIONS_MAX
+            && let Some(stream) = waiting.take()
+        {
+            let task = connections.spawn(serve_connection(stream, worker.clone()));
+            by_age.push_back(Connection { task, kept_until: Instant::now() + HEALTH_CONNECTION_KEPT_MIN });
+        }
+        let oldest_kept_until = by_age.front().map_or_else(Instant::now, |oldest| oldest.kept_until);
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    by_age.retain(|connection: &AbortHandle| !connection.is_finished());
-                    // The oldest one goes, so that clients which say nothing keep nobody waiting.
-                    if by_age.len() >= HEALTH_CONNECTIONS_MAX && let Some(oldest) = by_age.pop_front() {
-                        oldest.abort();
-                    }
-                    by_age.push_back(connections.spawn(serve_connection(stream, worker.clone())));
-                }
+            biased;
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
+                Ok((stream, _)) => waiting = Some(stream),
                 // Such as when there are no more open files.
                 Err(_) => sleep(HEALTH_ACCEPT_DELAY).await,
             },
-            Some(_) = connections.join_next() => {}
+            // Clients that say nothing must not keep others waiting; a request that has just come is answered meanwhile.
+            () = sleep_until(oldest_kept_until), if waiting.is_some() => {
+                if let Some(oldest) = by_age.pop_front() {
+                    oldest.task.abort();
+                }
+            }
         }
     }
 }
@@ -124,12 +161,13 @@ fn answer(method: &Method, path: &str, worker: &ObservedWorker) -> Response<Stri
         response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let readiness = worker.readiness();
     let status = |is_good| if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    match path {
-        "/healthz" => json(status(readiness.phase.is_alive()), &Liveness { status: readiness.phase }),
-        _ => json(status(readiness.ready), &readiness),
+    if path == "/healthz" {
+        let phase = worker.phase();
+        return json(status(phase.is_alive()), &Liveness { status: phase });
     }
+    let readiness = worker.readiness();
+    json(status(readiness.ready), &readiness)
 }
 
 #[derive(Serialize)]

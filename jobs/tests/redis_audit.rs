@@ -329,6 +329,106 @@ async fn bytes_of_ended_jobs_are_never_miscounted_after_a_repair() {
     }
 }
 
+/// Enqueues jobs with bodies of this size and settles them all.
+async fn end_jobs(harness: &mut Harness, prefix: &str, count: usize, body: usize, verdict: Verdict) {
+    let new = |n| NewJob {
+        id: id(&format!("{prefix}-{n}")),
+        run_at: RunAt::Now,
+        envelope: vec![b'x'; body - HEADER_BYTES].into(),
+    };
+    let jobs: Vec<_> = (0..count).map(new).collect();
+    for jobs in jobs.chunks(100) {
+        harness.store.enqueue(harness.replay_slot.next_call(), &harness.queue, jobs).await.unwrap();
+        let claims = harness.claim(100).await;
+        harness.settle(&claims, verdict).await;
+    }
+}
+
+/// Goal: when the counters of a queue are lost, so that retention would keep too many bytes, the check of the counts says so until a repair, whatever happens meanwhile, and never after it.
+#[tokio::test]
+async fn lost_counts_of_bytes_never_pass_for_sound() {
+    const BODY: usize = 3_000;
+    let mut harness = Harness::new().await;
+    end_jobs(&mut harness, "dead", 5, BODY, Verdict::DeadLetter).await;
+    end_jobs(&mut harness, "small", 5, 100, Verdict::Complete { keep: true }).await;
+    let adds_up = async |harness: &Harness| harness.store.check_counts(&harness.queue).await.unwrap().adds_up();
+    assert!(adds_up(&harness).await, "before");
+    drop_key(&mut harness.server.connection(), "stats");
+    let counts = harness.store.check_counts(&harness.queue).await.unwrap();
+    assert_eq!((counts.difference(), counts.uncounted, counts.adds_up()), (0, 10, false), "{counts:?}");
+
+    // Neither a job that enters a state nor one that leaves it makes the counts look sound, nor does a trim.
+    end_jobs(&mut harness, "later", 20, BODY, Verdict::DeadLetter).await;
+    let discarded = ["dead-0".to_owned()].map(|name| id(&name).into());
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &discarded).await.unwrap();
+    let policy = |bytes| {
+        let rule = RetentionRule::by_age(LEASE).bytes_max(bytes);
+        TrimPolicy { retention: Retention::default().dead(rule), limit: 9 }
+    };
+    let few = 20 * KEPT_BYTES_MIN;
+    let trimmed = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy(few)).await.unwrap();
+    assert!(!adds_up(&harness).await, "after {} were trimmed", trimmed.removed);
+    let kept = harness.store.stats(&harness.queue).await.unwrap().dead;
+    assert_eq!(harness.repair().await, [(KeptBytes, kept * (BODY as u64 - KEPT_BYTES_MIN))]);
+
+    assert!(adds_up(&harness).await, "after the repair");
+    let all = kept * BODY as u64;
+    for (bytes_max, removed) in [(all, 0), (all - 1, 1)] {
+        let policy = policy(bytes_max);
+        let trimmed = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy).await.unwrap();
+        assert_eq!(trimmed.removed, removed, "at most {bytes_max} bytes");
+    }
+    harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy(0)).await.unwrap();
+    let verdicts = [Verdict::Poison, Verdict::DeadLetter, Verdict::Complete { keep: true }];
+    for (n, verdict) in verdicts.into_iter().enumerate() {
+        end_jobs(&mut harness, &format!("again-{n}"), 3, 100, verdict).await;
+        assert!(adds_up(&harness).await, "after {verdict:?}");
+    }
+    assert_eq!(harness.repair().await, []);
+}
+
+/// Goal: jobs that were not counted take nothing from what is counted later. Method: the counter is too low; jobs leave by a discard and by a trim.
+#[tokio::test]
+async fn the_count_of_bytes_is_never_negative() {
+    const BODY: usize = 3_000;
+    let mut harness = Harness::new().await;
+    let counted = |harness: &Harness| -> i64 { harness.server.connection().hget(key("stats"), "excess_dead").unwrap() };
+    end_jobs(&mut harness, "dead", 4, BODY, Verdict::DeadLetter).await;
+    let _: () = harness.server.connection().hset(key("stats"), "excess_dead", 1).unwrap();
+    let discarded = [0, 1].map(|n| id(&format!("dead-{n}")).into());
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &discarded).await.unwrap();
+    assert_eq!(counted(&harness), 0, "after a discard");
+    let rule = RetentionRule::by_age(LEASE).bytes_max(KEPT_BYTES_MIN);
+    let policy = TrimPolicy { retention: Retention::default().dead(rule), limit: 1 };
+    let trimmed = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy).await.unwrap();
+    assert_eq!((trimmed.removed, counted(&harness)), (1, 0), "after a trim");
+}
+
+/// Goal: bytes are compared although jobs enter and leave the state all the time. Method: a job is discarded and another one dies without a pause, while a state of two pages is repaired.
+#[tokio::test]
+async fn a_state_that_changes_all_the_time_is_not_left_uncompared() {
+    const BODY: usize = 3_000;
+    let mut harness = Harness::new().await;
+    end_jobs(&mut harness, "dead", 300, BODY, Verdict::DeadLetter).await;
+    let _: () = harness.server.connection().hincr(key("stats"), "excess_dead", 7_000).unwrap();
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
+    let done = Arc::new(AtomicBool::new(false));
+    let repairing = tokio::spawn({
+        let done = done.clone();
+        async move {
+            let found = counts(store.repair(&queue).await.unwrap());
+            done.store(true, Ordering::Relaxed);
+            found
+        }
+    });
+    let mut changes = 0;
+    while !done.load(Ordering::Relaxed) {
+        end_jobs(&mut harness, &format!("more-{changes}"), 1, BODY, Verdict::DeadLetter).await;
+        changes += 1;
+    }
+    assert_eq!(repairing.await.unwrap(), [(KeptBytes, 7_000)], "{changes} changes");
+}
+
 /// Goal: a job that has a lease without a grant is reclaimed. A job that has a grant without a lease waits for its holder first.
 #[tokio::test]
 async fn a_lease_without_its_grant_is_reclaimed_and_a_grant_without_its_lease_waits_for_its_owner() {

@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use retraced_jobs::job::{InstanceId, JobId, NewJob, QueueName, RunAt};
-use retraced_jobs::store::redis::RedisStore;
-use retraced_jobs::store::{Admin, Leases, ReplaySlots, Transitions};
+use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+use retraced_jobs::store::{Admin, Leases, ReplaySlots, Store, Transitions};
 use support::redis_server::RedisServer;
 use support::relay::Relay;
 use tokio::time::timeout;
@@ -35,4 +35,21 @@ async fn a_silent_connection_is_replaced_although_no_caller_waits_for_the_timeou
     assert_eq!(timeout(IMPATIENT, store.stats(&queue)).await.unwrap().unwrap().pending, 1);
     assert!(timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.is_err(), "renewals have another connection");
     timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.unwrap().unwrap();
+}
+
+/// Goal: workers do not claim and settle on a connection that depends on the tokio runtime of whoever checked the server. Method: the server is checked on a runtime that then stands still.
+#[test]
+fn a_check_never_opens_the_connection_of_workers() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let checks = runtime();
+    let opened = RedisStore::open(&server.url(), RedisOptions::default()).unwrap();
+    checks.block_on(opened.check()).unwrap().usable().unwrap();
+    let connected = checks.block_on(RedisStore::connect(&server.url())).unwrap();
+    let tree = runtime();
+    for store in [opened, connected] {
+        // A connection that depends on `checks` carries nothing now.
+        tree.block_on(async { timeout(IMPATIENT * 4, store.probe()).await.expect("no answer").unwrap() });
+    }
+    drop(checks);
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,6 +14,8 @@ use retraced_jobs::store::{
     Admin, ClaimRequest, Enqueued, Hint, ReplaySlots, Settled, Settlement, Store, StoreError, Transitions, Verdict,
 };
 use support::tls_server::{Authority, TlsServer, Valid};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// The variable with the server's URL. It is set in the process that connects.
 const URL: &str = "RETRACED_TEST_TLS_URL";
@@ -110,7 +113,7 @@ async fn a_server_that_is_not_what_the_options_expect_is_not_accepted() {
         let unknown = refusal(&server.url(), trusting(other)).await;
         assert!(
             unknown.contains(
-                "no authority that is trusted here has signed its certificate; name its authority (--tls-ca FILE"
+                "no authority that is trusted here has signed its certificate; name its authority (TlsOptions::authority)"
             ),
             "{unknown}"
         );
@@ -142,7 +145,7 @@ async fn a_client_without_the_certificate_that_the_server_asks_for_is_not_left_g
                 || missing.contains("if it asks for a client certificate"),
             "{missing}"
         );
-        assert!(missing.contains("--tls-cert FILE and --tls-key FILE, TlsOptions::client_certificate"), "{missing}");
+        assert!(missing.contains("(TlsOptions::client_certificate)") && !missing.contains("--"), "{missing}");
     }
     for (authority, valid) in [(&theirs, Valid::Now), (&renewed, Valid::Now), (&ours, Valid::Past)] {
         let foreign = refusal(&server.url(), with(authority, valid)).await;
@@ -172,28 +175,140 @@ async fn tls_options_that_cannot_be_used_are_not_ignored() {
         (
             "rediss://127.0.0.1:1",
             TlsOptions::default().authority("canary"),
-            "the authority is not a certificate in PEM form",
+            "TlsOptions::authority is not a certificate in PEM form",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate("canary", one.key.clone()),
-            "the client certificate is not a certificate",
+            "TlsOptions::client_certificate is not a certificate",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate(one.certificate.clone(), "canary"),
-            "the client key is not a private key",
+            "TlsOptions::client_key is not a private key",
         ),
         (
             "rediss://127.0.0.1:1",
             trusting(&ours).client_certificate(one.certificate.clone(), other.key),
-            "the client key does not belong to the client certificate",
+            "TlsOptions::client_key does not belong to TlsOptions::client_certificate",
         ),
-        ("rediss://127.0.0.1:1", alone, "a client key needs its certificate"),
-        ("rediss://127.0.0.1:1", trusting(&ours).server_name("a b"), "\"a b\" is neither a host name nor an address"),
+        ("rediss://127.0.0.1:1", alone, "TlsOptions::client_key needs its certificate"),
+        (
+            "rediss://127.0.0.1:1",
+            trusting(&ours).server_name("a b"),
+            "TlsOptions::server_name \"a b\" is neither a host name nor an address",
+        ),
     ] {
         let refused = refusal(url, tls.clone()).await;
         assert!(refused.contains(said) && !refused.contains("canary"), "{url}: {refused}");
         assert!(!format!("{tls:?}").contains("BEGIN"), "{tls:?}");
+    }
+}
+
+/// What a proxy answers in place of its server, and no TLS.
+const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\n\r\n";
+
+/// A fatal TLS alert.
+fn alert(description: u8) -> Vec<u8> {
+    vec![21, 3, 3, 0, 2, 2, description]
+}
+
+/// A proxy in front of a server. Once it is told to, it forwards a request, throws the reply away, sends other bytes in its place, and closes.
+struct Proxy {
+    url: String,
+    in_place_of_a_reply: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Proxy {
+    async fn to(server_port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("rediss://{}", listener.local_addr().unwrap());
+        let in_place_of_a_reply = Arc::new(Mutex::new(None));
+        let spoiled = in_place_of_a_reply.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect(("127.0.0.1", server_port)).await.unwrap();
+                tokio::spawn(forward(client, server, spoiled.clone()));
+            }
+        });
+        Self { url, in_place_of_a_reply }
+    }
+
+    fn spoil_next_reply(&self, bytes: &[u8]) {
+        *self.in_place_of_a_reply.lock().unwrap() = Some(bytes.to_owned());
+    }
+}
+
+async fn forward(mut client: TcpStream, mut server: TcpStream, spoiled: Arc<Mutex<Option<Vec<u8>>>>) {
+    let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => match read {
+                Ok(read) if read > 0 => server.write_all(&request[..read]).await.unwrap(),
+                _ => return,
+            },
+            read = server.read(&mut reply) => {
+                let Ok(read @ 1..) = read else { return };
+                let other = spoiled.lock().unwrap().take();
+                if let Some(bytes) = other {
+                    client.write_all(&bytes).await.unwrap();
+                    client.shutdown().await.unwrap();
+                    return;
+                }
+                if client.write_all(&reply[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Goal: nobody takes a call that was applied for one that was refused, and sends it again under another id. Method: the reply of an enqueue is replaced by what is no TLS, or by an
+/// alert; the same call is then sent again.
+#[tokio::test]
+async fn a_call_whose_reply_tls_cannot_read_is_never_reported_as_refused() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(&ours.sign(&LOCAL, Valid::Now), None);
+    let proxy = Proxy::to(server.tls_port).await;
+    let options = RedisOptions::default().tls(trusting(&ours));
+    let store = RedisStore::open(&proxy.url, options).unwrap();
+    let queue = QueueName::new("email").unwrap();
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+    for (n, bytes) in [BAD_GATEWAY.to_owned(), alert(80), alert(40), alert(42)].into_iter().enumerate() {
+        store.stats(&queue).await.unwrap();
+        let job = [NewJob { id: JobId::parse(&n.to_string()).unwrap(), run_at: RunAt::Now, envelope: "sealed".into() }];
+        let call = replay_slot.next_call();
+        proxy.spoil_next_reply(&bytes);
+        let error = store.enqueue(call, &queue, &job).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{n}: {error:?}");
+        let again = store.enqueue(call, &queue, &job).await.unwrap();
+        assert_eq!(again, [Enqueued::Created { state: JobState::Pending }], "{n}");
+        assert_eq!(store.stats(&queue).await.unwrap().enqueued_total, n as u64 + 1, "{n}: {error}");
+    }
+}
+
+/// Goal: a server or a proxy that is in trouble for a moment does not look like one that nobody can use before its configuration is changed, and the reverse.
+#[tokio::test]
+async fn a_handshake_that_fails_for_a_moment_is_not_reported_as_a_refusal() {
+    let ours = Authority::new("ours");
+    let server = TlsServer::start(&ours.sign(&LOCAL, Valid::Now), None);
+    let proxy = Proxy::to(server.tls_port).await;
+    for (bytes, refused, said) in [
+        (BAD_GATEWAY.to_owned(), false, "if its port has no TLS, write redis:// in the URL"),
+        (alert(80), false, "it ended TLS with the alert InternalError"),
+        (alert(40), true, "it refuses the TLS handshake"),
+        (alert(70), true, "it allows neither TLS 1.2 nor TLS 1.3"),
+        (alert(48), true, "it does not accept the client certificate"),
+        (alert(116), true, "it asks for a client certificate"),
+    ] {
+        let store = RedisStore::open(&proxy.url, RedisOptions::default().tls(trusting(&ours))).unwrap();
+        proxy.spoil_next_reply(&bytes);
+        let error = store.probe().await.unwrap_err();
+        assert_eq!(matches!(error, StoreError::Refused { .. }), refused, "{error:?}");
+        assert_eq!(matches!(error, StoreError::Unavailable { .. }), !refused, "{error:?}");
+        let shown = std::error::Error::source(&error).map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+        assert!(shown.contains(said), "{shown}");
+        store.probe().await.unwrap();
     }
 }

@@ -25,7 +25,7 @@ use crate::operator::Audit;
 pub struct AuditRow {
     /// The queue.
     pub queue: QueueName,
-    /// Whether the counts agree: `difference` and `grant_difference` are 0.
+    /// Whether the counts agree: `difference`, `grant_difference` and `uncounted` are 0.
     pub adds_up: bool,
     /// Whether this was a repair.
     pub repaired: bool,
@@ -41,6 +41,8 @@ pub struct AuditRow {
     pub difference: i64,
     /// Leases minus grants; 0 in a sound queue.
     pub grant_difference: i64,
+    /// Ended jobs in the states whose bytes retention does not count, because the store has lost its counters; 0 in a sound queue.
+    pub uncounted: u64,
     /// What was wrong; if this was a repair, what was wrong before it.
     pub findings: Vec<Finding>,
 }
@@ -60,6 +62,7 @@ impl AuditRow {
             contained: after.contained,
             difference: after.difference(),
             grant_difference: after.grant_difference,
+            uncounted: after.uncounted,
             findings,
         }
     }

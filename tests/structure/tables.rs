@@ -177,6 +177,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
     ("actors/background.rs", "actors start tasks here, so that they keep reading their mailboxes"),
     ("actors/front_door/buffer.rs", "a flush outlives the queue actor that began it"),
     ("actors/workers/fetcher.rs", "a claim outlives the fetcher that asked for it"),
+    ("actors/services/janitor.rs", "a trim outlives the janitor that asked for it"),
     ("actors/workers/settler.rs", "a settlement outlives the settler that sent it"),
     ("actors/workers/pool.rs", "executors start on the application's runtime"),
     ("actors/supervision/supervisor.rs", "a child starts and stops while its supervisor keeps reading its mailbox"),

@@ -57,7 +57,7 @@ impl Admin for MemoryStore {
         by: &'a OperatorName,
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("redrive", call, queue, jobs, |queue, id, from, now| {
+        self.act_on_each("redrive", call, queue, by, jobs, |queue, id, from, now| {
             let to = match from {
                 JobState::Delayed => queue.promote_one(id),
                 _ => queue.redrive(id),
@@ -76,7 +76,7 @@ impl Admin for MemoryStore {
         by: &'a OperatorName,
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("cancel", call, queue, jobs, |queue, id, from, now| {
+        self.act_on_each("cancel", call, queue, by, jobs, |queue, id, from, now| {
             let (changed, result) = match from {
                 JobState::Processing => (queue.request_cancel(id), Moved::Asked),
                 _ => {
@@ -98,7 +98,7 @@ impl Admin for MemoryStore {
         by: &'a OperatorName,
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>> {
-        self.act_on_each("discard", call, queue, jobs, |queue, id, from, now| match from {
+        self.act_on_each("discard", call, queue, by, jobs, |queue, id, from, now| match from {
             JobState::Processing => Moved::Refused { state: from },
             _ => {
                 queue.discard(id, by, now);
@@ -182,6 +182,7 @@ impl MemoryStore {
         operation: &'static str,
         call: CallId,
         queue: &'a QueueName,
+        by: &'a OperatorName,
         jobs: &'a [Target],
         act: impl Fn(&mut Queue, &JobId, JobState, u64) -> Moved + Send + 'a,
     ) -> StoreFuture<'a, Vec<Moved>> {
@@ -357,6 +358,7 @@ impl Queue {
             contained: timelines.map(|timeline| timeline.len() as u64).sum(),
             // Here a lease and its grant are one value, so neither exists without the other.
             grant_difference: 0,
+            uncounted: 0,
             enqueued_total: self.totals.enqueued,
             sequence_base: 0,
         }

@@ -119,8 +119,13 @@ impl Endpoint {
 
     /// As [`translate`](Self::translate), for a new connection: why a server may close it before it answers.
     fn translate_opening(&self, operation: &'static str, error: &RedisError) -> (StoreError, Connection) {
+        // Only here: on an open connection a call may have been applied before TLS failed.
+        if let Some(reason) = Transport::lasting_tls_reason(error) {
+            let reason = format!("{} cannot be used over TLS: {reason}", self.address);
+            return (StoreError::Refused { operation, reason }, Connection::Replace);
+        }
         let closed = error.is_connection_dropped() && !error.is_connection_refusal();
-        if closed && self.transport.refusal(error).is_none() {
+        if closed && Transport::tls_reason(error).is_none() {
             let (text, advice) = (said(error), self.transport.advice_on_closed());
             return (self.unavailable(operation, format!("{}: {text}; {advice}", self.address)), Connection::Replace);
         }
@@ -136,8 +141,8 @@ impl Endpoint {
         let refused =
             |advice: &str| StoreError::Refused { operation, reason: format!("{address} says: {text}; {advice}") };
         match error.kind() {
-            _ if let Some(reason) = self.transport.refusal(error) => (
-                StoreError::Refused { operation, reason: format!("{address} cannot be used over TLS: {reason}") },
+            _ if let Some(reason) = Transport::tls_reason(error) => (
+                self.unavailable(operation, format!("{address} cannot be used over TLS: {reason}")),
                 Connection::Replace,
             ),
             ErrorKind::Io | ErrorKind::Parse => {

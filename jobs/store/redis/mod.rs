@@ -20,6 +20,8 @@ mod server_error;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_failure;
 mod tls_options;
 mod transitions;
 mod transport;

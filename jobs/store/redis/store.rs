@@ -58,12 +58,11 @@ impl RedisStore {
     /// [`StoreError::Corrupt`] for any other error of the server.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
-        // A connection lives on the tokio runtime that opens it, here the caller's. So the check must not open `work`, which would then depend on that runtime.
-        store.check(&store.0.general).await?.usable()?;
+        store.check().await?.usable()?;
         Ok(store)
     }
 
-    /// Makes a store without connecting, for a process that must start while Redis is unavailable. The first call connects; [`probe`](Store::probe) checks the
+    /// Makes a store without connecting, for a process that must start while Redis is unavailable. The first call connects; [`check`](Self::check) checks the
     /// server as [`connect`](Self::connect) does.
     ///
     /// # Errors
@@ -87,7 +86,25 @@ impl RedisStore {
         })))
     }
 
-    async fn check(&self, link: &Link) -> Result<StoreFacts, StoreError> {
+    /// Checks the server as [`probe`](Store::probe) does, but on the connection for producers and operators. A connection lives on the tokio runtime that opens it. So a program that checks the
+    /// server before it starts a worker should call this: after a `probe` the worker would claim and settle on the runtime of that call, and would stop when it is blocked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Blocked`] or [`StoreError::Corrupt`] as for every call, and [`StoreError::Refused`] when the server refuses this client. A server that answers and must not be used, such as a replica, is
+    /// reported by [`StoreFacts::usable`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), retraced_jobs::store::StoreError> {
+    /// use retraced_jobs::store::redis::{RedisOptions, RedisStore};
+    /// let store = RedisStore::open("redis://127.0.0.1:6379", RedisOptions::default())?;
+    /// store.check().await?.usable()?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn check(&self) -> Result<StoreFacts, StoreError> {
+        self.check_by(&self.0.general).await
+    }
+
+    async fn check_by(&self, link: &Link) -> Result<StoreFacts, StoreError> {
         let probed = scripts::probe(link).await?;
         let rights = link.rights_now("probe").await?;
         let mut facts = match server_check::inspect(link, self.0.options.allow_eviction, rights.publishes).await {
@@ -119,7 +136,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn probe(&self) -> StoreFuture<'_, StoreFacts> {
-        Box::pin(self.check(&self.0.work))
+        Box::pin(self.check_by(&self.0.work))
     }
 
     fn hints(&self, queues: &[QueueName]) -> StoreFuture<'_, BoxStream<'static, Hint>> {

@@ -11,7 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::TlsOptions;
 #[cfg(feature = "tls")]
-use super::tls::{self, Connector};
+use super::tls::Connector;
+#[cfg(feature = "tls")]
+use super::tls_failure::TlsFailure;
 use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
 
 /// Opens connections to one server.
@@ -84,13 +86,25 @@ impl Transport {
 
     /// What is wrong and what to do, if TLS is the reason for this error.
     #[cfg(feature = "tls")]
-    pub(super) fn refusal(&self, error: &RedisError) -> Option<String> {
-        tls::refusal(error)
+    pub(super) fn tls_reason(error: &RedisError) -> Option<String> {
+        TlsFailure::of(error).map(|failure| failure.reason)
+    }
+
+    /// The same, if it stays so until somebody changes a certificate or a configuration.
+    #[cfg(feature = "tls")]
+    pub(super) fn lasting_tls_reason(error: &RedisError) -> Option<String> {
+        TlsFailure::of(error).filter(|failure| failure.is_lasting).map(|failure| failure.reason)
     }
 
     /// None: this build has no TLS.
     #[cfg(not(feature = "tls"))]
-    pub(super) fn refusal(&self, _: &RedisError) -> Option<String> {
+    pub(super) fn tls_reason(_: &RedisError) -> Option<String> {
+        None
+    }
+
+    /// None: this build has no TLS.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn lasting_tls_reason(_: &RedisError) -> Option<String> {
         None
     }
 
@@ -102,8 +116,7 @@ impl Transport {
                  clients, which its log says"
             }
             ConnectionAddr::TcpTls { .. } => {
-                "it closed the connection before it answered: if it asks for a client certificate, give one (--tls-cert FILE and --tls-key FILE, \
-                 TlsOptions::client_certificate)"
+                "it closed the connection before it answered: if it asks for a client certificate, give one (TlsOptions::client_certificate)"
             }
             _ => "it closed the connection before it answered",
         }

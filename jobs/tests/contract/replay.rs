@@ -270,9 +270,9 @@ pub(crate) async fn a_call_id_used_with_other_content_is_refused_and_stores_noth
     );
     reconcile.await;
     let aims = || [targets(&[id("delayed")]), targets(&[id("a")])];
-    taken(&worker, |worker, call, jobs| worker.store.redrive(call, &worker.queue, jobs), aims()).await;
-    taken(&worker, |worker, call, jobs| worker.store.cancel(call, &worker.queue, jobs), aims()).await;
-    taken(&worker, |worker, call, jobs| worker.store.discard(call, &worker.queue, jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.redrive(call, &worker.queue, &"ada".into(), jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.cancel(call, &worker.queue, &"ada".into(), jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.discard(call, &worker.queue, &"ada".into(), jobs), aims()).await;
     let trim = [1, 2].map(|limit| TrimPolicy { retention: Retention::default(), limit });
     taken(&worker, |worker, call, policy| worker.store.trim(call, &worker.queue, policy), trim).await;
 }

@@ -7,13 +7,14 @@
 --         'changed': jobs came or left since the first page, so the sum says nothing
 check_all_types()
 local key, first, page_size = KEYS[tonumber(ARGV[1])], tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept, counted, sum = call('ZCARD', key), math.max(0, tonumber(call('HGET', STATS, EXCESS_FIELDS[key])) or 0), tonumber(ARGV[7])
+local value = tonumber(call('HGET', STATS, EXCESS_FIELDS[key]))
+local kept, counted, sum = call('ZCARD', key), math.max(0, value or 0), tonumber(ARGV[7])
 if first > 0 and (kept ~= tonumber(ARGV[5]) or counted ~= tonumber(ARGV[6])) then return { 'ok', 'changed', 0, kept, counted, sum } end
 local small = LARGEST and LARGEST <= KEPT_BYTES_MIN
 local ids = small and {} or call('ZRANGE', key, first, first + page_size - 1)
 for k = 1, #ids do sum = sum + excess_of(ids[k]) end
 if #ids > 0 and first + #ids < kept then return { 'ok', 'more', #ids, kept, counted, sum } end
-if ARGV[4] == '1' and sum ~= counted then
+if ARGV[4] == '1' and sum ~= value then
   begin_writes()
   call('HSET', STATS, EXCESS_FIELDS[key], sum)
 end

@@ -58,7 +58,7 @@ for i, key in ipairs(FINAL) do
     bury(surplus.tombstones)
     left = left - removed
     removed_count = removed_count + removed
-    count(EXCESS_FIELDS[key], -surplus.excess)
+    count_excess(key, -surplus.excess)
     for r = 1, #REASONS do
       if surplus.counts[r] > 0 then
         local t = #trimmed
@@ -68,7 +68,7 @@ for i, key in ipairs(FINAL) do
     if key == DEAD then count('trimmed_dead', removed) elseif key == POISONED then count('trimmed_poisoned', removed) end
   end
   -- Nothing is kept, so nothing counts: an error of the counter ends here.
-  if excesses[i] and excess ~= 0 and call('ZCARD', key) == 0 then call('HDEL', STATS, EXCESS_FIELDS[key]) end
+  if excesses[i] and tonumber(excesses[i]) ~= 0 and call('ZCARD', key) == 0 then call('HSET', STATS, EXCESS_FIELDS[key], 0) end
 end
 count('trimmed', removed_count)
 sweep_replay_slots(SLOTS_SCANNED_MAX)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TOMBSTONE, TRIM, WATCH_OUTCOME,
-    bad_cursor, letters, millis, on_queue, replay_arguments, state,
+    CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TOMBSTONE, TRIM,
+    WATCH_OUTCOME, bad_cursor, letters, millis, on_queue, replay_arguments, state,
 };
 use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};

@@ -3,7 +3,6 @@
 use super::{
     CHECK_COUNTS, REPAIR_ORPHANED, SCAN_CONTAINERS, SCAN_JOBS, SCAN_KEPT, SCAN_PENDING, SCAN_STALE, on_queue, six_bytes,
 };
-use crate::limits::redis::SCAN_SLICE_MAX;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian};
@@ -21,6 +20,7 @@ pub(in crate::store::redis) async fn check_counts(link: &Link, keys: &QueueKeys)
         grant_difference: reply.signed()?,
         enqueued_total: reply.number()?,
         sequence_base: reply.number()?,
+        uncounted: reply.number()?,
     })
 }
 
@@ -183,16 +183,17 @@ pub(in crate::store::redis) struct KeptPage {
     pub(in crate::store::redis) whole: Option<bool>,
 }
 
-/// `scan_kept.lua`; `key` is the number of the key in `lua/lib/queue.lua`, `last` the page before. A repair sets the counter with the last page.
+/// `scan_kept.lua`; `key` is the number of the key in `lua/lib/queue.lua`, `last` the page before, `size` the most jobs of this one. A repair sets the counter with the last page.
 pub(in crate::store::redis) async fn scan_kept(
     link: &Link,
     keys: &QueueKeys,
     key: usize,
     last: &KeptPage,
+    size: usize,
     repair: bool,
 ) -> Result<KeptPage, StoreError> {
     let mut reply = on_queue("scan", link, keys, &SCAN_KEPT, |command| {
-        command.arg(key).arg(last.scanned).arg(SCAN_SLICE_MAX).arg(u8::from(repair));
+        command.arg(key).arg(last.scanned).arg(size).arg(u8::from(repair));
         command.arg(last.kept).arg(last.counted).arg(last.sum);
     })
     .await?;

@@ -2,7 +2,7 @@
 -- A job counts the size of its body, but at least KEPT_BYTES_MIN, which stands for what is kept beside the body. So `stats` only needs the
 -- bytes above that: how many they are together, for each final state. In a queue of smaller bodies no size is ever looked up.
 local KEPT_BYTES_MIN = 1024 -- bytes that each job counts at least
-local EXCESS_FIELDS = { -- of `stats`; a value below 0 counts as 0
+local EXCESS_FIELDS = { -- of `stats`; check_counts.lua spells them too
   [COMPLETED] = 'excess_completed', [DEAD] = 'excess_dead', [POISONED] = 'excess_poisoned', [CANCELLED] = 'excess_cancelled',
 }
 
@@ -12,12 +12,21 @@ local function excess_of(id)
   return math.max(0, call('HSTRLEN', JOB, id) - KEPT_BYTES_MIN)
 end
 
+-- Adds to the counted bytes of a final state, never to below 0. A value that was lost with `stats` stays missing until a repair has summed the
+-- bytes up: it would be too small, and check_counts.lua would not find it any more. LARGEST is lost with it.
+local function count_excess(key, n)
+  local field = EXCESS_FIELDS[key]
+  if n == 0 or not LARGEST and call('HEXISTS', STATS, field) == 0 then return end
+  local after = redis.pcall('HINCRBY', STATS, field, n)
+  if type(after) ~= 'number' then call('HSET', STATS, field, math.max(0, n)) elseif after < 0 then call('HSET', STATS, field, 0) end
+end
+
 -- Adds jobs to the sorted set of a final state. `members` is score, id, score, id … The caller has checked the types of both keys.
 local function add_ended(key, members)
   local excess = 0
   for k = 2, #members, 2 do excess = excess + excess_of(members[k]) end
   each('ZADD', key, members)
-  count(EXCESS_FIELDS[key], excess)
+  count_excess(key, excess)
 end
 
 -- Removes jobs, whose bodies are still stored, from the sorted set of a final state.
@@ -25,5 +34,5 @@ local function remove_ended(key, ids)
   local excess = 0
   for k = 1, #ids do excess = excess + excess_of(ids[k]) end
   each('ZREM', key, ids)
-  count(EXCESS_FIELDS[key], -excess)
+  count_excess(key, -excess)
 end
