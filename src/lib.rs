@@ -60,6 +60,7 @@ pub mod limits;
 mod operator;
 mod outcome_waiter;
 mod runtime;
+mod runtime_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;
@@ -70,7 +71,8 @@ pub use build_error::BuildError;
 pub use builder::{Queue, RuntimeBuilder};
 pub use client::Client;
 pub use operator::{Audit, Operator, OperatorError};
-pub use runtime::{Runtime, RuntimeError};
+pub use runtime::Runtime;
+pub use runtime_error::RuntimeError;
 pub use trace::{Trace, TraceError, TraceEvent, TraceStep};
 
 #[doc(no_inline)]

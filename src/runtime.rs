@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retraced_actors::{
-    ActorRef, Ending, Enqueue, Exhausted, FrontDoorHandle, ShutdownReport, StoreStatus, Tree, TreeNode,
-};
+use retraced_actors::{ActorRef, Ending, Enqueue, FrontDoorHandle, ShutdownReport, StoreStatus, Tree, TreeNode};
 use retraced_jobs::enqueue::{EnqueueError, IntoNewJob, JobHandle, Outcome, OutcomeError, Producers, QueueHandle};
 use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{InstanceId, JobId, QueueName};
@@ -17,6 +15,7 @@ use crate::client::Client;
 use crate::front_door_producer::FrontDoorProducer;
 use crate::operator::Operator;
 use crate::outcome_waiter::OutcomeWaiter;
+use crate::runtime_error::RuntimeError;
 use crate::trace::{Trace, TraceError};
 use crate::tree_runtime::TreeRuntime;
 
@@ -328,46 +327,5 @@ impl Runtime {
     #[must_use]
     pub fn tree_runtime(&self) -> &Handle {
         self.threads.handle()
-    }
-}
-
-/// Why a runtime has ended by itself.
-///
-/// ```
-/// use retraced::{Runtime, RuntimeError};
-/// async fn run(runtime: Runtime) -> Result<(), RuntimeError> {
-///     match runtime.wait().await {
-///         // For the process manager to start the process again.
-///         Err(RuntimeError::GaveUp(why)) => panic!("{} failed too often: {}", why.child, why.reason),
-///         ended => ended,
-///     }
-/// }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RuntimeError {
-    /// The root supervisor gave up: its children failed more often than its restart budget allows, or there were too many zombies.
-    GaveUp(Exhausted),
-    /// The root supervisor was killed, or its threads ended.
-    Lost,
-}
-
-impl fmt::Display for RuntimeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RuntimeError::GaveUp(exhausted) => exhausted.fmt(f),
-            RuntimeError::Lost => f.write_str(
-                "the supervision tree ended unexpectedly: its root supervisor was killed or its threads ended",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RuntimeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            RuntimeError::GaveUp(exhausted) => Some(exhausted),
-            RuntimeError::Lost => None,
-        }
     }
 }

@@ -360,7 +360,7 @@ async fn lost_counts_of_bytes_never_pass_for_sound() {
     // Neither a job that enters a state nor one that leaves it makes the counts look sound, nor does a trim.
     end_jobs(&mut harness, "later", 20, BODY, Verdict::DeadLetter).await;
     let discarded = ["dead-0".to_owned()].map(|name| id(&name).into());
-    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &discarded).await.unwrap();
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &"ada".into(), &discarded).await.unwrap();
     let policy = |bytes| {
         let rule = RetentionRule::by_age(LEASE).bytes_max(bytes);
         TrimPolicy { retention: Retention::default().dead(rule), limit: 9 }
@@ -396,7 +396,7 @@ async fn the_count_of_bytes_is_never_negative() {
     end_jobs(&mut harness, "dead", 4, BODY, Verdict::DeadLetter).await;
     let _: () = harness.server.connection().hset(key("stats"), "excess_dead", 1).unwrap();
     let discarded = [0, 1].map(|n| id(&format!("dead-{n}")).into());
-    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &discarded).await.unwrap();
+    harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &"ada".into(), &discarded).await.unwrap();
     assert_eq!(counted(&harness), 0, "after a discard");
     let rule = RetentionRule::by_age(LEASE).bytes_max(KEPT_BYTES_MIN);
     let policy = TrimPolicy { retention: Retention::default().dead(rule), limit: 1 };

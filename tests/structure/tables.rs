@@ -107,7 +107,7 @@ const LAYERS: &[Layer] = &[
             &["client", "operator"],
             &["find", "view"],
             &["trace"],
-            &["build_error"],
+            &["build_error", "runtime_error"],
             &["runtime"],
             &["builder"],
             &["testing"],

@@ -1,14 +1,18 @@
 //! Calls that are sent again under the same id.
 
 use std::fmt::Debug;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use retraced_jobs::job::{JobState, RunAt};
 use retraced_jobs::store::{
     CallId, Enqueued, Reclaim, ReplaySlots, Retention, RetentionRule, StoreError, StoreFuture, TrimPolicy, Verdict,
 };
+use retraced_jobs::trace::OperatorName;
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, new_job, targets};
+
+static ADA: LazyLock<OperatorName> = LazyLock::new(|| OperatorName::new("ada"));
 
 /// Sends a call and, after some time, sends it again: the reply must be the same, and nothing may change. Then it sends an older call of the same replay slot, which must
 /// be refused and change nothing.
@@ -270,9 +274,9 @@ pub(crate) async fn a_call_id_used_with_other_content_is_refused_and_stores_noth
     );
     reconcile.await;
     let aims = || [targets(&[id("delayed")]), targets(&[id("a")])];
-    taken(&worker, |worker, call, jobs| worker.store.redrive(call, &worker.queue, &"ada".into(), jobs), aims()).await;
-    taken(&worker, |worker, call, jobs| worker.store.cancel(call, &worker.queue, &"ada".into(), jobs), aims()).await;
-    taken(&worker, |worker, call, jobs| worker.store.discard(call, &worker.queue, &"ada".into(), jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.redrive(call, &worker.queue, &ADA, jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.cancel(call, &worker.queue, &ADA, jobs), aims()).await;
+    taken(&worker, |worker, call, jobs| worker.store.discard(call, &worker.queue, &ADA, jobs), aims()).await;
     let trim = [1, 2].map(|limit| TrimPolicy { retention: Retention::default(), limit });
     taken(&worker, |worker, call, policy| worker.store.trim(call, &worker.queue, policy), trim).await;
 }
