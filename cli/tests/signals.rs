@@ -147,7 +147,8 @@ fn a_worker_whose_output_cannot_be_written_does_not_abandon_its_jobs() {
     let hook = receiver(&gate);
     let mut command = harness.command(&["work", "q=8", "--allow-private", "--json", "--webhook", &hook.url()]);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let worker = Worker::spawn(command.stdout(full).stderr(Stdio::piped()));
+    // The start of an executor may be printed before the line with which `spawn` would wait for the worker.
+    let worker = Worker::launch(command.stdout(full).stderr(Stdio::piped()));
     harness.enqueue("q", "slow", "a-1", &[]);
     hook.wait_for_requests(1);
     harness.enqueue("q", "bad", "b-1", &[]);
