@@ -25,7 +25,7 @@ pub(crate) struct ClaimOutcome {
     pub(crate) jobs: usize,
     /// The next claim can wait for a hint or a poll: the queue had no more jobs, or the claim failed.
     pub(crate) queue_empty: bool,
-    /// The fetcher must poll at once: the store cut the claim short, or the queue had no more jobs but a hint arrived while the claim was under way.
+    /// The fetcher must poll at once: the store cut the claim short ([`Claims::more`]), or the queue had no more jobs but a hint arrived while the claim was under way.
     pub(crate) poll_again: bool,
 }
 
@@ -55,7 +55,8 @@ impl OpenClaim {
         self.sent = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
-        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If it did not, because the next job was too large for the rest, a poll finds that job.
+        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If not, because the next job was too large
+        // for the rest, a poll finds that job.
         let found_too_few =
             !claims.more && (jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2));
         let more = claims.more;

@@ -130,7 +130,8 @@ impl Inflight {
         self.change(|table| table.finish(id, grant, settlement, ran))
     }
 
-    /// An executor takes no job for about this long. Until it asks for the next one, no job is claimed for it. Longer pauses also stop the prefetch.
+    /// An executor takes no job for about this long. Until it asks for the next one, no job is claimed for it. The pause also stops the prefetch, until
+    /// handlers are measured as fast again.
     pub(crate) fn pause(&self, executor: ExecutorId, pause: Duration) {
         self.change(|table| {
             table.executors.set(executor, Activity::Paused);

@@ -33,7 +33,7 @@ use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
-    /// Jobs that do not fail start in the order of the queue, because its concurrency is 1.
+    /// Whether jobs that do not fail start in the order of the queue: if its concurrency is 1.
     keeps_order: bool,
     /// How many executors a claim wakes at once, at most: one per thread of the handlers, up to [`EXECUTORS_WOKEN_MAX`].
     woken_max: usize,
@@ -133,8 +133,8 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. But tokio runs the next executor on the same thread, and so only after a handler that computes. Therefore a claim
-    /// wakes one executor per thread, and idle threads steal them.
+    /// are woken for many fast jobs. But tokio runs a woken executor on the thread that woke it, where it may wait for a handler that computes.
+    /// Therefore a claim wakes one executor per thread, and idle threads steal them.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();

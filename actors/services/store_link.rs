@@ -108,7 +108,7 @@ impl StoreLinkState {
         }));
     }
 
-    /// Whether an outage that is not reported yet was not probed yet. Several probes must fit into the time after which it is reported.
+    /// Whether there is an outage that is neither reported nor probed yet. Several probes must fit into the time after which it is reported.
     fn is_first_of_an_outage(&self) -> bool {
         let since = self.runtime.calls.health().unreported_outage();
         since.is_some_and(|since| self.probed_at.is_none_or(|at| at < since))

@@ -25,7 +25,7 @@ impl CallWatch {
         self.health.watch(&mut self.streak(), self.verb, sent, result);
     }
 
-    /// The sending that began at `began` has failed, for this reason.
+    /// What began at `began`, a sending or a subscription, has failed for this reason.
     pub(crate) fn failed(&self, began: Instant, reason: impl FnOnce() -> String) {
         self.health.call_failed(&mut self.streak(), self.verb, began, reason);
     }

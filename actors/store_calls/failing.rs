@@ -57,7 +57,7 @@ pub(super) struct Streak {
 /// A streak of [`FAILING_SENDINGS_MIN`] sendings or more that has lasted for [`FAILING_CALL_REPORTED_AFTER`].
 pub(super) struct LongStreak {
     since: Instant,
-    /// The sending that failed last made the streak this long.
+    /// Whether the streak became long by the sending that failed last.
     is_new: bool,
 }
 
