@@ -174,8 +174,7 @@ impl<X: ExecutorPort> Table<X> {
             }
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.control.remaining_at(now).is_zero() {
-                // Another worker may hold the job. If so, the store ignores this release. A job whose start is to be recorded needs no check here: the store's reply
-                // to `begin` tells whether the lease still holds.
+                // Another worker may hold the job; the store then ignores this release. A recorded start needs no check here: the store checks the lease (`begin`).
                 let release = self.runner.unstarted(&held.job);
                 self.outcomes.add(grant, held, release);
                 continue;
