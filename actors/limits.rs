@@ -74,7 +74,8 @@ pub const TREE_CALLS_MAX: u16 = 256;
 /// How long an actor waits for the answer to a call. Then the store counts as unreachable. Renewals and repairs have timeouts of their own, and a
 /// store may have shorter ones.
 pub const ACTOR_CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway.
+/// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway. Also the longest delay before a call is sent again that a
+/// blocked store refused.
 pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its
 /// subscription. Then it tries again.

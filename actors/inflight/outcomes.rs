@@ -73,8 +73,8 @@ impl Outcomes {
         if claim_open || !self.returning_now.is_empty() { 0 } else { self.returning.len() }
     }
 
-    /// How many jobs may be claimed before too many outcomes are unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could overtake
-    /// them.
+    /// How many jobs may be claimed before too many outcomes are unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could
+    /// overtake them.
     pub(super) fn claimable(&self) -> usize {
         if self.any_returning() { 0 } else { self.left() }
     }
