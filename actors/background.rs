@@ -1,7 +1,7 @@
 //! Background tasks: work that an actor starts so that its mailbox stays open meanwhile. The result arrives as a message.
 //!
-//! The actor's state holds the handle, so the task is aborted when the actor ends. A panic of the task ends the actor: otherwise it would wait for the result
-//! for ever.
+//! The actor's state holds the handle, so the task is aborted when the actor ends. A panic of the task ends the actor, which would otherwise wait for the
+//! result for ever.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

@@ -62,7 +62,7 @@ pub const EVENTS_UNSTORED_MAX: usize = 10_000;
 pub const EVENTS_BROADCAST_MAX: usize = 1_024;
 /// Supervision events in one call to the store.
 pub const EVENTS_PER_CALL_MAX: usize = 200;
-/// How often the ledger stores the supervision events that wait. It then makes calls until none are left.
+/// How long after the end of one write the ledger begins the next. A write makes calls until no supervision event waits.
 pub const EVENTS_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a worker writes its row, and the names of its queues, to the store: every 10 s. During an outage it does not.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(WORKER_STALE_AFTER.as_secs() / 3);
@@ -74,7 +74,8 @@ pub const TREE_CALLS_MAX: u16 = 256;
 /// How long an actor waits for the answer to a call. Then the store counts as unreachable. Renewals and repairs have timeouts of their own, and a
 /// store may have shorter ones.
 pub const ACTOR_CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway.
+/// How long a caller in a worker process waits for the end of an outage. Then it sends its call anyway. Also the longest delay before a call is sent again that a
+/// blocked store refused.
 pub const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a fetcher, a settler or an executor waits after the store has refused its call, and the store link after the store has refused its
 /// subscription. Then it tries again.
@@ -86,7 +87,7 @@ pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// How long calls must go unanswered before that is reported as an outage: 1 s. A server that closes idle connections, and a connection that breaks and is replaced at
 /// once, are none.
 pub const OUTAGE_REPORTED_AFTER: Duration = Duration::from_secs(1);
-/// How long a call must fail, although the store answers others, before that is reported: 10 s. The same counts for a subscription that ends again and again.
+/// How long a call must fail, although the store answers others, before that is reported: 10 s. The same applies to a subscription that ends again and again.
 pub const FAILING_CALL_REPORTED_AFTER: Duration = Duration::from_secs(10);
 /// How many sendings in a row must fail before that is reported: a call that is sent every few seconds may meet two broken connections in a row.
 pub const FAILING_SENDINGS_MIN: u32 = 5;
@@ -98,7 +99,7 @@ pub const PROBE_DELAY_MAX: Duration = Duration::from_secs(1);
 pub const PROBE_RESET_AFTER: Duration = Duration::from_secs(10);
 /// Longest timeout of a call: a year. A longer one, such as `Duration::MAX`, counts as a year, because adding it to the present instant could overflow.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// How long a client or an operator waits, at least, before it sends an unanswered call again. If a flush ends without an answer, the handles whose jobs it
+/// How long an actor, a client or an operator waits, at least, before it sends an unanswered call again. If a flush ends without an answer, the handles whose jobs it
 /// carried wait as long before they offer the jobs to the buffer again.
 pub const RESEND_DELAY: Duration = Duration::from_millis(100);
 /// How many ids a call is sent under if each of them was used by another process. Every id after the first is of a process instance drawn a moment before, so a second
@@ -214,7 +215,7 @@ pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 pub const TRIM_BATCH_MAX: usize = 200;
 /// The shortest time between two reports of a queue that dead or poisoned jobs were trimmed. The first trim is reported at once; later ones are summed up meanwhile.
 pub const TRIM_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// Delay between two rounds of audits. A round audits each queue.
+/// Time from the start of one round of audits to the start of the next. A round audits each queue.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the janitor waits after a count of all queues before it counts early: 5 s. It does so after a queue's first job, a lost lease or a late settlement, because the
 /// store may have lost its data.

@@ -1,4 +1,4 @@
-//! The messages of actors that other actors write to. An actor that only writes to itself defines its messages in its own file.
+//! The messages of those actors to which other actors write. An actor that only writes to itself defines its messages in its own file.
 
 use ractor::ActorCell;
 use retraced_jobs::trace::ExecutorId;
@@ -49,9 +49,9 @@ pub(crate) enum RetrySchedulerMessage {
 /// To the store link.
 #[derive(Debug)]
 pub(crate) enum StoreLinkMessage {
-    /// A call was not answered, or the store is blocked: probe until it is up.
+    /// A call was not answered, or the store is blocked: probe until the store is up.
     NotUp,
-    /// Calls have gone unanswered for as long as it takes to be an outage.
+    /// Calls have gone unanswered for so long that it is to be reported as an outage.
     OutageReportDue,
     /// A health check has ended.
     Probed,

@@ -35,7 +35,8 @@ pub struct TreeOptions {
     pub root_policy: RestartPolicy,
     /// Seed for the jitter of polls, restarts and retries. Default: random.
     pub seed: u64,
-    /// This host's name in the worker's row; a label. Default: the environment's `HOSTNAME`, or the system's name of this host if that is not set, is empty or has more than 255 bytes.
+    /// This host's name in the worker's row; a label. Default: the environment variable `HOSTNAME`, or the system's name of this host if that is not set, is empty or has
+    /// more than 255 bytes.
     pub host: String,
     /// Label of the application's build in the worker's row, at most 200 bytes. Default: the name of the running program, or `unknown` if it is
     /// longer or cannot be read.

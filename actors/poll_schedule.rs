@@ -28,7 +28,7 @@ impl PollSchedule {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a poll within `wait`. The end of a poll that is under way does not cancel the request: that poll may have missed its reason.
+    /// Requests a poll within `wait`. The end of a poll that is under way does not cancel the request: that poll may have missed what the request is about.
     pub(crate) fn request_within(&self, wait: Duration) {
         let at = Instant::now() + wait;
         let mut next = self.lock();
@@ -54,8 +54,8 @@ impl PollSchedule {
         next.requested = None;
     }
 
-    /// Uses the answer to another call than a poll. That call was sent at `since`, and nothing is due for `wait` after it: plans the next poll for then, unless
-    /// a poll has begun since. Requests stay. Returns whether the next poll is now planned for an earlier time.
+    /// Uses the answer to a call that is no poll. It was sent at `since`, and its answer says that nothing is due for `wait` after that: plans the next poll for
+    /// the end of this time, unless a poll has begun since. Requests stay. Returns whether the next poll is now planned for an earlier time.
     pub(crate) fn plan_from(&self, since: Instant, wait: Duration) -> bool {
         let mut next = self.lock();
         if next.polled >= since {

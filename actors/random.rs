@@ -42,7 +42,7 @@ impl Random {
         from_system()
     }
 
-    /// A draw for the jitter of a retry, −1000 to 1000.
+    /// A draw for the jitter of a retry: −1000 to 1000, in thousandths of the largest jitter that the policy allows.
     pub(crate) fn retry_jitter(&self) -> i16 {
         self.with(|rng| rng.random_range(-1000..=1000))
     }

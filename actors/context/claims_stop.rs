@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use crate::limits::REFUSED_REPORT_INTERVAL;
 
-/// Whether it is reported that a queue has stopped to claim.
+/// Whether it is reported that a queue has stopped claiming.
 ///
-/// Its lock is held while it is asked what holds the queue back, and while that is reported. So a report is true when it is made, and reports of several settlements
+/// Its lock is held while the caller finds out what holds the queue back, and while that is reported. So a report is true when it is made, and reports of several settlements
 /// keep their order.
 #[derive(Default)]
 pub(crate) struct ClaimsStop(Mutex<State>);
@@ -20,7 +20,7 @@ struct State {
 }
 
 impl ClaimsStop {
-    /// The store refused to settle. If outcomes hold the queue back, their number is reported: once per stop, and not more often than [`REFUSED_REPORT_INTERVAL`],
+    /// The store refused to settle. If outcomes hold the queue back, their number is reported: once per stop, and at most once per [`REFUSED_REPORT_INTERVAL`],
     /// because a store may refuse some settlements and take others.
     pub(crate) fn refused(&self, held_back_by: impl FnOnce() -> usize, report: impl FnOnce(usize)) {
         let mut state = self.state();

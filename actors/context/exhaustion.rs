@@ -18,7 +18,7 @@ impl Default for Exhaustion {
 }
 
 impl Exhaustion {
-    /// An attempt lacked this resource. Returns whether that is to be reported.
+    /// An attempt lacked this resource. Returns whether that is to be reported: no attempt has lacked it for [`EXHAUSTED_REPORT_INTERVAL`].
     pub(crate) fn is_new(&self, resource: Resource, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.insert(resource, now);

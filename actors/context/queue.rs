@@ -21,7 +21,7 @@ use crate::messages::{FetcherMessage, PoolMessage, SettlerMessage};
 use crate::options::{QueueOptions, QueueSpec};
 use crate::poll_schedule::PollSchedule;
 
-/// When the jobs of a queue were counted.
+/// The last count of a queue's jobs, and whether the first one was asked for.
 #[derive(Default)]
 struct Counts {
     /// The last count, and when it was made.
@@ -52,7 +52,7 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// What the janitor has trimmed and not reported yet.
     pub(crate) trim_report: TrimReport,
-    /// One permit: a trim under way outlives its janitor.
+    /// Trims under way: one permit. It is kept here because a trim may outlive the janitor that began it.
     pub(crate) trim_calls: Arc<Semaphore>,
     /// Set from a request to settle until the settler begins.
     settling_requested: AtomicBool,
@@ -66,7 +66,7 @@ pub(crate) struct QueueContext {
 }
 
 impl QueueContext {
-    /// Handlers run on this many threads.
+    /// `threads`: how many threads the tokio runtime of the handlers has.
     pub(crate) fn new(spec: QueueSpec, threads: usize, crashes_max: u32, door: Arc<FrontDoor>) -> Self {
         let QueueSpec { name, options, runner } = spec;
         Self {
@@ -127,8 +127,8 @@ impl QueueContext {
         outcome
     }
 
-    /// Whether a queue that has jobs was never counted with any, so that no loss of data could be noticed. Says so once until the next count succeeds: jobs that the store cannot
-    /// count wait for the next audit.
+    /// Whether no count has found a job of this queue yet, so that a loss of data could not be noticed. To be asked when the queue has jobs. Returns `true` once until
+    /// the next count succeeds: if that count fails, the next audit makes it.
     pub(crate) fn needs_first_count(&self) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_counted = counts.last.is_some_and(|(count, _)| count.enqueued_total > 0);
@@ -143,7 +143,7 @@ impl QueueContext {
         before.map(|(count, at)| (count, at.elapsed()))
     }
 
-    /// Whether a lease grace that lasts for `grace` from now was not reported yet.
+    /// Whether a lease grace that lasts for `grace` from now is new: none that was reported still lasts. A new one is to be reported.
     pub(crate) fn lease_grace_is_new(&self, grace: Duration) -> bool {
         let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -45,9 +45,9 @@ pub(crate) struct RuntimeContext {
     pub(crate) ended: CancellationToken,
     /// Cancelled when a shutdown is requested.
     pub(crate) shutdown_requested: CancellationToken,
-    /// When this process instance began, by the wall clock of the options, in ms since the Unix epoch.
+    /// When this runtime began, by the wall clock of its options, in ms since the Unix epoch.
     pub(crate) started_ms: u64,
-    /// Subscriptions for hints. There may be two while the store link is being restarted.
+    /// How many subscriptions for hints are alive. There may be two while the store link is being restarted.
     hint_subscriptions: AtomicUsize,
     /// What this process has run out of.
     pub(crate) exhaustion: Exhaustion,

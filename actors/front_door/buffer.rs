@@ -2,7 +2,7 @@
 //! time; jobs that arrive meanwhile go into the next batch.
 //!
 //! Bounds: once it holds [`FRONT_DOOR_JOBS_MAX`] jobs or [`FRONT_DOOR_BYTES_MAX`] bytes, a job with a reply is answered with [`EnqueueError::QueueFull`], and one
-//! without a reply is dropped, counted and reported. One that the store refuses is counted and reported too.
+//! without a reply is dropped, counted and reported. One without a reply that the store refuses is counted and reported too.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,7 +55,7 @@ impl Buffer {
         self.jobs.len() >= FRONT_DOOR_JOBS_MAX || self.bytes >= FRONT_DOOR_BYTES_MAX
     }
 
-    /// Removes up to a batch of jobs. Empty if none wait.
+    /// Removes the next batch: up to [`BATCH_MAX`] jobs, and no more once they have [`FLUSH_BYTES_MAX`] bytes. Empty if none wait.
     fn take_batch(&mut self) -> (Vec<NewJob>, Vec<Option<Reply>>) {
         let (mut jobs, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         while jobs.len() < BATCH_MAX && (jobs.is_empty() || bytes < FLUSH_BYTES_MAX) {
@@ -186,8 +186,8 @@ impl FrontDoor {
         }
     }
 
-    /// After a store that is blocked has refused a batch: callers that wait for a receipt hear it at once, those of later batches too; jobs without a reply return to the
-    /// front of the buffer.
+    /// A store that is blocked has refused a batch. Callers that wait for a receipt get the refusal at once, also those of later batches. Jobs without a reply return to
+    /// the front of the buffer.
     fn put_back(&self, jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, error: StoreError) {
         let refusal = refused(error);
         let batch = jobs.into_iter().zip(replies).map(|(job, reply)| Enqueue { job, reply });

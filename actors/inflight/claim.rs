@@ -14,7 +14,7 @@ use super::shared::Inflight;
 /// is unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::take_unresolved_claims`]).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
-    /// The nonce of the request, from its making until the answer.
+    /// The nonce of the request, from when the request is made until the store has answered.
     sent: Option<Nonce>,
     budget: ClaimBudget,
 }
@@ -25,7 +25,7 @@ pub(crate) struct ClaimOutcome {
     pub(crate) jobs: usize,
     /// The next claim can wait for a hint or a poll: the queue had no more jobs, or the claim failed.
     pub(crate) queue_empty: bool,
-    /// The fetcher must poll at once: the store cut the claim short, or the queue had no more jobs but a hint arrived while the claim was under way.
+    /// The fetcher must poll at once: the store cut the claim short ([`Claims::more`]), or the queue had no more jobs but a hint arrived while the claim was under way.
     pub(crate) poll_again: bool,
 }
 
@@ -50,12 +50,13 @@ impl OpenClaim {
         ClaimRequest { limit, bytes_max, lease, nonce }
     }
 
-    /// The store has answered: the jobs enter the table, and an idle executor is woken if one of them may start.
+    /// The store has answered: the jobs enter the table, and idle executors are woken if one of them may start.
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimOutcome {
         self.sent = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
-        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. A poll finds a next job too large for the rest.
+        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If not, because the next job was too large
+        // for the rest, a poll finds that job.
         let found_too_few =
             !claims.more && (jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2));
         let more = claims.more;

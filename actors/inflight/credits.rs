@@ -36,8 +36,8 @@ impl Credits {
         Self { concurrency, requested: 0, hints: 0, unresolved_claims: Vec::new(), pace: Pace::default() }
     }
 
-    /// Reserves all credits there are, up to a batch and up to `most`: free executors plus prefetch, less the jobs that wait and those already requested. Returns how
-    /// many; `None` if there are none.
+    /// Reserves the credits there are, at most [`BATCH_MAX`] and at most `most`. They are the free executors plus the prefetch, less the jobs that wait and those already
+    /// requested. Returns how many it reserved; `None` if there are none.
     pub(super) fn reserve(&mut self, free_executors: usize, waiting: usize, most: usize) -> Option<usize> {
         let goal = free_executors + self.pace.prefetch(self.concurrency);
         let limit = goal.saturating_sub(waiting + self.requested).min(BATCH_MAX).min(most);
@@ -48,7 +48,7 @@ impl Credits {
         Some(limit)
     }
 
-    /// Returns the credits of a claim that is over.
+    /// Frees the credits that a claim had reserved; it is over.
     pub(super) fn give_back(&mut self, limit: usize) {
         self.requested = self.requested.saturating_sub(limit);
     }
@@ -83,7 +83,7 @@ impl Credits {
         self.pace.observe(ran);
     }
 
-    /// A job has waited this long for an executor.
+    /// A job has waited this long for an executor, or an executor pauses for this long.
     pub(super) fn observe_wait(&mut self, waited: Duration) {
         self.pace.observe_wait(waited);
     }
@@ -106,8 +106,8 @@ impl Pace {
         });
     }
 
-    /// A prefetched job has waited this long for an executor, so too much was prefetched. The wait counts as a run time, which stops the prefetch until handlers
-    /// are measured as fast again.
+    /// A job has waited this long for an executor, or an executor pauses for this long: less is to be prefetched. The time counts as a run time. If it is longer than
+    /// [`PREFETCH_HANDLER_MAX`], that stops the prefetch until handlers are measured as fast again.
     fn observe_wait(&mut self, waited: Duration) {
         let us = micros(waited);
         self.mean_us = Some(self.mean_us.map_or(us, |mean| mean.max(us)));

@@ -1,6 +1,6 @@
 //! The outcomes of one queue's jobs, from when each is known until the store has confirmed it.
 //!
-//! Their number and size are a cap on claims beside the credits. So what is unsettled stays bounded if the store refuses settlements and still grants claims.
+//! Their number and size limit the claims, in addition to the credits. So what is unsettled stays bounded if the store refuses settlements and still grants claims.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,18 +18,18 @@ pub(super) struct Outcomes {
     keeps_order: bool,
     /// Those that wait for a settlement call, except [`returning`](Self::returning).
     waiting: VecDeque<GrantId>,
-    /// How many there are, with those on their way to the store.
+    /// How many outcomes are not confirmed, including those on their way to the store.
     unsettled: usize,
-    /// Size of their records.
+    /// Size of their records, in bytes.
     bytes: usize,
     /// Jobs that wait for a call that returns them to the front of a queue that keeps its order. Grants are numbered in the order of the queue.
     returning: BTreeSet<GrantId>,
-    /// Those of such a call that is under way.
+    /// Jobs that the call under way returns to the front; there is one such call at a time.
     returning_now: HashSet<GrantId>,
 }
 
 impl Outcomes {
-    /// If the queue keeps its order, jobs that are released to its front go back in that order, however many they are and whenever they are added.
+    /// If the queue keeps its order (its concurrency is 1), jobs that are released to its front go back in that order, however many they are and whenever they are added.
     pub(super) fn new(concurrency: usize, keeps_order: bool) -> Self {
         Self {
             concurrency,
@@ -73,13 +73,13 @@ impl Outcomes {
         if claim_open || !self.returning_now.is_empty() { 0 } else { self.returning.len() }
     }
 
-    /// How many jobs may be claimed, for what is unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could overtake
-    /// them.
+    /// How many jobs may be claimed before too many outcomes are unsettled. None while jobs are on their way back to the front of a queue that keeps its order: a claim could
+    /// overtake them.
     pub(super) fn claimable(&self) -> usize {
         if self.any_returning() { 0 } else { self.left() }
     }
 
-    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not. Those that are on their way back do, however few.
+    /// How many outcomes keep the queue from claiming, because the store has not confirmed them; 0 if they do not. Those on their way back to the front do, however few.
     pub(super) fn held_back_by(&self) -> usize {
         if self.left() == 0 { self.unsettled } else { self.returning.len() + self.returning_now.len() }
     }

@@ -23,7 +23,7 @@ pub(super) struct Held {
 /// Where a job in the table is between its grant and the confirmation of its outcome.
 pub(super) enum Phase {
     Waiting {
-        /// From this instant on the job may start; it may still be ahead.
+        /// The instant from which the job may start. It may be in the future.
         ready_from: Instant,
     },
     /// The executor records the start in the store.

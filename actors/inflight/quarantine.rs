@@ -3,7 +3,7 @@
 //! A job for which a crash is counted is a crash suspect. The starts of suspects are spread over [`SUSPECT_START_SPREAD`], so that a worker that is killed at
 //! regular intervals does not run the same jobs each time. A job that one more crash would poison is quarantined. It starts only while no other suspect
 //! of its queue runs in this process, and while it runs no returned job starts here. So fewer crashes are counted for jobs that did not cause them. Jobs that
-//! do not start in time are released: to the front of the queue, or with a delay of `QUARANTINE_DELAY` if the gate blocks them.
+//! do not start in time are released: to the front of the queue, or with a delay of `QUARANTINE_DELAY` if the [`Gate`] blocks them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) enum CrashRisk {
     None,
     /// It was returned, and no crash is counted for it.
     Returned,
-    /// A crash is counted for it: its handler was running when a worker died.
+    /// A crash is counted for it: its lease expired after its handler had started.
     Suspect,
     /// A suspect that one more crash would poison.
     Quarantined,
@@ -78,8 +78,8 @@ pub(crate) struct ClaimPosition {
 pub(crate) struct ReturnedJobs(BTreeMap<(Instant, GrantId), CrashRisk>);
 
 impl ReturnedJobs {
-    /// Adds a job. Returns the instant from which it may start: now, or for a crash suspect a point of [`SUSPECT_START_SPREAD`]. Multiples of the golden ratio, modulo one, cover an interval evenly, however many
-    /// there are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
+    /// Adds a job. Returns the instant from which it may start: now, or for a crash suspect a point within [`SUSPECT_START_SPREAD`]. Multiples of the
+    /// golden ratio, modulo one, cover an interval evenly, however many there are (Knuth, The Art of Computer Programming 3, 6.4, theorem S).
     pub(crate) fn add(&mut self, grant: GrantId, risk: CrashRisk, now: Instant, position: ClaimPosition) -> Instant {
         const GOLDEN: u16 = 40_503; // 2^16 over the golden ratio
         let point = f64::from(position.offset.wrapping_add(position.n.wrapping_mul(GOLDEN))) / 65_536.0;

@@ -36,7 +36,7 @@ impl ExecutorPort for ActorRef<ExecutorMessage> {
 }
 
 impl Inflight {
-    /// Handlers run on this many threads.
+    /// `threads`: how many threads the tokio runtime of the handlers has.
     pub(crate) fn new(runner: Arc<Runner>, concurrency: usize, threads: usize, crashes_max: u32) -> Self {
         Self { table: Mutex::new(Table::new(runner, concurrency, threads, crashes_max)), changed: Notify::new() }
     }
@@ -81,7 +81,7 @@ impl Inflight {
         self.table().credits.hints()
     }
 
-    /// Removes the claims whose outcome has become unknown since this was called last.
+    /// Returns the nonces of the claims whose outcome has become unknown since the last call.
     pub(crate) fn take_unresolved_claims(&self) -> Vec<Nonce> {
         self.table().credits.take_unresolved()
     }
@@ -106,7 +106,7 @@ impl Inflight {
         self.change(|table| table.close(Instant::now()));
     }
 
-    /// The next job for this executor, which is idle if there is none.
+    /// The next job for this executor. If there is none, the executor is idle and is woken later.
     pub(crate) fn next(&self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
         let next = self.table().next(id, why, now, started_ms);
         if next.is_none() {
@@ -130,7 +130,8 @@ impl Inflight {
         self.change(|table| table.finish(id, grant, settlement, ran))
     }
 
-    /// An executor takes no job for about this long, until it asks for the next one: no job is claimed for it, and none in advance.
+    /// An executor takes no job for about this long. Until it asks for the next one, no job is claimed for it. The pause also stops the prefetch, until
+    /// handlers are measured as fast again.
     pub(crate) fn pause(&self, executor: ExecutorId, pause: Duration) {
         self.change(|table| {
             table.executors.set(executor, Activity::Paused);
@@ -138,7 +139,7 @@ impl Inflight {
         });
     }
 
-    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
+    /// Whether claims that were held back because of unsettled outcomes may go on. Returns `true` once for each time that they were held back.
     pub(crate) fn take_claims_resume(&self) -> bool {
         self.table().take_claims_resume()
     }

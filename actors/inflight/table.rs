@@ -33,9 +33,9 @@ use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
 pub(super) struct Table<X> {
     runner: Arc<Runner>,
     concurrency: usize,
-    /// Jobs that do not fail start in the order of the queue.
+    /// Whether jobs that do not fail start in the order of the queue: if its concurrency is 1.
     keeps_order: bool,
-    /// Executors that a claim wakes at once: no more than handlers have threads.
+    /// How many executors a claim wakes at once, at most: one per thread of the handlers, up to [`EXECUTORS_WOKEN_MAX`].
     woken_max: usize,
     crashes_max: u32,
     next_grant: GrantId,
@@ -99,14 +99,14 @@ impl<X: ExecutorPort> Table<X> {
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
     }
 
-    /// Whether claims that were held back, because of outcomes that were unsettled, may go on. Returns it once.
+    /// Whether claims that were held back because of unsettled outcomes may go on. Returns `true` once for each time that they were held back.
     pub(super) fn take_claims_resume(&mut self) -> bool {
         let resume = self.claims_held_back && self.outcomes.claimable() > 0;
         self.claims_held_back &= !resume;
         resume
     }
 
-    /// Takes in the jobs of a claim. While the workers are closed or the runtime shuts down, the jobs are released; so they are while jobs that belong before them are on
+    /// Takes in the jobs of a claim. They are released at once while the workers are closed, while the runtime shuts down, and while jobs that belong before them are on
     /// their way back.
     pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
         let granted = jobs.len();
@@ -133,8 +133,8 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. tokio would run the next executor on the same thread, after a handler that computes. So a claim wakes one per
-    /// thread, and idle threads steal them.
+    /// are woken for many fast jobs. But tokio runs a woken executor on the thread that woke it, where it may wait for a handler that computes.
+    /// Therefore a claim wakes one executor per thread, and idle threads steal them.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();
@@ -174,7 +174,7 @@ impl<X: ExecutorPort> Table<X> {
             }
             let records_start = held.risk != CrashRisk::None;
             if !records_start && held.control.remaining_at(now).is_zero() {
-                // Another worker may hold the job. If so, the store ignores this release. A job whose start is recorded needs no check here: `begin` tells whether the lease still holds.
+                // Another worker may hold the job; the store then ignores this release. A recorded start needs no check here: the store checks the lease (`begin`).
                 let release = self.runner.unstarted(&held.job);
                 self.outcomes.add(grant, held, release);
                 continue;
@@ -365,7 +365,7 @@ impl<X: ExecutorPort> Table<X> {
     /// crash suspects whose start time has come.
     pub(super) fn release_unstarted(&mut self, now: Instant) {
         let released = self.take_unstarted(now);
-        // Prefetched too much. A crash suspect may have waited for the gate instead, so it does not count here.
+        // Too much was prefetched. The jobs below may have waited for the gate instead, so they do not count.
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
@@ -390,10 +390,10 @@ impl<X: ExecutorPort> Table<X> {
         self.outcomes.add(grant, held, release);
     }
 
-    /// Removes the jobs that have waited too long for an executor, except crash suspects.
+    /// Removes the jobs that have waited too long for an executor, except those that [`Waiting`] keeps apart.
     ///
-    /// A queue that keeps its order releases them with all that wait behind them, the last ones first, no more than one call releases. It does not while other jobs are on
-    /// their way back, or while a claim is open: the jobs it brings belong behind these, and would be started first.
+    /// A queue that keeps its order releases them with all that wait behind them, the last ones first, at most [`BATCH_MAX`] at a time. It releases none while other jobs are
+    /// on their way back, or while a claim is open: the jobs that the claim brings belong behind these, but would start before them.
     fn take_unstarted(&mut self, now: Instant) -> Vec<GrantId> {
         let held = &self.held;
         let too_late = |grant: &GrantId| match held.get(grant).map(|held| &held.phase) {

@@ -1,4 +1,5 @@
-//! The jobs of one queue that wait for an executor. Returned jobs (see [`quarantine`](super::quarantine)) are kept apart from the others.
+//! The jobs of one queue that wait for an executor. Returned jobs (see [`quarantine`](super::quarantine)) are kept apart from the others;
+//! if the queue keeps its order (its concurrency is 1), only crash suspects are.
 
 use std::collections::VecDeque;
 
@@ -46,30 +47,30 @@ impl Waiting {
         self.returned.take(now, gate).or_else(|| self.queue.pop_front())
     }
 
-    /// The next job that is no returned one.
+    /// The next job of those that start in the order of the queue.
     pub(super) fn front(&self) -> Option<&GrantId> {
         self.queue.front()
     }
 
-    /// Removes jobs from the front of the queue, returned ones excepted. The caller frees their bytes.
+    /// Removes the first jobs of those that start in the order of the queue, as long as `is_taken` holds. The caller frees their bytes.
     pub(super) fn take_while(&mut self, is_taken: impl Fn(&GrantId) -> bool) -> Vec<GrantId> {
         let taken = self.queue.iter().take_while(|grant| is_taken(grant)).count();
         self.queue.drain(..taken).collect()
     }
 
-    /// Removes up to `most` jobs from the back of the queue, in their order, returned ones excepted. The caller frees their bytes.
+    /// Removes the last jobs of those that start in the order of the queue, up to `most`, and returns them in that order. The caller frees their bytes.
     pub(super) fn take_last(&mut self, most: usize) -> Vec<GrantId> {
         let left = self.queue.len().saturating_sub(most);
         self.queue.split_off(left).into()
     }
 
-    /// Removes the returned jobs that have waited for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) since the instant from which they may start.
+    /// Removes the jobs kept apart that have waited for [`UNSTARTED_MAX`](crate::limits::UNSTARTED_MAX) since the instant from which they may start.
     /// Returns each with whether the gate blocks it now. The caller frees their bytes.
     pub(super) fn take_unstarted_returned(&mut self, now: Instant, gate: Gate) -> Vec<(GrantId, bool)> {
         self.returned.take_unstarted(now, gate)
     }
 
-    /// Removes all jobs: first the returned ones, then the others, both in the order of their grants.
+    /// Removes all jobs: first those kept apart, then the others, both in the order of their grants.
     pub(super) fn take_all(&mut self) -> Vec<GrantId> {
         self.bytes = 0;
         let mut all = self.returned.take_all();

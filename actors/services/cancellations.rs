@@ -23,7 +23,7 @@ pub(super) fn channel() -> (CancelHints, mpsc::Receiver<(QueueName, JobId)>) {
 }
 
 impl CancelHints {
-    /// Has the cancellation of this job confirmed, if this worker holds the job.
+    /// Adds a hint, if this worker holds the job.
     pub(super) fn add(&self, runtime: &RuntimeContext, queue: QueueName, id: JobId) {
         if runtime.queue(&queue).is_some_and(|context| context.inflight.holds(&id)) {
             let _ = self.0.try_send((queue, id));
@@ -31,7 +31,7 @@ impl CancelHints {
     }
 }
 
-/// Confirms cancellations until there are no more hints.
+/// Confirms the cancellations that are hinted at, until the other end of the channel is dropped.
 pub(super) async fn confirm_all(runtime: &RuntimeContext, mut waiting: mpsc::Receiver<(QueueName, JobId)>) {
     let mut hinted = Vec::new();
     while waiting.recv_many(&mut hinted, BATCH_MAX).await > 0 {

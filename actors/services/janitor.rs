@@ -1,8 +1,8 @@
-//! The janitor: trims ended jobs past their retention, reports which dead and poisoned ones it trimmed, audits every queue, and repairs a queue whose counts do not add
-//! up.
+//! The janitor: trims ended jobs past their retention, reports the dead and poisoned ones among them, audits every queue, and repairs a queue whose counts do not add up.
 //!
-//! Bounds: one round of trims under way, one call per queue, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and round. One audit and one
-//! repair under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims, and the audits of the other queues, continue meanwhile.
+//! Bounds: one round of trims under way, one call per queue at a time, with at most [`TRIM_BATCH_MAX`] jobs per call and [`BATCHES_PER_ROUND_MAX`] calls per queue and
+//! round. One audit and one repair under way. A repair takes at most [`REPAIR_TIMEOUT`]; it takes long for a large queue, so trims, and the audits of the other queues,
+//! continue meanwhile.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

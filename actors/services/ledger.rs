@@ -80,7 +80,8 @@ async fn write_row(runtime: &RuntimeContext) {
     let _ = runtime.calls.once("heartbeat", |store| store.heartbeat(&row)).await;
 }
 
-/// Removes the worker's row and then its replay slots, those of at most [`BATCH_MAX`] queues in one call. Each call is sent once; a row that stays is kept until it is too old.
+/// Removes the worker's row and then its replay slots, those of at most [`BATCH_MAX`] queues in one call. Each call is sent once; a row that stays is listed for
+/// [`WORKER_ROW_AGE_MAX`](retraced_jobs::limits::WORKER_ROW_AGE_MAX) after its last heartbeat.
 pub(crate) async fn forget(runtime: &RuntimeContext) {
     let queues: Vec<_> = runtime.queues.iter().map(|queue| queue.name.clone()).collect();
     // Not an instance that was replaced: its replay slots belong to the process that still uses it. Those of nobody are dropped when they are old.

@@ -78,7 +78,7 @@ impl ReclaimerState {
 
     fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
         self.round = None;
-        // The next lease may expire much later, but each round also looks for claims of unknown outcome.
+        // If no queue has a lease, the next look may be due later than this, but each round also looks for claims of unknown outcome.
         let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / RECLAIMS_PER_LEASE);
         let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
@@ -126,9 +126,9 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
 }
 
-/// One look at the leases of one queue.
+/// The result of one look at the leases of one queue, in up to [`BATCHES_PER_ROUND_MAX`] calls.
 struct ReclaimRound {
-    /// How many leases were shortened.
+    /// How many leases ended too late because the store's clock was set back, and were shortened ([`Reclaimed::shortened`]).
     shortened: usize,
     /// How long to wait before the next look.
     next: Duration,

@@ -1,5 +1,5 @@
-//! The store link: probes the store while it is unreachable or blocked, so that the end is noticed soon. It also holds the subscription for hints, and has
-//! hinted cancellations confirmed by the store.
+//! The store link: probes the store while it is unreachable or blocked, so that the end of this is noticed soon. It also holds the subscription for hints. After a hint
+//! about a cancellation it asks the store whether it is true.
 //!
 //! Bounds: one health check at a time, [`PROBE_DELAY_MIN`] to [`PROBE_DELAY_MAX`] after the last one; one subscription.
 
@@ -94,7 +94,7 @@ impl StoreLinkState {
         if self.probe.is_some() || self.runtime.calls.health().is_up() {
             return;
         }
-        // Not as soon as the store is up: one that is blocked and free in turn would be probed without a pause.
+        // The delay is not reset as soon as the store is up: a store that is blocked and free in turn would be probed without a pause.
         if self.probed_at.is_some_and(|at| at.elapsed() >= PROBE_RESET_AFTER) || self.is_first_of_an_outage() {
             self.backoff.reset();
         }
@@ -108,14 +108,14 @@ impl StoreLinkState {
         }));
     }
 
-    /// Several probes must fit into the time after which an outage is reported.
+    /// Whether there is an outage that is neither reported nor probed yet. Several probes must fit into the time after which it is reported.
     fn is_first_of_an_outage(&self) -> bool {
         let since = self.runtime.calls.health().unreported_outage();
         since.is_some_and(|since| self.probed_at.is_none_or(|at| at < since))
     }
 }
 
-/// Asks the store how it is. That it answered is noted by the call itself.
+/// Asks the store whether it is blocked. The call itself notes that the store has answered.
 async fn probe(runtime: &RuntimeContext) {
     let Ok(facts) = runtime.calls.once("probe", |store| store.probe()).await else { return };
     match facts.blocked {

@@ -10,8 +10,8 @@ use super::{CallError, CallWatch, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal. Returns `None` if the tree has ended before. After a
-    /// [conflict of call ids](StoreError::is_call_id_conflict) the outcome stays unknown.
+    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal, such as a missing right. Returns `None` if the tree has
+    /// ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) it returns that error, and the outcome stays unknown.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
@@ -20,7 +20,7 @@ impl StoreCalls {
         self.resend_under_slot(WhenBlocked::SendAgain, operation, call).await
     }
 
-    /// The same for a call that needs no replay slot, because sending it twice does no harm.
+    /// As [`until_known`](Self::until_known), for a call that needs no replay slot, because sending it twice does no harm.
     pub(crate) async fn until_answered<'a, T>(
         &'a self,
         operation: &'static str,
@@ -90,7 +90,7 @@ impl StoreCalls {
         self.once_within(ACTOR_CALL_TIMEOUT, operation, call).await
     }
 
-    /// Watches what is tried again until it succeeds, so that it is reported if it fails although the store answers other calls.
+    /// Watches an operation that is tried again until it succeeds: it is reported if it fails for long although the store answers other calls.
     pub(crate) fn watch(&self, operation: &'static str) -> CallWatch {
         CallWatch::new(self.health.clone(), operation)
     }

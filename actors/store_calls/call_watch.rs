@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Health;
 use super::failing::Streak;
 
-/// Watches a call, or what takes the place of one, such as a subscription. When it is dropped, the call fails no longer.
+/// Watches a call, or what takes the place of one, such as a subscription. When the watch is dropped, the call no longer counts as failing.
 pub(crate) struct CallWatch {
     health: Health,
     verb: &'static str,
@@ -25,12 +25,12 @@ impl CallWatch {
         self.health.watch(&mut self.streak(), self.verb, sent, result);
     }
 
-    /// What began then has failed, for this reason.
+    /// What began at `began`, a sending or a subscription, has failed for this reason.
     pub(crate) fn failed(&self, began: Instant, reason: impl FnOnce() -> String) {
         self.health.call_failed(&mut self.streak(), self.verb, began, reason);
     }
 
-    /// It works.
+    /// The call works: it no longer counts as failing.
     pub(crate) fn works(&self) {
         self.health.call_works(&mut self.streak(), self.verb);
     }

@@ -13,8 +13,8 @@ use super::{CallError, StoreCalls, resend};
 use crate::limits::DEADLINE_MAX;
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known, by a deadline: `timeout` from now. Dropping the future ends the wait; the call
-    /// may still be applied.
+    /// Sends a call under a replay slot again and again until its outcome is known, by a deadline: `timeout` from now, at most [`DEADLINE_MAX`]. Dropping the future
+    /// ends the wait; the call may still be applied.
     ///
     /// # Errors
     /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
@@ -35,7 +35,7 @@ impl StoreCalls {
         .await
     }
 
-    /// The same for a call that needs no replay slot, because it only reads, or because sending it twice does no harm.
+    /// As [`until_known_by`](Self::until_known_by), for a call that needs no replay slot, because it only reads, or because sending it twice does no harm.
     ///
     /// # Errors
     /// As [`until_known_by`](Self::until_known_by), except [`CallError::NoReplaySlot`].

@@ -1,5 +1,5 @@
 //! Calls that get no answer again and again although the store answers others: because a proxy cuts them, for example. That is no outage of the store, but nobody else
-//! would report it, because they are sent again until they are answered.
+//! would report it, because such calls are sent again until they are answered.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) struct Streak {
 /// A streak of [`FAILING_SENDINGS_MIN`] sendings or more that has lasted for [`FAILING_CALL_REPORTED_AFTER`].
 pub(super) struct LongStreak {
     since: Instant,
-    /// It was shorter when the sending before failed.
+    /// Whether the streak became long by the sending that failed last.
     is_new: bool,
 }
 

@@ -1,4 +1,4 @@
-//! From when the lease of a claim counts that was sent several times.
+//! The instant from which the lease of a claim counts, if the claim was sent several times.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +18,7 @@ struct State {
 }
 
 impl FirstSending {
-    /// Sends once, and notes when and whether it was refused.
+    /// Sends once. Notes when that began, and whether it was refused.
     pub(crate) async fn track<T>(&self, sending: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.begins();
         let result = sending.await;

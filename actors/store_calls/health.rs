@@ -61,7 +61,7 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<StoreState>,
-    /// Held while the state changes and the change is reported, so that changes are reported in their order. Holds when each block was reported last.
+    /// Held while the state changes and the change is reported, so that changes are reported in their order. The value: when each block was reported last.
     changing: Mutex<HashMap<Block, Instant>>,
     /// Where outages and refusals are reported; a process without a tree does not report them.
     events: Option<Events>,
@@ -135,7 +135,7 @@ impl Health {
         }
     }
 
-    /// A call that was sent then has no answer.
+    /// A call that was sent at `since` got no answer.
     fn unanswered(&self, since: Instant, reason: &str) {
         self.change(|state, _| match state {
             StoreState::Unreachable { .. } => None,

@@ -103,7 +103,7 @@ enum WhenBlocked {
 }
 
 /// Calls `send` again and again, with a `pause` between. Ends when the call is answered or refused, when `send` returns `None` because its time is over, or when
-/// `give_up` ends during a pause. A pause is given its least duration, which grows while the store is blocked: each call has its own backoff.
+/// `give_up` ends during a pause. `pause` gets the least duration of a pause, which grows while the store is blocked: each call has its own backoff.
 async fn resend<T, Sending, Pause>(
     when_blocked: WhenBlocked,
     send: impl Fn() -> Sending,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The error a supervisor ends with when it gives up. There are four causes: its restart budget is used up; a child could not be started the first time; a child
-/// requested it; or a child that is itself a supervisor, and is not closed instead, gave up.
+/// requested it; or a child that is itself a supervisor gave up, and it is none that closes and reopens instead.
 ///
 /// ```
 /// use retraced_actors::Exhausted;

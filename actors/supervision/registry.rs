@@ -35,9 +35,9 @@ pub(crate) struct Registry {
 /// How long a child was open before it closes, compared with the longest delay before a reopening.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OpenFor {
-    /// No longer than that delay: this closing follows the last one in a row.
+    /// No longer than that delay: this closing is one more in a row.
     Short,
-    /// Longer than that delay: a new row of closings begins.
+    /// Longer than that delay: this closing is the first of a new row.
     Long,
 }
 

@@ -1,7 +1,7 @@
 //! Restart policies as data, and their decisions as pure functions: which children restart, when, and when a supervisor gives up.
 //!
-//! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*). The strategy says which children are restarted with the one that failed. The
-//! kind of a child says which ends of it are failures. The budget (in OTP: the intensity) says how many failures a window of time may hold.
+//! The rules are those of OTP supervisors (Erlang/OTP, *Supervisor Behaviour*). The strategy says which children are restarted with the one that failed. Every
+//! child is permanent: any end that its supervisor did not cause is a failure. The budget (in OTP: the intensity) says how many failures a window of time may hold.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -232,13 +232,13 @@ pub struct Reopening {
 }
 
 impl Reopening {
-    /// After `first`, doubling to `max`.
+    /// The first delay is `first`. It doubles with each further closing in a row, up to `max`.
     #[must_use]
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max }
     }
 
-    /// After 30 s, doubling to 5 min.
+    /// The first delay is 30 s. It doubles with each further closing in a row, up to 5 min.
     pub const DEFAULT: Reopening = Reopening { first: Duration::from_secs(30), max: Duration::from_secs(300) };
 
     /// Returns the reopening if it is valid.

@@ -24,7 +24,8 @@ use crate::services::{janitor, ledger};
 /// assert_eq!(report.running - report.killed, 2, "handlers that ended by themselves");
 /// ```
 ///
-/// `main` may return it, as in `Ok(runtime.shutdown().await?)`. The process then exits with 0, or with 1 and a line on standard error if outcomes are [`unsettled`](Self::unsettled).
+/// `main` may return it, as in `Ok(runtime.shutdown().await?)`. The process then exits with 0, or with 1 and a line on standard error if outcomes are
+/// [`unsettled`](Self::unsettled).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -86,8 +87,8 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
     report
 }
 
-/// Reports the last trims, stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`]. A call that fails is not repeated,
-/// and during an outage nothing is sent.
+/// Reports the last trims, stores the last events, and removes this worker's row and replay slots from the store. Takes at most [`DEREGISTER_TIMEOUT`].
+/// A call that fails is not repeated, and during an outage nothing is sent.
 pub(super) async fn deregister(runtime: &RuntimeContext) {
     janitor::report_trims(runtime);
     if !runtime.calls.health().is_reachable() {

@@ -95,7 +95,7 @@ impl Branch {
         }
     }
 
-    /// How many of its children are no supervisors.
+    /// How many of its children have no branch below them in this table: for the root, the actors of `services/`.
     pub(crate) fn services(&self) -> u32 {
         let Role::Supervisor(group) = &self.role else { return 0 };
         let actors = group.children.iter().filter(|child| matches!(child.role, Role::Actor(_) | Role::Pool(..)));

@@ -45,7 +45,7 @@ pub(crate) struct ExecutorState {
     id: ExecutorId,
     epoch: PoolEpoch,
     rng: SmallRng,
-    /// The last attempts for which this process lacked a resource, in a row.
+    /// For how many attempts in a row, up to the last one, this process lacked a resource.
     exhausted_in_a_row: u32,
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct PoolState {
     early: HashMap<ActorId, ChildEvent>,
     /// Starts under way.
     starting: usize,
-    /// The epoch of this pool in the in-flight table.
+    /// The number of this start of the pool ([`PoolEpoch`]): the in-flight table ignores executors of an earlier one.
     epoch: PoolEpoch,
     window: Window,
     rng: SmallRng,
@@ -164,7 +164,7 @@ impl PoolState {
             }
             Err(reason) => {
                 // Not counted as a crash: the application's threads may be busy, or its tokio runtime ends.
-                // It may have registered just before its start was given up.
+                // The executor may have entered the in-flight table just before its start was given up.
                 self.queue.inflight.executor_ended(id);
                 self.runtime.events.emit_of(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
