@@ -238,8 +238,11 @@ async fn a_tree_whose_root_is_killed_is_lost_and_its_shutdown_is_quick() {
     let harness = Harness::start().await;
     harness.enqueue("one", Work::then(Action::Hang)).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
+    assert!(harness.tree.is_up());
     assert!(harness.tree.kill("retraced"));
     assert_eq!(harness.tree.wait().await, Ending::Lost);
+    assert!(!harness.tree.is_up(), "a health check would say that it runs");
+    assert!(!harness.tree.kill("retraced"), "it is dead");
     let begun = Instant::now();
     assert_eq!(harness.tree.shutdown().await, None, "nobody knows what became of the jobs");
     assert!(begun.elapsed() <= secs(1), "took {:?}", begun.elapsed());

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{Actor, ActorCell, ActorRef, ActorStatus};
 use retraced_jobs::events::SupervisionEvent;
 use retraced_jobs::job::{CurrentInstance, InstanceId, QueueName};
 use retraced_jobs::store::{ReplaySlots, Store};
@@ -153,13 +153,13 @@ impl Tree {
     /// Whether the root supervisor is up. Unlike [`snapshot`](Self::snapshot) it looks at no other actor.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.context.registry.find(path::ROOT).is_some()
+        self.root.get_status() != ActorStatus::Stopped
     }
 
     /// Kills the actor at this path, for tests and demonstrations. Returns whether there was one.
     pub fn kill(&self, path: &str) -> bool {
-        let actor = self.context.registry.find(path);
-        actor.inspect(ActorCell::kill).is_some()
+        let live = self.context.registry.find(path).filter(|actor| actor.get_status() != ActorStatus::Stopped);
+        live.inspect(ActorCell::kill).is_some()
     }
 
     /// The process instance at present.
