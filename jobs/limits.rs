@@ -222,8 +222,8 @@ pub(crate) mod redis {
     /// Shortest life of a connection that is replaced because of what the server answered, such as that it became a replica: 1 s.
     pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-    /// How long a connection may be silent before a caller that gives up takes it for dead: 500 ms. The next caller opens a new one, which costs little if the old
-    /// one was only slow: its calls are still answered.
+    /// If a caller gives up after its connection was silent for at least this long, the connection counts as dead: 500 ms. The next caller opens a new one, which costs
+    /// little if the old one was only slow: its calls are still answered.
     pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);
 
     /// How long a connection is silent before the operating system probes the server (TCP keepalive), and the interval of the probes: 10 s.
