@@ -51,8 +51,8 @@ pub enum Code {
     LeaseLost,
     /// No handler of this worker knows the job's kind. The job is released with a delay; after too many releases it is dead.
     UnknownKind,
-    /// The envelope or payload cannot be read. Permanent, but a payload that only does not fit its handler is released first
-    /// ([`OnUndecodable`](crate::retry::OnUndecodable)).
+    /// The envelope or payload cannot be read. Permanent. But a job is released first if its payload does not fit its handler or is too large
+    /// ([`OnUndecodable`](crate::retry::OnUndecodable)), or if a newer version sealed its envelope: in this last case it is dead after too many releases.
     DecodeFailed,
     /// The handler stopped because it was asked to. Temporary; during a shutdown an error counts no failure, whatever its code.
     Interrupted,
@@ -157,7 +157,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// A code was named that does not exist.
+/// A text that is not the name of a [`Code`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownCode(String);
 
@@ -197,7 +197,7 @@ impl<'de> serde::Deserialize<'de> for Code {
 
 /// Why an attempt did not succeed, as its handler reports it.
 ///
-/// `?` turns any [`std::error::Error`] into a failure. Its code is `JOB_EXECUTION_FAILED` and its class unknown, except for errors that know better
+/// `?` turns any [`std::error::Error`] into a failure. Its code is `JOB_EXECUTION_FAILED` and its class unknown, except for errors whose class is known
 /// ([`IntoFailure`](crate::handler::IntoFailure) lists them). Use [`temporary`](Self::temporary) or [`permanent`](Self::permanent) where the handler knows
 /// whether a retry helps. For an error type of your own, implement `IntoFailure` once.
 ///

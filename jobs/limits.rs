@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Longest queue name, kind or job id, in bytes. A longer one is refused by the constructor.
 pub const NAME_LENGTH_MAX: usize = 128;
 
-/// Characters of a text that was not understood which an error quotes: 40. The rest of a longer text is left out.
+/// How many characters an error quotes of a text that was refused: 40. The rest of a longer text is left out.
 pub(crate) const QUOTED_CHARS_MAX: usize = 40;
 
 // ---- Failures ---------------------------------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ pub const RETRY_ATTEMPTS_MAX: u32 = 1000;
 /// Longest delay between two attempts: 30 days. A policy with a longer one is refused.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Largest factor of an exponential retry policy. A policy with a larger one is refused.
+/// Largest `factor` of a retry policy, whatever its strategy. A policy with a larger one is refused.
 pub const RETRY_FACTOR_MAX: u32 = 100;
 
 // ---- Handlers ---------------------------------------------------------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ pub const UNDECODABLE_RELEASES_MAX: u32 = 20;
 /// How long a job is delayed whose attempt failed because this process had run out of open files, ports, memory or threads: 1 s. Other workers may take it then.
 pub const OUT_OF_RESOURCES_DELAY: Duration = Duration::from_secs(1);
 
-/// After how many releases such a failure is counted like any other: 1,000, so that a job that itself uses up the process does not come back for ever. Releases for
-/// other reasons count too. For ports see [`PORTS_RELEASES_MAX`].
+/// After how many releases an attempt for which this process lacked files, memory or threads fails like any other: 1,000, so that a job that itself uses up the process
+/// does not come back for ever. Releases for other reasons count too. For ports see [`PORTS_RELEASES_MAX`].
 pub const OUT_OF_RESOURCES_RELEASES_MAX: u32 = 1_000;
 
 /// After how many releases an attempt for which there was no local port or address fails like any other: 5. A wrong address gives the same error, and such a job would
@@ -154,8 +154,8 @@ pub const COMPLETED_COUNT_MAX: u64 = 10_000;
 /// trimmed.
 pub const RETENTION_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Bytes that each kept job counts at least: 1 KiB. Otherwise it counts what is stored of its envelope, header included. The least value stands for what is kept beside
-/// it (place, counters, attempts), which is not measured. By [`RETENTION_BYTES_MAX`] about 262,000 small jobs are kept.
+/// The least number of bytes that a kept job counts as: 1 KiB. A larger job counts as what is stored of its envelope, header included. This minimum stands for what is
+/// kept beside the envelope (place, counters, attempts), which is not measured. By [`RETENTION_BYTES_MAX`] about 262,000 small jobs are kept.
 pub const KEPT_BYTES_MIN: u64 = 1024;
 
 /// Longest wait that one call of [`watch_outcome`](crate::store::Admin::watch_outcome) registers: 1 min. A longer wait is shortened to this.
@@ -222,8 +222,8 @@ pub(crate) mod redis {
     /// Shortest life of a connection that is replaced because of what the server answered, such as that it became a replica: 1 s.
     pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-    /// How long a connection may be silent before a caller that gives up takes it for dead: 500 ms. The next caller opens a new one, which costs little if the old
-    /// one was only slow: its calls are still answered.
+    /// If a caller gives up after its connection was silent for at least this long, the connection counts as dead: 500 ms. The next caller opens a new one, which costs
+    /// little if the old one was only slow: its calls are still answered.
     pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);
 
     /// How long a connection is silent before the operating system probes the server (TCP keepalive), and the interval of the probes: 10 s.
@@ -272,8 +272,8 @@ pub(crate) mod redis {
 /// How long an enqueue waits, unless the caller sets another timeout, for capacity, for the store and for its receipt: 800 ms, so that a caller learns of an outage
 /// within a second.
 pub const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(800);
-/// The same for a handler's own enqueues ([`Context::enqueue`](crate::context::Context::enqueue)): 30 s. A handler that failed sooner would lose an attempt to an outage, or to
-/// a server that takes no new jobs for now. The handler's timeout (5 min by default) and the grace of a shutdown (25 s) end the wait, too.
+/// [`ENQUEUE_TIMEOUT`] of a handler's own enqueues ([`Context::enqueue`](crate::context::Context::enqueue)): 30 s. A handler that failed sooner would lose an attempt
+/// to an outage, or to a server that takes no new jobs for now. The handler's timeout (5 min by default) and the grace of a shutdown (25 s) end the wait, too.
 pub const HANDLER_ENQUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- Tests of handlers ------------------------------------------------------------------------------------------------------------------------

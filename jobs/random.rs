@@ -14,7 +14,7 @@ pub fn from_system<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     match SysRng.try_fill_bytes(&mut bytes) {
         Ok(()) => bytes,
-        // The generator in memory was seeded by the system when it still could.
+        // The system gives no random bytes now. The generator in memory was seeded by the system before.
         Err(_) => rand::random(),
     }
 }

@@ -17,7 +17,7 @@ pub const ENVELOPE_VERSION: u8 = 1;
 /// Highest version that will ever be used. Printable text such as JSON begins with a higher byte, so it is not mistaken for an envelope of a newer version.
 const VERSION_LAST: u8 = 0x1f;
 
-/// What a producer seals and a worker opens. Retry numbers and a timeout that are absent come from the queue or from the defaults of the kind.
+/// What a producer seals and a worker opens. Retry settings and a timeout that are absent come from the queue, or else from the kind, or else from the library's defaults.
 ///
 /// ```
 /// use retraced_jobs::{codec::{self, Envelope}, job::Kind};

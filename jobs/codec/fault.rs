@@ -9,12 +9,12 @@ use super::CodecError;
 pub(super) enum Fault {
     /// Found by this library; the text is complete.
     Codec(CodecError),
-    /// Said by the type that is written or read; the text does not say of what it speaks.
+    /// Reported by the type that is written or read; the text does not say whether a payload or an output is meant.
     Type(String),
 }
 
 impl Fault {
-    /// The error, with the words that say of what it speaks before the text of the type.
+    /// This error as a [`CodecError`]. The text of a type follows `beginning`, which says what could not be written or read.
     pub(super) fn told(self, beginning: &str) -> CodecError {
         match self {
             Fault::Codec(error) => error,

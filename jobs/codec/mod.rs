@@ -1,4 +1,4 @@
-//! Encoding and decoding: the envelope a producer seals, the payload inside, and the log of an attempt.
+//! Encoding and decoding: the envelope that a producer seals, the payload inside of it, and the log of an attempt.
 
 mod attempt;
 mod deserializer;

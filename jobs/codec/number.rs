@@ -19,7 +19,7 @@ pub(super) enum Form {
 pub(super) fn form(text: &str) -> Form {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // "-0" is no integer: its sign would be lost.
+        // "-0" is kept as text: an integer would lose its sign.
         return match (text.parse::<u64>(), text.parse::<i64>()) {
             (Ok(n), _) => Form::Unsigned(n),
             (_, Ok(n)) if n != 0 => Form::Signed(n),
@@ -37,9 +37,9 @@ pub(super) fn float_text(n: f64) -> Option<String> {
     Number::from_f64(n).map(|number| number.to_string())
 }
 
-/// [`float_text`] of a 32-bit number: its own shortest text, not that of the same number with 64 bits.
+/// [`float_text`] of a 32-bit float: its own shortest text, not that of the same number as a 64-bit float.
 pub(super) fn single_text(n: f32) -> Option<String> {
-    // Only the finite have a text, and `serde_json` writes the others as null.
+    // Only finite floats have a text; `serde_json` writes the others as null.
     n.is_finite().then(|| serde_json::to_string(&n).ok()).flatten()
 }
 
@@ -50,12 +50,13 @@ pub(super) fn is_number(bytes: &[u8]) -> bool {
     begins && ends && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
-/// The integer that this text writes without a fraction or an exponent, if it has at most 128 bits.
+/// An integer of at most 128 bits.
 pub(super) enum Integer {
     Unsigned(u128),
     Signed(i128),
 }
 
+/// The integer that this text writes without a fraction or an exponent; `None` if it has more than 128 bits, or is no such text.
 pub(super) fn integer(text: &str) -> Option<Integer> {
     match (text.parse::<u128>(), text.parse::<i128>()) {
         (Ok(n), _) => Some(Integer::Unsigned(n)),

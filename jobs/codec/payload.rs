@@ -1,6 +1,6 @@
 //! Payloads: MessagePack in the shape that a value has in JSON, nested at most [`DEPTH_MAX`](super::DEPTH_MAX) deep.
 //!
-//! The envelope and the log of an attempt are compact instead: for them, `encode_named` and `decode_bounded` write types such as UUIDs as bytes.
+//! The envelope and the log of an attempt are compact instead: `encode_named` writes them and `decode_bounded` reads them, with types such as UUIDs as bytes.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;

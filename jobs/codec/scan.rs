@@ -14,7 +14,7 @@ pub(super) enum Token<'a> {
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
-    /// A number of 32 bits.
+    /// A float of 32 bits.
     Single(f32),
     Float(f64),
     /// A number as its JSON text, for which MessagePack has no other form.
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The first byte of the next token, which is not taken.
+    /// The marker (first byte) of the next token, which stays the next one.
     #[inline]
     pub(super) fn peek(&self) -> Option<Marker> {
         self.bytes.get(self.at).map(|byte| Marker::from_u8(*byte))

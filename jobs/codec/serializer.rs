@@ -37,7 +37,7 @@ impl<'a> Serializer<'a> {
         Ok(Compound { what, bytes, depth: depth + 1, shape, begun, body, declared, count: 0 })
     }
 
-    /// The map with one pair that is an enum's variant with data; its value comes next.
+    /// Begins the map with one pair that stands for an enum's variant with data; the value of the pair is written next.
     fn variant(self, variant: &'static str) -> Result<Self, Fault> {
         let Compound { what, bytes, depth, .. } = self.open(Shape::Map, Some(1))?;
         encode::write_str(bytes, variant).map_err(Fault::custom)?;
@@ -69,7 +69,7 @@ fn write_header(bytes: &mut Vec<u8>, shape: Shape, count: usize) -> Result<(), F
     let written = match shape {
         Shape::Array => encode::write_array_len(bytes, length(count)?),
         Shape::Map => encode::write_map_len(bytes, length(count)?),
-        // Its only field is the value itself.
+        // These are structs by which `serde_json` marks a value. The only field is the value itself, so there is no header.
         Shape::Number | Shape::Raw => return Ok(()),
     };
     written.map(drop).map_err(Fault::custom)
@@ -137,7 +137,7 @@ impl Compound<'_> {
         }
     }
 
-    /// Ends it. If its length was not known, or was announced wrongly, its header is written again.
+    /// Ends the array or map. If its length was not known, or was announced wrongly, its header is written again.
     fn close(self) -> Result<(), Fault> {
         if self.count != self.declared {
             let mut header = Vec::new();
@@ -297,7 +297,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         };
         match shape {
             Shape::Map => self.open(shape, Some(length)),
-            // A leaf is no level of its own; its text opens the levels that it has.
+            // A number or JSON that is given as text is no level of nesting by itself; the text may open levels.
             _ => {
                 let (begun, depth) = (self.bytes.len(), self.depth + 1);
                 let Serializer { what, bytes, .. } = self;
@@ -334,7 +334,7 @@ impl ser::SerializeMap for Compound<'_> {
     }
 }
 
-/// Arrays and structs differ only in the trait by which serde names them.
+/// Implements the traits of serde for arrays (`elements`) and for structs (`fields`). Within each group they differ only in the names of the trait and its method.
 macro_rules! compound {
     (elements: $($elements:ident::$element:ident),*; fields: $($fields:ident),*) => {
         $(impl ser::$elements for Compound<'_> {

@@ -49,8 +49,8 @@ impl AttemptControl {
         }
     }
 
-    /// Records that the lease was renewed and now expires at `expires`, or later if it does already: renewals may be answered in another order than they were sent. A lost
-    /// lease stays lost.
+    /// Records that the lease was renewed and now expires at `expires`. An earlier instant than the known one changes nothing: renewals may be answered in another order
+    /// than they were sent. A lost lease stays lost.
     pub fn extend(&self, expires: Instant) {
         self.expires_us.fetch_max(micros(expires.saturating_duration_since(self.origin)), Ordering::Relaxed);
     }

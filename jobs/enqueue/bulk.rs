@@ -6,7 +6,8 @@ use std::fmt;
 use super::{EnqueueError, Receipt};
 use crate::job::NewJob;
 
-/// Not all jobs of a bulk are known to be stored. The remaining jobs are sealed, so they can be sent again under the same ids, and none is stored twice.
+/// The error of an `enqueue_all` of which not all jobs are known to be stored. The remaining jobs are sealed, so they can be sent again under the same ids, and none is
+/// stored twice.
 ///
 /// ```
 /// use retraced_jobs::enqueue::{EnqueueAllError, QueueHandle, Receipt};

@@ -11,7 +11,7 @@ use crate::job::{InvalidName, JobId, QueueName};
 use crate::retry::InvalidRetry;
 use crate::store::StoreError;
 
-/// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored.
+/// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored; [`Refused`](Self::Refused) names one exception.
 ///
 /// ```
 /// use retraced_jobs::enqueue::EnqueueError;
@@ -54,8 +54,8 @@ pub enum EnqueueError {
     },
     /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreUnreachable` says why.
     StoreUnavailable,
-    /// The store refused the job: a missing right, a wrong password, a memory limit that is reached. Nothing was stored. Trying again helps only after somebody has
-    /// changed what the text says.
+    /// The store refused the job: a missing right, a wrong password, a memory limit that is reached. Nothing was stored, unless the store's reply could not be read
+    /// ([`StoreError::Corrupt`]). If the error is not [retryable](Self::is_retryable), trying again helps only after somebody has changed what the text says.
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,

@@ -1,6 +1,6 @@
 //! Enqueueing: a job with its options, the receipt for it, and waiting for its outcome.
 //!
-//! All producers use the same [`QueueHandle`]. Behind it is a [`QueueProducer`]: a runtime's, or a client's, which handlers use too.
+//! All producers use the same [`QueueHandle`]. Behind it is a [`QueueProducer`]: that of a runtime, or that of a client. Handlers use the latter too.
 
 mod bulk;
 mod error;

@@ -34,12 +34,12 @@ pub enum Outcome {
         /// a queue that keeps no completed jobs.
         output: Option<Bytes>,
     },
-    /// It is in the dead letter queue: its attempts are used up, its last failure is not retried, or no handler for it was found.
+    /// It is in the dead letter queue: its attempts are used up, its last failure is not retried, or it was released too often because no worker could run it.
     Dead {
         /// The last failure, crash or loss: its code and message. `None` when none is in the history.
         error: Option<LastError>,
     },
-    /// It is poisoned: a permanent failure, or too many dead workers.
+    /// It is poisoned: a permanent failure, or too many workers died while they held it.
     Poisoned {
         /// The last failure, crash or loss: its code and message. `None` when none is in the history.
         error: Option<LastError>,
@@ -56,7 +56,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a job that a store has returned, where `None` means no such job; `None` if the job has not ended.
+    /// The outcome of a job as a store has returned it; pass `None` if the store has no such job. Returns `None` if the job has not ended.
     #[must_use]
     pub fn of(job: Option<&JobView>) -> Option<Self> {
         let Some(job) = job else { return Some(Outcome::NotKept) };

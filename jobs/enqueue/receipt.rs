@@ -3,7 +3,7 @@
 use crate::job::{JobId, JobState, QueueName};
 use crate::store::Enqueued;
 
-/// The store has the job. A job that this call created will be run until it has ended, unless an operator discards it.
+/// The store's confirmation that it has the job. A job that this call created will be run until it has ended, unless an operator discards it.
 ///
 /// ```
 /// use retraced_jobs::enqueue::Receipt;
@@ -24,7 +24,7 @@ pub struct Receipt {
     pub queue: QueueName,
     /// The job.
     pub id: JobId,
-    /// Whether this call created the job; `false`: a job of this id was kept already, and nothing was changed. If an earlier call for the same job had an [unknown
+    /// Whether this call created the job. If `false`, a job of this id was kept already, and nothing was changed. If an earlier call for the same job had an [unknown
     /// outcome](super::EnqueueError::OutcomeUnknown), `false` may mean that the earlier call created the job.
     pub created: bool,
     /// The job's state when the store answered.

@@ -72,8 +72,8 @@ fn default_queue_of<J: Job>() -> Result<Option<QueueName>, EnqueueError> {
     J::defaults().default_queue().map(QueueName::new).transpose().map_err(EnqueueError::InvalidQueue)
 }
 
-/// One job with options of its own. [`QueueHandle::job`](super::QueueHandle::job) makes one that knows its queue, and ends in
-/// [`enqueue`](JobRequest::enqueue); [`JobRequest::new`] makes one for any queue, for [`QueueHandle::enqueue`](super::QueueHandle::enqueue) and
+/// One job with options of its own. [`QueueHandle::job`](super::QueueHandle::job) makes one that knows its queue; its last call is
+/// [`enqueue`](JobRequest::enqueue). [`JobRequest::new`] makes one for any queue, for [`QueueHandle::enqueue`](super::QueueHandle::enqueue) and
 /// [`QueueHandle::enqueue_all`](super::QueueHandle::enqueue_all).
 ///
 /// ```

@@ -96,8 +96,8 @@ pub enum EventKind {
         /// The last failure, or why the child asked.
         reason: String,
     },
-    /// A supervisor exhausted its restart budget and closed: that of the workers of a queue, or that of the whole queue. The event's path names it. Jobs can
-    /// still be enqueued, and other queues keep running.
+    /// A supervisor gave up or could not be restarted, and is closed for a while: that of the workers of a queue, or that of the whole queue. The event's path names it.
+    /// Jobs can still be enqueued, and other queues keep running.
     SupervisorClosed {
         /// It reopens after this long, in ms.
         reopens_in_ms: u64,
@@ -106,7 +106,7 @@ pub enum EventKind {
     },
     /// A closed supervisor, that of the workers of a queue or that of the whole queue, runs again.
     SupervisorReopened,
-    /// Calls to the store have gone unanswered for a second. Actors wait for it, and then repeat their calls.
+    /// Calls to the store have gone unanswered for a second. Actors wait until the store answers, and then repeat their calls.
     StoreUnreachable {
         /// The error, without credentials.
         reason: String,
@@ -185,7 +185,7 @@ pub enum EventKind {
         /// How many jobs were released.
         released: usize,
     },
-    /// No worker had looked for expired leases of this queue for half a lease, as in an outage. No lease is reclaimed for one lease time: the lease grace.
+    /// No worker had looked for expired leases of this queue for half a lease, as in an outage. No lease is reclaimed during the lease grace: `grace_ms`, at most one lease.
     LeaseGraceGiven {
         /// The queue.
         queue: QueueName,
@@ -227,7 +227,7 @@ pub enum EventKind {
         /// The job's kind, or why the envelope cannot be read.
         kind: String,
     },
-    /// A worker cannot decode a job's payload, and put the job off for a worker that can.
+    /// A worker cannot decode a job's payload, and released the job with a delay for a worker that can.
     Undecodable {
         /// The job's queue.
         queue: QueueName,
@@ -255,7 +255,8 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// An attempt ended in a way that moves its job to the dead letter queue: its attempts are used up, its failure is not retried, or no handler was found.
+    /// An attempt ended in a way that moves its job to the dead letter queue: its attempts are used up, its failure is not retried, or no
+    /// worker could run it for too many releases.
     JobDied {
         /// The job's queue.
         queue: QueueName,
@@ -277,7 +278,7 @@ pub enum EventKind {
         /// When the oldest of them had ended, in ms since the Unix epoch.
         oldest_ms: u64,
     },
-    /// `Enqueue` messages without a reply were dropped.
+    /// `Enqueue` messages whose senders asked for no reply were dropped.
     EnqueuesDropped {
         /// How many were dropped for this reason since they were last reported.
         dropped: u64,
@@ -291,8 +292,8 @@ pub enum EventKind {
         /// Stored jobs minus jobs in containers; 0 if only the numbers of grants and leases differ.
         difference: i64,
     },
-    /// The store has lost data of a queue: the number of jobs ever enqueued to it fell, or its sequence began anew, since this process counted them last. It was emptied
-    /// or restored from an older copy, or the queue was deleted.
+    /// The store has lost data of a queue: the number of jobs ever enqueued to it fell, or its sequence began anew, since this process counted them last. The store was
+    /// emptied or restored from an older copy, or the queue was deleted.
     DataLost {
         /// The queue.
         queue: QueueName,
@@ -346,7 +347,7 @@ pub enum EventKind {
     },
 }
 
-/// Why an `Enqueue` message without a reply was dropped.
+/// Why an `Enqueue` message whose sender asked for no reply was dropped.
 ///
 /// ```
 /// use retraced_jobs::events::{DropReason, EventKind};

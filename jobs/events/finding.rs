@@ -1,4 +1,4 @@
-//! Damage that a repair found in a queue.
+//! Damage that a scan, which is also part of a repair, found in a queue.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Which bound of [`RetentionRule`](crate::store::RetentionRule) jobs exceeded that retention removed. A job that exceeds several counts for the first of them.
+/// Why retention removed jobs: the bound of their [`RetentionRule`](crate::store::RetentionRule) that they exceeded. If there are several, the first in this order counts.
 ///
 /// ```
 /// use retraced_jobs::events::TrimReason;

@@ -15,7 +15,7 @@ pub struct AttemptOutcome {
     pub panic: Option<HandlerPanic>,
     /// Set when this worker cannot run the job: its kind, if there is no handler for it, or the error of its envelope, if a newer version sealed the envelope.
     pub unknown_kind: Option<String>,
-    /// Set when this worker cannot decode the job's payload and put the job off: why.
+    /// Why this worker cannot decode the job's payload; set only if the job was released for that.
     pub undecodable: Option<String>,
     /// What this process had run out of, if the job was released for that.
     pub exhausted: Option<Resource>,

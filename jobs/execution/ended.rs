@@ -13,9 +13,9 @@ use crate::trace::Released;
 pub(super) enum HandlerEnd {
     Returned(Result<Output, Failure>),
     Panicked(CaughtPanic),
-    /// The timeout passed. An async handler was then dropped, and a destructor may have panicked.
+    /// The timeout passed. An async handler was then dropped; the panic is that of its destructors, if they panicked.
     TimedOut(Option<CaughtPanic>),
-    /// A blocking handler got no thread within its timeout, or its tokio runtime ended first.
+    /// A blocking handler got no thread within its timeout, or before its layers gave up waiting for it, or before its tokio runtime ended.
     NotRun(Released),
 }
 
@@ -28,7 +28,7 @@ impl From<Result<Result<Output, Failure>, CaughtPanic>> for HandlerEnd {
     }
 }
 
-/// Asks whatever outlives a dropped attempt to stop: tasks that the handler spawned, and a blocking handler's thread. It does so when it is dropped before
+/// Asks whatever outlives a dropped attempt to stop: tasks that the handler spawned, and a blocking handler's thread. The guard does so when it is dropped before
 /// [`ended`](Self::ended) is set.
 pub(super) struct AttemptGuard<'a> {
     control: &'a AttemptControl,

@@ -14,7 +14,7 @@ use crate::handler::{HandlerFuture, Output};
 /// Layers are added to a queue or to the whole runtime with `.layer(…)`; the first that was added is the outermost, and those of the runtime are outside
 /// those of its queues. The timeout covers layers and handler together. When an async handler panics, its layers are dropped without seeing a result.
 ///
-/// Around a blocking handler the layers run on the executor's thread, and the handler on a thread of its own. When it panics or times out, the layers
+/// Around a blocking handler the layers run on the executor's thread, and the handler on a thread of its own. When the handler panics or times out, the layers
 /// see a failure in place of its result, and the attempt ends as the handler did, whatever they return. When a layer drops `next.run()`, the handler is asked to
 /// stop ([`Stop::TimedOut`](crate::context::Stop::TimedOut)); once its thread has ended, the attempt ends with what the layer returned, or with the handler's panic.
 ///

@@ -57,7 +57,7 @@ impl fmt::Display for HandlerPanic {
 impl std::error::Error for HandlerPanic {}
 
 impl HandlerPanic {
-    /// Prints the panic to standard error if the program has set no `tracing` subscriber: otherwise nobody would see it.
+    /// Prints the panic to standard error if the program has set no `tracing` subscriber, because nobody would see the panic then.
     pub(super) fn print_without_subscriber(&self) {
         if !tracing::dispatcher::has_been_set() {
             // Standard error may be closed; that is no reason to fail.

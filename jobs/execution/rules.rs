@@ -14,10 +14,10 @@ use crate::typed_job::JobDefaults;
 pub struct Rules {
     /// How failed jobs are retried. The library's default: exponential, 5 attempts.
     pub retry: Option<Retry>,
-    /// How long a handler may run. Then an async handler is dropped and the attempt fails with `TIMEOUT`; a blocking one is asked to stop. The library's default:
+    /// How long a handler may run. Past it an async handler is dropped and the attempt fails with `TIMEOUT`; a blocking one is asked to stop. The library's default:
     /// 5 min.
     pub timeout: Option<Duration>,
-    /// Which ended jobs are kept; attempts only need to know whether completed ones are. The library's default: they are.
+    /// Which ended jobs are kept; attempts only need to know whether completed jobs are kept. The library's default: they are kept.
     pub retention: Option<Retention>,
     /// Largest payload a handler is given, in bytes; a larger one counts as one that cannot be decoded. The library's default: 1 MiB.
     pub payload_bytes_max: Option<usize>,

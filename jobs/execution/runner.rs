@@ -77,7 +77,7 @@ struct FinishedAttempt<'a> {
     notes: Notes,
 }
 
-/// The rules for one job: those of its kind, overridden by what the job sets for itself.
+/// The rules for one job: those of its queue and kind, overridden by what the job sets for itself.
 struct JobRules {
     retry: Retry,
     timeout: Duration,
@@ -207,8 +207,8 @@ impl Runner {
         }
     }
 
-    /// The settlement of a job that is released to the front of its queue because of a shutdown or a killed actor. `ran_by` is `None` for a job that waited for an
-    /// executor.
+    /// The settlement of a job that this worker gives back to the front of its queue: at a shutdown, after its executor ended, when the queue's workers are closed, or to
+    /// keep the order of the queue. `ran_by` is `None` if the handler was not started.
     #[must_use]
     pub fn interrupted(&self, job: &ClaimedJob, ran_by: Option<RanBy>) -> Settlement {
         let record = ran_by.map(|ran_by| {
@@ -218,13 +218,13 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, record.unwrap_or_default())
     }
 
-    /// The settlement of a job that waited too long for an executor: it is released to the front of its queue.
+    /// The settlement of a job that waited too long for an executor, or whose lease expired meanwhile: it is released to the front of its queue.
     #[must_use]
     pub fn unstarted(&self, job: &ClaimedJob) -> Settlement {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
     }
 
-    /// The settlement of a job that is released with a delay, without counting a failure.
+    /// The settlement of a job that a quarantine kept from starting for too long: it is released with this delay.
     #[must_use]
     pub fn postponed(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
         settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
@@ -268,7 +268,7 @@ impl Runner {
         Ok(envelope)
     }
 
-    /// The rules of the job's kind, overridden by what the job sets. If one of the job's own retry settings is out of bounds, all of them are ignored.
+    /// The rules of the job's queue and kind, overridden by what the job sets. If one of the job's own retry settings is out of bounds, all of them are ignored.
     fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
         let KindRules { retry, timeout, keep_completed, .. } = self.rules.of_kind(defaults);
         let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
@@ -329,7 +329,7 @@ impl Runner {
     fn cancelled(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
         let ended = failed_end(Code::Cancelled, failure, details, None);
         let record = self.record(finished.ran_by, ended, finished.notes);
-        // No class: nothing is retried, whatever the handler's error was.
+        // The code of a cancellation has class unknown; here it decides nothing, because the verdict is `Cancel`.
         attempt_outcome(finished.job, finished.ran_by, Verdict::Cancel, record, Some((Code::Cancelled, Class::Unknown)))
     }
 
@@ -366,8 +366,8 @@ impl Runner {
         AttemptOutcome { unknown_kind: Some(unknown), ..ended }
     }
 
-    /// The outcome for a job whose payload this worker cannot decode: released with a delay, because a worker of another version may decode it, and poisoned after too
-    /// many releases.
+    /// The outcome for a job whose payload this worker cannot decode: released with a delay, because a worker of another version may decode it; poisoned after too
+    /// many releases, or at once where the queue says so ([`OnUndecodable`]).
     fn undecodable(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
         let put_off = self.rules.on_undecodable == OnUndecodable::PutOff;
         if !put_off || finished.job.counters.releases >= UNDECODABLE_RELEASES_MAX {
@@ -377,7 +377,7 @@ impl Runner {
         AttemptOutcome { undecodable: Some(bounded(failure.message(), LOG_LINE_BYTES_MAX)), ..outcome }
     }
 
-    /// The outcome of an attempt for which this process lacked a resource: released, unless that has happened too often.
+    /// The outcome of an attempt for which this process lacked a resource: released, or failed if the job was released too often, for whatever reason.
     fn exhausted(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
         let releases_max = failure.exhausted().map_or(0, Resource::releases_max);
         if finished.job.counters.releases >= releases_max {

@@ -41,7 +41,7 @@ const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
 impl Resource {
-    /// What the error, or one of its nearest causes, says is exhausted; `None` if it says nothing of the kind.
+    /// The resource that is exhausted according to the error or one of its nearest causes; `None` if they name no resource.
     #[must_use]
     pub fn missing_in(error: &(dyn StdError + 'static)) -> Option<Self> {
         std::iter::once(error).chain(causes(error)).find_map(|error| error.downcast_ref().and_then(Self::missing_for))
@@ -53,12 +53,12 @@ impl Resource {
             (Some(ENFILE), _) if cfg!(unix) => Some(Resource::SystemFiles),
             (_, io::ErrorKind::AddrNotAvailable) => Some(Resource::Ports),
             (_, io::ErrorKind::OutOfMemory) => Some(Resource::Memory),
-            // The error it wraps is not among its causes, only the causes of that one are.
+            // `io::Error::source` skips the error that is wrapped, and returns the source of that error.
             _ => error.get_ref().and_then(|wrapped| wrapped.downcast_ref()).and_then(Self::missing_for),
         }
     }
 
-    /// After how many releases of its job a lack of this counts as a failure.
+    /// After how many releases of a job a lack of this resource counts as a failure.
     pub(crate) fn releases_max(self) -> u32 {
         match self {
             Resource::Ports => PORTS_RELEASES_MAX,

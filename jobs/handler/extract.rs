@@ -118,7 +118,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether the job is not retried if this attempt fails.
+    /// Whether this is the last attempt: if it fails, the job is not retried.
     #[must_use]
     pub fn is_last(self) -> bool {
         self.number >= self.max
@@ -158,7 +158,7 @@ impl Cancelled {
         self.0.why_stopped().unwrap_or(Stop::Shutdown)
     }
 
-    /// Why the handler is asked to stop; `None` while it may continue. For loops that check once per step.
+    /// Why the handler is asked to stop; `None` while it may continue. Made for a loop that checks it once per step.
     #[must_use]
     pub fn reason(&self) -> Option<Stop> {
         self.0.why_stopped()

@@ -201,7 +201,7 @@ macro_rules! into_handler {
                     )*
                     Box::pin(Running::new(self(raw, $($extractor),*)))
                 }));
-                // A catch-all handler has no kind: `Handlers::add_any` does not read it.
+                // A catch-all handler has no kind: `Handlers::add_any` does not read this field.
                 Registered { kind: "", defaults: JobDefaults::new(), handler, needs: needs_of!($($extractor),*) }
             }
         }

@@ -17,10 +17,10 @@ use crate::store::StoreError;
 /// | --- | --- |
 /// | [`Failure`] | itself |
 /// | your own type, with an `impl IntoFailure` | what your `into_failure` returns |
-/// | [`EnqueueError`] | [`EnqueueError::to_failure`] |
-/// | [`StoreError`] | temporary if [retryable](StoreError::is_retryable), otherwise class unknown |
-/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless a [`FailureError`] or one of the two errors above is among its causes |
-/// | the common errors of the standard library and tokio, `String`, `&str` | class unknown |
+/// | [`EnqueueError`], or that of an [`EnqueueAllError`] | [`EnqueueError::to_failure`] |
+/// | [`StoreError`], or that of an [`OutcomeError`] | temporary if [retryable](StoreError::is_retryable), otherwise class unknown |
+/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | class unknown, unless it is or is caused by a [`FailureError`] or an error of the two rows above |
+/// | [`CodecError`], [`InvalidName`], [`InvalidRetry`], the common errors of the standard library and tokio, `String`, `&str` | class unknown |
 /// | [`Infallible`] | never happens |
 ///
 /// Errors of other crates do not implement `IntoFailure`: return one of the types above, and `?` converts them. `?` converts into the *returned* type: in a
@@ -84,8 +84,8 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// The failure for an error of any type. If the error or one of its causes says which failure it is, its code, class and delay are used; otherwise the class is
-/// unknown.
+/// The failure for an error of any type. If the class of the error or of one of its causes is known ([`classified`]), that one's code, class and delay are used;
+/// otherwise the class is unknown.
 fn of_any(error: &(dyn StdError + 'static)) -> Failure {
     let known = std::iter::once(error).chain(causes(error)).find_map(classified);
     match known {
@@ -94,7 +94,7 @@ fn of_any(error: &(dyn StdError + 'static)) -> Failure {
     }
 }
 
-/// The failure that an error of this library says it is; `None` for any other error.
+/// The failure for those errors of this library whose class is known; `None` for any other error.
 fn classified(error: &(dyn StdError + 'static)) -> Option<Failure> {
     let store = match error.downcast_ref::<OutcomeError>() {
         Some(OutcomeError::Store { source }) => Some(&**source),

@@ -1,4 +1,4 @@
-//! What a user writes to run jobs: handlers and the types they take and return; and the table in which a worker finds the handler of a job.
+//! What an application writes to run jobs: handlers, and the types they take and return. Also the table in which a worker finds the handler of a job.
 
 mod extract;
 mod into;

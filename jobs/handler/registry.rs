@@ -112,7 +112,7 @@ impl Handlers {
         self.catch_all.is_some()
     }
 
-    /// The states that handlers need and `states` does not have.
+    /// The shared values that handlers need and that `states` does not have.
     #[must_use]
     pub fn missing_states(&self, states: &States) -> Vec<MissingState> {
         let missing = self.needs.iter().filter(|need| !states.has(need.state));

@@ -14,12 +14,13 @@
 pub struct Counters {
     /// How often the job was granted to a worker. The number of the latest grant is part of its fencing token, and traces show it.
     pub attempts: u32,
-    /// How often the handler returned an error, panicked or timed out.
+    /// How often an attempt failed: the handler returned an error, panicked or timed out, or the job could not be decoded. Ends that count as a release or a cancellation
+    /// are no failures.
     pub failures: u32,
     /// How often the lease expired after the handler was known to have started: the worker died, was killed, or lost its connection for longer than the lease.
     pub crashes: u32,
-    /// How often the job came back without a failure or a crash: interrupted, snoozed, of unknown kind, not started in time, or its lease expired before the handler
-    /// was known to have started.
+    /// How often the job came back without a failure or a crash: interrupted, snoozed, of unknown kind, not decodable here, for lack of a resource, not started in time,
+    /// because the reply to its claim was never read, or because its lease expired before the handler was known to have started.
     pub releases: u32,
 }
 

@@ -11,7 +11,7 @@ use super::name::InvalidName;
 /// Identity of a job within its queue: a UUID made by the producer, or the caller's own text.
 ///
 /// Text is 1 to 128 characters of `A-Z a-z 0-9 . _ - :`, and comes back as it was given. Stores keep a UUID of the usual variant (RFC 9562), written with hyphens
-/// and lower-case digits, as its 16 bytes, and any other text as ASCII. Both cannot be equal: the ninth byte of the UUID is above 127, so it is not ASCII. Another
+/// and lower-case digits, as its 16 bytes, and any other text as ASCII. The two forms cannot be equal: the ninth byte of the UUID is above 127, so it is not ASCII. Another
 /// spelling of a UUID, such as a hex digest or upper-case digits, is another id.
 ///
 /// ```

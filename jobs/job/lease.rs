@@ -7,7 +7,7 @@ use super::{InstanceId, JobId};
 pub type Nonce = [u8; 8];
 
 /// The fencing token of one grant. A settlement with any other token than that of the job's present lease changes nothing.
-/// Exhaustive: it identifies, and nothing will be added.
+/// Exhaustive: these fields identify a grant, and none will be added.
 ///
 /// ```
 /// use retraced_jobs::job::{Nonce, Token};
@@ -46,7 +46,7 @@ impl Token {
 }
 
 /// Which job is leased to whom, and under which token. When the lease expires is known to the store and to [`AttemptControl`](crate::context::AttemptControl).
-/// Exhaustive: it identifies, and nothing will be added.
+/// Exhaustive: these fields identify a grant, and none will be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The job.

@@ -59,7 +59,7 @@ impl std::error::Error for InvalidName {}
 /// Name of a queue: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. The Redis keys of a queue contain its name in braces and followed by a colon, so a name has
 /// neither.
 ///
-/// Where a queue is described or opened to enqueue (`Queue::new`, `queue`), the name may also be text, which is then checked. Everywhere else it is a `QueueName`.
+/// In the crate `retraced`, where a queue is described or opened to enqueue (`Queue::new`, `queue`), the name may also be text, which is then checked.
 ///
 /// ```
 /// use retraced_jobs::job::QueueName;

@@ -39,7 +39,7 @@ pub enum RunAt {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NewJob {
-    /// Made by the producer: while the queue keeps the first job of this id, sending it again makes no second one.
+    /// Drawn by the producer, unless the caller chose it. While the queue keeps a job of this id, enqueueing one with the same id changes nothing.
     pub id: JobId,
     /// When it may run.
     pub run_at: RunAt,

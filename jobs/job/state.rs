@@ -16,8 +16,8 @@ pub enum JobState {
     Delayed,
     /// Its handler succeeded. Retention removes it.
     Completed,
-    /// In the dead letter queue: its attempts are used up, its last failure is not retried, or no handler for it was found. An operator may redrive it; retention
-    /// removes it.
+    /// In the dead letter queue: its attempts are used up, its last failure is not retried, or it was released too often because no worker could run it. An operator may
+    /// redrive it; retention removes it.
     Dead,
     /// Put aside after a permanent failure (bad data, a missing permission), or because too many workers died while they held it. An operator may redrive it;
     /// retention removes it.
@@ -38,13 +38,13 @@ pub enum Transition {
     Claim,
     /// Its handler returned `Ok`.
     Complete,
-    /// It waits for a retry, for the end of a snooze, or for a worker that knows its kind.
+    /// It waits for a retry, for the end of a snooze, or for a worker that can run it: one that knows its kind, can decode its payload and has the resources.
     Delay,
     /// It goes back to `pending` at once: an immediate retry, an interruption, an expired lease.
     Requeue,
     /// It is moved to the dead letter queue.
     DeadLetter,
-    /// It is poisoned: a permanent failure, or too many dead workers.
+    /// It is poisoned: a permanent failure, or too many workers died while they held it.
     Poison,
     /// It is due, or an operator moves it to `pending` before that.
     Promote,
@@ -54,7 +54,7 @@ pub enum Transition {
     Redrive,
 }
 
-/// A transition that is not in the table.
+/// A transition that [`JobState::after`] does not allow.
 ///
 /// ```
 /// use retraced_jobs::job::{IllegalTransition, JobState, Transition};
@@ -153,7 +153,7 @@ impl std::str::FromStr for JobState {
     }
 }
 
-/// A state was named that does not exist.
+/// A text that is not the name of a [`JobState`].
 ///
 /// ```
 /// use retraced_jobs::job::{JobState, UnknownState};

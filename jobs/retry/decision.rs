@@ -86,14 +86,15 @@ pub struct Decision {
     pub retry_after_ms: Option<u64>,
     /// The delay before the retry, in ms; 0 for an immediate retry, and when there is no retry.
     pub delay_ms: u64,
-    /// Whether the failure is of unknown class, and was retried because the queue retries such failures ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
+    /// Whether the failure is of unknown class, and was treated as temporary because the queue retries such failures ([`OnUnknown::Retry`](super::OnUnknown::Retry)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub class_unknown: bool,
 }
 
 /// Decides what becomes of a job after a failure.
 ///
-/// [`Class::Unknown`] is not retried here: a queue that retries such failures passes [`Class::Temporary`] instead ([`OnUnknown::treats`](super::OnUnknown::treats)).
+/// [`Class::Unknown`] is not retried here: for a queue that retries such failures, the caller passes [`Class::Temporary`]
+/// ([`OnUnknown::treats`](super::OnUnknown::treats)).
 ///
 /// `n` is the number of failures, this one included (1 for the first). `jitter` is a random number, clamped to −1000 to 1000: 1000 lengthens the delay by
 /// `jitter_percent`, −1000 shortens it by as much. `retry_after` replaces the computed delay and gets no jitter. No delay exceeds the policy's longest one.

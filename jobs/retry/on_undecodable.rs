@@ -9,7 +9,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnUndecodable {
-    /// Released with a delay, 30 s each time, and poisoned after 20 releases: in a rolling deploy a worker of the newer version takes it meanwhile. The default.
+    /// Released with a delay, 30 s each time, and poisoned after 20 releases of any kind: in a rolling deploy a newer worker takes it meanwhile. The default.
     #[default]
     PutOff,
     /// Poisoned at the first attempt: for queues whose producers and workers are always of the same version.

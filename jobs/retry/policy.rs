@@ -61,7 +61,7 @@ impl std::str::FromStr for Strategy {
     }
 }
 
-/// A number of a retry policy is outside its bounds; the text names it.
+/// A retry policy that is refused: a number outside its bounds, or an unknown strategy. The text says which.
 ///
 /// ```
 /// use retraced_jobs::retry::{InvalidRetry, Retry};
@@ -218,7 +218,7 @@ impl Retry {
         Ok(self)
     }
 
-    /// This policy, with the numbers that a job sets for itself in place of this policy's.
+    /// This policy, with the settings that a job has of its own in place of this policy's.
     #[must_use]
     pub fn overridden_by(mut self, job: &RetryOverrides) -> Self {
         self.strategy = job.strategy.unwrap_or(self.strategy);
@@ -238,7 +238,7 @@ impl Default for Retry {
     }
 }
 
-/// The numbers of a retry policy that one job sets for itself, stored in its envelope. The rest come from its queue.
+/// The retry settings that one job has of its own, stored in its envelope. The rest come from its queue, or else from its kind, or else from the library's defaults.
 ///
 /// ```
 /// use retraced_jobs::retry::{Retry, RetryOverrides};
@@ -273,13 +273,13 @@ pub struct RetryOverrides {
 }
 
 impl RetryOverrides {
-    /// Whether the job sets none of these numbers.
+    /// Whether the job has no retry settings of its own.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Overrides that replace every number of a queue's policy by those of `retry`.
+    /// Overrides that replace every setting of the policy that would apply by that of `retry`.
     #[must_use]
     pub fn all_of(retry: &Retry) -> Self {
         Self {

@@ -3,8 +3,8 @@
 use super::OperatorName;
 use crate::job::JobState;
 
-/// What an operator did to a job. The latest [`ACTS_MAX`](super::ACTS_MAX) are kept with the job and are deleted with it. A discard deletes the job, so it is none of
-/// them.
+/// What an operator did to a job. The latest [`ACTS_MAX`](super::ACTS_MAX) are kept with the job and are deleted with it. A discard is not recorded as an act,
+/// because it deletes the job.
 ///
 /// ```
 /// use retraced_jobs::job::JobState;

@@ -2,7 +2,7 @@
 
 use crate::failure::Code;
 
-/// The latest failure, crash or loss in the history of a job; a loss is the death of its worker before the handler is known to have started.
+/// The latest failure, crash or loss in the history of a job; a loss is a lease that expired before the handler is known to have started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastError {

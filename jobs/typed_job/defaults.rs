@@ -66,32 +66,32 @@ impl JobDefaults {
         self
     }
 
-    /// How failed jobs are retried. Default: as their queue says.
+    /// How failed jobs are retried, unless `Queue::retry` is set for their queue. Default: 5 attempts with exponential delays.
     pub const fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// How many attempts may fail before a job is dead, in place of the number in [`retry`](Self::retry): 1 to 1000.
+    /// How many attempts may fail before a job is dead, in place of the number in [`retry`](Self::retry): 1 to 1000. `Queue::retry` overrides it.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// How long a handler may run: 1 ms to 7 days. Default: as their queue says.
+    /// How long a handler may run, unless `Queue::timeout` is set for the job's queue: 1 ms to 7 days. Default: 5 min.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Removes completed jobs of this kind at once, with their output and history. Default: as the retention of their queue says.
+    /// Removes completed jobs of this kind at once, with their output and history, unless `Queue::retention` is set for their queue. Default: they are kept.
     pub const fn discard_completed(mut self) -> Self {
         self.discard_completed = true;
         self
     }
 
     /// Largest payload of this kind, in bytes: up to 64 MiB. Producers refuse to enqueue a larger one; a worker treats it as a payload that cannot be decoded
-    /// ([`OnUndecodable`](crate::retry::OnUndecodable)). Default: 1 MiB for producers, and what their queue says for workers.
+    /// ([`OnUndecodable`](crate::retry::OnUndecodable)), unless `Queue::payload_bytes_max` sets another limit for it. Default: 1 MiB.
     pub const fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.payload_bytes_max = Some(bytes);
         self
@@ -122,7 +122,7 @@ impl JobDefaults {
         self.payload_bytes_max
     }
 
-    /// Whether the kind leaves it to the queue to keep completed jobs: `false` after [`discard_completed`](Self::discard_completed).
+    /// Whether completed jobs of this kind are kept if their queue sets no retention: `false` after [`discard_completed`](Self::discard_completed).
     #[must_use]
     pub const fn keeps_completed(&self) -> bool {
         !self.discard_completed

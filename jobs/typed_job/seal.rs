@@ -33,7 +33,7 @@ pub struct JobOptions {
     pub id: Option<JobId>,
     /// When the job may run.
     pub run_at: RunAt,
-    /// The job's own retry settings; the others come from its kind or its queue. They are not checked here: a worker ignores all of them if one is out of bounds.
+    /// The job's own retry settings; the others come from its queue or its kind. The job's own are not checked here: a worker ignores all of them if one is out of bounds.
     pub retry: RetryOverrides,
     /// The job's own timeout, in whole milliseconds and at least 1 ms; it has no upper limit. `None`: that of its kind or queue.
     pub timeout: Option<Duration>,
@@ -73,7 +73,7 @@ impl JobOptions {
         Self { payload_bytes_max: Some(bytes), ..self }
     }
 
-    /// A job of any kind, from its encoded payload, sealed with these options.
+    /// A job of any kind, from its encoded payload, sealed with these options. The defaults of the kind are not known here: without `payload_bytes_max` the limit is 1 MiB.
     ///
     /// # Errors
     /// [`CodecError`] when the payload is larger than allowed.
