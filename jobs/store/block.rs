@@ -86,7 +86,7 @@ pub struct BlockedStore {
 }
 
 impl BlockedStore {
-    /// A store that said this.
+    /// A store that is blocked by this cause, and what its server said.
     #[must_use]
     pub fn new(by: Block, said: impl Into<String>) -> Self {
         Self { by, said: said.into() }

@@ -18,7 +18,7 @@ pub(super) struct UnsentHints {
     pub(super) due: bool,
     /// Processing jobs whose cancellation was requested.
     pub(super) cancel: Vec<JobId>,
-    /// Jobs that ended while a client waits for any outcome, with their final states; `None` for a discarded job.
+    /// Jobs that ended while a client waited for any outcome, with their final states; `None` for a discarded job.
     pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
