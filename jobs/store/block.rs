@@ -69,7 +69,7 @@ impl fmt::Display for Block {
     }
 }
 
-/// Why a store that answers takes no new jobs, or no writes at all.
+/// Why a store that answers takes no new jobs or no writes at all, or refuses calls because a right is missing.
 ///
 /// ```
 /// use retraced_jobs::store::{Block, BlockedStore};

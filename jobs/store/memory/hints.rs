@@ -23,7 +23,7 @@ pub(super) struct UnsentHints {
 }
 
 /// The channels to all listeners. A full channel drops its oldest hint. Hints about ended jobs can be many, so they have a channel of their own: otherwise they could
-/// replace a hint that a running job shall be cancelled.
+/// push out the hint that a running job shall be cancelled.
 pub(super) struct Hints {
     ended: broadcast::Sender<Hint>,
     others: broadcast::Sender<Hint>,
