@@ -69,7 +69,7 @@ impl fmt::Display for Block {
     }
 }
 
-/// Why a store that answers takes no new jobs, or no writes at all.
+/// Why a store that answers takes no new jobs or no writes at all, or refuses calls because a right is missing.
 ///
 /// ```
 /// use retraced_jobs::store::{Block, BlockedStore};
@@ -86,7 +86,7 @@ pub struct BlockedStore {
 }
 
 impl BlockedStore {
-    /// A store that said this.
+    /// A store that is blocked by this cause, and what its server said.
     #[must_use]
     pub fn new(by: Block, said: impl Into<String>) -> Self {
         Self { by, said: said.into() }

@@ -1,4 +1,4 @@
-//! What a call says, as a number. By it a store recognizes that a call id was used for another call.
+//! A hash of what a call says. By it a store recognizes that a call id was used for another call.
 
 use std::hash::{Hash, Hasher};
 
@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 /// A hash of the nonce of a call and of its arguments, all except the queue.
 ///
 /// A call that is sent again has the same arguments, byte for byte: nonces, lease lengths, settlements, cursors and the rest are made once for the call, not once per
-/// sending, and none is a reading of a clock. So no argument is left out. Only this process and copies of its memory ever compare the hashes, so it does not matter
-/// that another build may hash differently.
+/// sending, and none is a reading of a clock. So no other argument is left out. A store compares only hashes of this process and of copies of its memory, so it does
+/// not matter that another build may hash differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ContentHash(u64);
 

@@ -54,7 +54,8 @@ pub enum StoreError {
         /// Why it was refused, and what to do.
         reason: String,
     },
-    /// A key has the wrong type, so nothing was changed; or the reply cannot be read, so it is unknown whether the call was applied.
+    /// A key has the wrong type, so nothing was changed; or the reply cannot be read, or is an error of the server that has no other variant here, so it is unknown whether
+    /// the call was applied.
     Corrupt {
         /// The verb.
         operation: &'static str,

@@ -136,7 +136,8 @@ impl JobView {
     }
 
     /// The output of the handler that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). For a handler that returned nothing it
-    /// is nil, which reads as `()` or as an `Option` that is `None`. `None` when the job has not completed, or the record of its last attempt is not kept.
+    /// is MessagePack's nil, which reads as `()` or as an `Option` that is `None`. The method returns `None` when the job has not completed, or the record of its last
+    /// attempt is not kept.
     #[must_use]
     pub fn output(&self) -> Option<Bytes> {
         const NIL: Bytes = Bytes::from_static(&[0xc0]);

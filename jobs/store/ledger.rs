@@ -32,7 +32,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Makes these queues known to [`Admin::queues`](crate::store::Admin::queues).
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()>;
 
-    /// Appends supervision events, oldest first. The store keeps the latest, at most [`LEDGER_EVENTS_MAX`](crate::store::LEDGER_EVENTS_MAX) events and [`LEDGER_BYTES_MAX`](crate::store::LEDGER_BYTES_MAX) bytes, at least one.
+    /// Appends supervision events, oldest first. The store keeps the latest, at most [`LEDGER_EVENTS_MAX`](crate::store::LEDGER_EVENTS_MAX) events and [`LEDGER_BYTES_MAX`](crate::store::LEDGER_BYTES_MAX) bytes, but always the last one.
     fn record<'a>(&'a self, events: &'a [SupervisionEvent]) -> StoreFuture<'a, ()>;
 
     /// Supervision events, latest first, page by page. A `limit` of 0 counts as 1, one above [`BATCH_MAX`](crate::store::BATCH_MAX) as [`BATCH_MAX`](crate::store::BATCH_MAX).

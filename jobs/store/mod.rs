@@ -8,11 +8,11 @@
 //! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, tombstone, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
-//! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]. When its outcome is unknown ([`StoreError::Unavailable`]), send
-//! the same call with the same id and the same arguments: a store that has already applied it returns the same reply and changes nothing. A claim sent again
-//! returns those of its jobs that are still held. Another call under this id is refused ([`StoreError::CallIdTaken`]). The store keeps a reply until the same
-//! replay slot makes its next call to the same queue. Without such a call it keeps the reply for at least 24 h, or 1 h in a queue on Redis with more than 4,096
-//! replay slots; [`Ledger::forget`] removes it earlier.
+//! **Sending a call again.** A call that moves, creates or deletes jobs carries a [`CallId`]; only [`Admin::delete_queue`] has none. When its outcome is unknown
+//! ([`StoreError::Unavailable`]), send the same call with the same id and the same arguments: a store that has already applied it returns the same reply and
+//! changes nothing. A claim sent again returns those of its jobs that are still held. Another call under this id is refused ([`StoreError::CallIdTaken`]). The
+//! store keeps a reply until the same replay slot makes its next call to the same queue. Without such a call it keeps the reply for at least 24 h, or 1 h in a queue
+//! on Redis with more than 4,096 replay slots; [`Ledger::forget`] removes it earlier.
 //!
 //! **Batches** are applied in order, item by item: if an id is named twice, the second item sees what the first one did. An empty batch is allowed. Jobs that
 //! one call returns to the front of the queue are there in the order in which the call names or returns them.
@@ -189,19 +189,19 @@ pub trait Transitions: Send + Sync + 'static {
         })
     }
 
-    /// Moves up to `limit` delayed jobs that are due to the back of the queue, in the order of their due times.
+    /// Moves delayed jobs to the back of the queue: those whose due time has come, at most `limit`, in the order of their due times.
     fn promote<'a>(&'a self, call: CallId, queue: &'a QueueName, limit: usize) -> StoreFuture<'a, Promoted>;
 
     /// Reclaims up to `request.limit` expired leases, the earliest expiry first. If the handler is known to have started ([`Leases::begin`]), a crash is counted,
     /// otherwise a release. A job that reaches `crashes_max` or `losses_max` is poisoned. Any other job is cancelled if that was requested, and otherwise
     /// returned to the front of the queue.
     ///
-    /// If no call was made for this queue for more than half a lease, there may have been an outage in which no worker could renew. Then, if there are leases, a
-    /// lease grace begins: for the time of one lease nothing is reclaimed. If the leases of the calling workers differ, the shortest one decides whether it was an
-    /// outage. The grace lasts for the longest lease in use, but not for more than twice the outage, because longer leases could be renewed all the same.
+    /// If `reclaim` was not called for this queue for more than half a lease, there may have been an outage in which no worker could renew. Then, if there are
+    /// leases, a lease grace begins: for the time of one lease nothing is reclaimed. If the leases of the calling workers differ, the shortest one decides whether it
+    /// was an outage. The grace lasts for the longest lease in use, but not for more than twice the outage: a longer lease left enough time to renew it.
     ///
-    /// A lease that ends further from now than the longest lease in use is shortened to that length ([`Reclaimed::shortened`]). This happens when the store's clock
-    /// is set back, and only then: otherwise the lease of a dead worker would stand until the clock has caught up.
+    /// A lease that ends further from now than the longest lease in use is shortened to that length ([`Reclaimed::shortened`]). A lease ends so late only if the
+    /// store's clock was set back. If it were not shortened, the lease of a dead worker would stand until the clock has caught up.
     fn reclaim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a Reclaim) -> StoreFuture<'a, Reclaimed>;
 
     /// Releases the jobs of claims whose reply `instance` never read, because no worker will run them. `nonces` are the nonces of these claims, at most
@@ -283,7 +283,7 @@ pub trait Leases: Send + Sync + 'static {
 /// # });
 /// ```
 pub trait Admin: Send + Sync + 'static {
-    /// All queues that were ever announced, ordered by name.
+    /// All queues that were announced ([`Ledger::announce`]) and not deleted since, ordered by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
     /// The numbers of jobs and the counters of one queue, and whether it is paused. An unknown queue has no jobs, and its counters are zero.
@@ -326,7 +326,7 @@ pub trait Admin: Send + Sync + 'static {
     ///   ([`JobView::output`]).
     /// - `None` means that no such job is kept: it is not enqueued yet, or was trimmed or discarded, or it completed without being kept and no wait for it is
     ///   registered any more.
-    /// - A store that is full and takes no writes registers nothing, so none of this is certain then.
+    /// - A store that is full or takes no writes registers nothing, so none of this is certain then.
     ///
     /// The default registers nothing. Callers then find the end of a job by polling, and get `None` for a job that completed and is not kept.
     ///
@@ -399,8 +399,9 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. Costs the same for a queue of any length. The call has no replay slot: sent a second time, it also deletes the jobs that
-    /// came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not announce it again.
+    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. On Redis it costs the same for a queue of any length. The call has no replay slot:
+    /// sent a second time, it also concerns the jobs that came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not
+    /// announce it again.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.

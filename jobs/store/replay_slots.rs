@@ -59,7 +59,7 @@ impl ReplaySlots {
         self.0.instance.get()
     }
 
-    /// The instance, which can be replaced: calls that begin later then carry the new one.
+    /// The process instance, which can be replaced: the ids of later calls ([`ReplaySlot::next_call`]) then have the new one.
     #[must_use]
     pub fn current_instance(&self) -> &CurrentInstance {
         &self.0.instance

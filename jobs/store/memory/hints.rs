@@ -18,12 +18,12 @@ pub(super) struct UnsentHints {
     pub(super) due: bool,
     /// Processing jobs whose cancellation was requested.
     pub(super) cancel: Vec<JobId>,
-    /// Jobs that ended while a client waits for any outcome, with their final states; `None` for a discarded job.
+    /// Jobs that ended while a client waited for any outcome, with their final states; `None` for a discarded job.
     pub(super) ended: Vec<(JobId, Option<JobState>)>,
 }
 
 /// The channels to all listeners. A full channel drops its oldest hint. Hints about ended jobs can be many, so they have a channel of their own: otherwise they could
-/// replace a hint that a running job shall be cancelled.
+/// push out the hint that a running job shall be cancelled.
 pub(super) struct Hints {
     ended: broadcast::Sender<Hint>,
     others: broadcast::Sender<Hint>,

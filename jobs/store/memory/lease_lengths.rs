@@ -7,7 +7,7 @@ use crate::units::millis;
 /// The lengths, and what depends on them. Instants and lengths are in ms.
 #[derive(Debug, Default)]
 pub(super) struct LeaseLengths {
-    /// No lease ends further from now, unless the clock was set back. Unknown until a worker has looked for expired leases.
+    /// The longest one: no lease ends further from now, unless the clock was set back. `None` until a worker has looked for expired leases.
     longest: Option<InUse>,
     /// The shortest one of the workers that look for expired leases.
     shortest: Option<InUse>,
@@ -25,8 +25,8 @@ struct InUse {
 }
 
 impl InUse {
-    /// Whether this length was still in use at the last look, that is, not more than `age_max` before it. An instant after `now` is of the time before the clock was
-    /// set back.
+    /// This length, if it was still in use at the last look, that is, known to be in use at most `age_max` before it. If `at` is after `now`, the clock was set back,
+    /// and `now` is taken instead.
     fn until_last_look(self, looked_at: u64, age_max: u64, now: u64) -> Option<Self> {
         let at = self.at.min(now);
         (looked_at.saturating_sub(at) <= age_max).then_some(Self { at, ..self })
@@ -34,7 +34,7 @@ impl InUse {
 }
 
 impl LeaseLengths {
-    /// Leases of this length begin. What is unknown stays unknown, because longer leases may exist.
+    /// Leases of this length begin or are renewed. What is unknown stays unknown, because longer leases may exist.
     pub(super) fn lease_begins(&mut self, length: u64, now: u64) {
         if let Some(longest) = &mut self.longest
             && length > longest.length
@@ -44,7 +44,7 @@ impl LeaseLengths {
     }
 
     /// A worker whose leases have this length looks for expired leases. Begins a lease grace if there are leases and no worker has looked for too long. `last_expiry` is
-    /// the latest of all leases.
+    /// the latest expiry of all leases.
     pub(super) fn look(&mut self, length: u64, last_expiry: Option<u64>, now: u64) {
         let caller = InUse { length, at: now };
         let looked_at = self.looked_at.map(|at| at.min(now));
@@ -78,7 +78,7 @@ impl LeaseLengths {
         now.saturating_add(self.longest.map_or(u64::MAX, |longest| longest.length))
     }
 
-    /// How much later than that a lease may end before it is shortened, because the clock was set back by a small step.
+    /// How much later than [`expiry_max`](Self::expiry_max) a lease may end and still not be shortened: a clock set back by a small step is tolerated.
     pub(super) fn step_tolerated(&self) -> u64 {
         self.longest.map_or(u64::MAX, |longest| longest.length / 10).min(millis(CLOCK_STEP_TOLERATED))
     }

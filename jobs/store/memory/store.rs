@@ -85,7 +85,7 @@ impl MemoryStore {
         }
     }
 
-    /// Changes a queue, which is created if it is unknown, and sends the hints that follow after the lock is released.
+    /// Changes a queue, which is created if it is unknown. Sends the hints about the change after it has released the lock.
     pub(super) fn write<T>(&self, name: &QueueName, step: impl FnOnce(&mut Queue, u64) -> T) -> T {
         let mut contents = self.contents();
         let now = self.now();

@@ -122,7 +122,7 @@ pub enum LiveJobs {
 pub enum QueueDeletion {
     /// Nothing is left of the queue.
     Deleted {
-        /// How many jobs were kept in it; 0 if the call was sent again.
+        /// How many jobs were kept in it. If the call was sent before and applied then, only those that came in since.
         jobs: u64,
     },
     /// The queue has live jobs. Nothing was changed.
@@ -166,7 +166,8 @@ pub struct QueueStats {
     pub poisoned: u64,
     /// Cancelled jobs kept.
     pub cancelled: u64,
-    /// How long ago the first pending job was enqueued, in ms. `None` when there is none among the first 100 entries of the queue.
+    /// How long ago the first pending job was enqueued, in ms. `None` when there is none. The store on Redis also gives `None` when it finds none among the first 100
+    /// entries of `pending`, stale ones included, or within 8 MiB of them.
     pub oldest_pending_ms: Option<u64>,
     /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet; `None` when none is delayed.
     pub delayed_overdue_ms: Option<i64>,

@@ -35,7 +35,7 @@ pub struct StoreFacts {
     pub warnings: Vec<String>,
     /// Why this store must not be used, such as an eviction policy that loses jobs; a runtime does not start on it. `None` if it may be used.
     pub unusable: Option<String>,
-    /// Set if the store answers, but takes no new jobs or no writes at all now.
+    /// Set if the store answers, but now takes no new jobs or no writes at all, or a right is missing that a worker needs.
     pub blocked: Option<BlockedStore>,
     /// The store's clock, in ms since the Unix epoch: what the age of a heartbeat is measured by. `None` if the store does not say.
     pub now_ms: Option<u64>,

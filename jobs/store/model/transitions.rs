@@ -43,7 +43,7 @@ pub struct ClaimRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Claims {
-    /// The store's clock, in ms since the Unix epoch; 0 if the claim of a `settle_and_claim` was refused.
+    /// The store's clock when the claim was applied, in ms since the Unix epoch; 0 if the claim of a `settle_and_claim` was refused.
     pub now_ms: u64,
     /// When the leases expire unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
@@ -257,8 +257,8 @@ pub struct Reclaimed {
     pub next_expiry: Option<Duration>,
     /// How long the lease grace still lasts, in which nothing is reclaimed. `None` when there is no grace, and when there are no leases.
     pub grace: Option<Duration>,
-    /// Leases that ended further from now than the longest lease in use, because the store's clock was set back by more than
-    /// [`CLOCK_STEP_TOLERATED`](crate::store::CLOCK_STEP_TOLERATED); at most [`Reclaim::limit`] per call. They were shortened: they now end that far from now, unless their holders renew them.
+    /// How many leases were shortened, at most [`Reclaim::limit`] per call. They ended further from now than the longest lease in use, because the store's clock was set
+    /// back by more than [`CLOCK_STEP_TOLERATED`](crate::store::CLOCK_STEP_TOLERATED). Now they end one such lease from now, unless their holders renew them.
     pub shortened: usize,
 }
 

@@ -24,7 +24,7 @@ pub(super) fn acts_of(value: &[u8]) -> (u32, Vec<Act>) {
     (missing, acts)
 }
 
-/// The first act, `None` if it is of an unknown kind, and what follows it.
+/// The first act (`None` if its kind or state is unknown) and what follows it. `None` for both if the act is cut off.
 fn first_of(bytes: &[u8]) -> Option<(Option<Act>, &[u8])> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let (name, rest) = rest.split_at_checked(usize::from(head[HEAD - 1]))?;

@@ -118,7 +118,7 @@ impl Admin for RedisStore {
             self.0.general.require("delete_queue", &["SREM"]).await?;
             let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), live).await?;
             if matches!(deletion, QueueDeletion::Deleted { .. }) {
-                // Not atomic, because the list of queues has no hash tag in common with the queue: if this gets no answer, an empty queue may stay listed.
+                // Not atomic, because the list of queues has no hash tag in common with the queue: if this command gets no answer, an empty queue may stay listed.
                 let mut command = redis::cmd("SREM");
                 command.arg(&self.keyspace().queues).arg(queue.as_str());
                 self.0.general.send("delete_queue", &command).await?;

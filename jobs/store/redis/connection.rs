@@ -346,7 +346,7 @@ impl Link {
     /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer, and reads its rights.
     async fn connection(&self, operation: &'static str) -> Result<(u64, Session), StoreError> {
         let mut current = self.current.lock().await;
-        // Taken out, so that no later call uses the connection if this one is dropped while it reads the rights.
+        // Taken out, so that no later call uses the connection if the future of this call is dropped while it reads the rights.
         let kept = current.connection.take().filter(|open| !open.answers.missing.load(Ordering::Relaxed));
         if let Some(open) = kept.as_ref().filter(|_| !current.rights_outdated) {
             current.connection = Some(open.clone());

@@ -1,6 +1,7 @@
 //! The store on Redis. Each transition of a job happens inside one Lua script, and so in one atomic step.
 //!
-//! Works on Redis 6.2 or newer and on Valkey. A server that may evict keys is refused unless the options allow it, because an evicted key loses jobs.
+//! Works on Redis 6.2 or newer and on Valkey. A server that may evict keys without an expiry (`maxmemory-policy allkeys-…`) is refused unless the options allow it, because
+//! with an evicted key jobs are lost.
 
 mod acts;
 mod admin;

@@ -22,8 +22,8 @@ pub struct RedisOptions {
     /// Longest wait for a reply. Default 5 s. After this time the connection is replaced, and the call fails with
     /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable): its outcome is unknown, so send it again under the same id.
     pub call_timeout: Duration,
-    /// Whether to accept a server that may evict keys when its memory is full. Default `false`: such a server is refused, because it loses
-    /// jobs silently.
+    /// Whether to accept a server that may evict keys without an expiry when its memory is full (`maxmemory-policy allkeys-…`). Default `false`: such a server is
+    /// refused, because it loses jobs silently.
     pub allow_eviction: bool,
     /// What the names of all keys and channels begin with. Default `retraced`. Stores with two prefixes share nothing.
     pub prefix: KeyPrefix,

@@ -10,7 +10,7 @@ use crate::job::InvalidName;
 /// Stores with two prefixes share nothing, so two applications can use one database of a server. A user's rights can be limited to one prefix
 /// (`~PREFIX:*` and `&PREFIX:*`), because a prefix has no colon and no character of a pattern.
 ///
-/// Every process of an application needs the same prefix: a worker with another one finds no jobs. Each call names up to 14 keys, so prefer a short prefix.
+/// Every process of an application needs the same prefix: a worker with another one finds no jobs. Each call names up to 15 keys, so prefer a short prefix.
 ///
 /// ```
 /// use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};

@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Returns the last page, in steps of at most `size` jobs.
+    /// Sums the bytes up in steps of at most `size` jobs, and returns the last page.
     async fn sum_up_kept_bytes(&self, key: &str, size: usize) -> Result<KeptPage, StoreError> {
         let (link, mut page) = (&self.store.0.general, KeptPage::default());
         loop {

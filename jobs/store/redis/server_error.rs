@@ -6,7 +6,7 @@ use crate::store::Block;
 
 pub(super) const CHECK_LOGIN: &str = "check user and password of the Redis URL";
 
-/// What to do about a missing right, with PREFIX for the prefix of the keys, by the error of a server that says so. `None` for any other error.
+/// What to do if this error of a server says that a right is missing, with the word PREFIX in place of the prefix of the keys. `None` for any other error.
 pub(super) fn advice_on_missing_right(said: &str) -> Option<&'static str> {
     const KEYS: &str = "give this user the keys ~PREFIX:*";
     const RIGHT: &str = "give this user the missing right";
@@ -48,7 +48,7 @@ pub(super) fn said(error: &RedisError) -> String {
     match (error.kind(), error.code()) {
         (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
             let text = format!("{code} {}", error.detail().unwrap_or_default());
-            // A server that does not know a command repeats its arguments, cut short: a password could no longer be recognized.
+            // A server that does not know a command repeats its arguments, cut short. In them a password could no longer be recognized and hidden, so they are left out.
             let text = text.split(", with args beginning with").next().unwrap_or_default();
             text.trim_end_matches([' ', '.']).to_owned()
         }

@@ -33,7 +33,7 @@ pub struct RedisStore(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) options: RedisOptions,
-    /// Claims, settlements, promotions, reclaims and probes of workers.
+    /// Claims, settlements, promotions, reclaims, reconciliations and probes of workers.
     pub(super) work: Link,
     /// Enqueues, listings, actions of operators, trims, audits and the ledger.
     pub(super) general: Link,
@@ -53,8 +53,9 @@ impl RedisStore {
     /// whom it trusts, by default the system's root certificates or those in the file that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build
-    /// lacks, the password is wrong, a permission is missing, the certificate is not trusted, or the server is too old, a replica, or may evict keys;
+    /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Blocked`] when it refuses even the check, because it is loading its data or the
+    /// user lacks a right, [`StoreError::Refused`] when the URL cannot be read or needs a feature that this build lacks, the password is wrong, the certificate is not trusted, or the
+    /// server is too old, a node of a Redis Cluster, a replica, or may evict keys that hold jobs;
     /// [`StoreError::Corrupt`] for any other error of the server.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url, RedisOptions::default())?;
@@ -87,7 +88,7 @@ impl RedisStore {
     }
 
     /// Checks the server as [`probe`](Store::probe) does, but on the connection for producers and operators. A connection lives on the tokio runtime that opens it. So a program that checks the
-    /// server before it starts a worker should call this: after a `probe` the worker would claim and settle on the runtime of that call, and would stop when it is blocked.
+    /// server before it starts a worker should call this: after a `probe` the worker would claim and settle on the runtime of that call, and would stop when that runtime is blocked.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Blocked`] or [`StoreError::Corrupt`] as for every call, and [`StoreError::Refused`] when the server refuses this client. A server that answers and must not be used, such as a replica, is

@@ -27,7 +27,7 @@ pub(super) struct Transport {
 #[derive(Clone)]
 pub(super) struct Wire {
     pub(super) connection: MultiplexedConnection,
-    /// Moves the bytes of a TLS connection. The library keeps such a task of its own for the others.
+    /// The task that moves the bytes of a TLS connection. For other connections the library spawns such a task itself.
     #[cfg(feature = "tls")]
     _driver: Option<Arc<AbortOnDropHandle<()>>>,
 }

@@ -6,7 +6,7 @@ use crate::limits::redis::URL_PARAMETER_SHOWN_MAX;
 
 /// Parameters of a URL, after `?`, for servers behind a network address.
 const OF_HOSTS: [&str; 1] = ["protocol"];
-/// Parameters of a URL for servers behind a socket, whose path is not followed by a database and not preceded by a user.
+/// Parameters of a URL for servers behind a Unix socket. Such a URL has no other place for database, user and password.
 const OF_SOCKETS: [&str; 4] = ["db", "user", "pass", "protocol"];
 
 /// What the URL says, or why it is refused. The reason has no secrets: texts of the library could quote the URL, and with it the password, so they are not used.

@@ -4,7 +4,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', jobs, entries of pending, stale entries as stats counts them, jobs in the other containers,
---         leases - grants, jobs ever enqueued, sequence before that of the first of them, ended jobs whose bytes are not counted}
+--         leases - grants, jobs ever enqueued, the number before the sequence of the first of them, ended jobs whose bytes are not counted}
 local leases, grants = call('ZCARD', LEASE), call('HLEN', GRANT)
 if leases > 0 and call('ZSCORE', LEASE, ENCODING_SENTINEL) then leases = leases - 1 end
 if grants > 0 then grants = grants - call('HEXISTS', GRANT, ENCODING_SENTINEL) end

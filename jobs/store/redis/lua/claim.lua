@@ -6,7 +6,7 @@
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
 --         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} in all
 --         other cases, and also when the queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type;
---         more is 1 when the claim ended before it had seen all entries it could have granted, because of those it had to skip
+--         more is 1 when the claim ended early, because it had skipped too many entries or read too many bytes (stopped_early in lib/claim.lua)
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function next_due()
   if limit == 0 then return {} end

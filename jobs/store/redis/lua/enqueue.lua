@@ -1,6 +1,6 @@
 -- enqueue.lua: accept jobs.
--- Guarantee: a job is stored completely or not at all. While a job with its id is kept, it is not stored again: the kept one is left
--- unchanged, and the reply has its state.
+-- Guarantee: a job is stored completely or not at all. If a job with the same id is kept already, the new one is not stored: the
+-- kept one is left unchanged, and the reply has its state.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then triples: id, when, envelope
 --         when is '' for now; the letter d, then a delay in ms(6); or the letter a, then the due time in ms(6). (6) is explained in lib/queue.lua

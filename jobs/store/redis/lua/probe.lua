@@ -1,5 +1,5 @@
 -- probe.lua: a health check, which also reads the clock. It is a script, because the transitions are scripts.
--- Guarantee: changes nothing; the key does not exist before and after.
+-- Guarantee: changes nothing; the key exists neither before nor after.
 -- KEYS    1 a key that nothing else uses
 -- ARGV    none
 -- Reply   {'ok', now, '' or the error with which the server refuses writes}

@@ -2,7 +2,7 @@
 -- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
 -- reclaimed for one more lease (the lease grace). The script notices an outage when there are leases and its previous run is missing
 -- or more than half a lease ago: half of the shortest lease in use. The grace lasts for the longest lease in use, but not for more than
--- twice the outage, which was no outage for leases of that length. A lease that ends further from now than the longest lease in use,
+-- twice the outage: a longer lease left enough time to renew it. A lease that ends further from now than the longest lease in use,
 -- because the clock was set back by more than a small step, now ends that far from now. A crash is counted only where the handler is
 -- known to have started.
 -- KEYS    see lib/queue.lua
@@ -41,8 +41,9 @@ end
 local stored = call('HMGET', STATS, 'reclaimed_at', 'grace_until', 'lease_longest_at', 'lease_shortest', 'lease_shortest_at')
 local reclaimed_at, grace_until = past_of(stored[1]), number_of(stored[2]) or 0
 
--- A length is in use while those whose leases have it run this script or, if it is the longest, while a lease of this length may stand.
--- Both are judged at the previous run, so that no length is forgotten during an outage.
+-- A length is in use if it was noted (here, or the longest in lib/lease.lua) not long before the previous run: the shortest at most half
+-- its length before, the longest at most its length before, because a lease may stand so long. Time is measured at the previous run, not
+-- now, so that no length is forgotten during an outage.
 local longest, longest_at = number_of(LONGEST_LEASE), past_of(stored[3])
 if not longest or not longest_at or (reclaimed_at or 0) - longest_at > longest then
   longest, longest_at = math.max(lease_ms, (last_expiry or 0) - NOW), NOW
@@ -56,8 +57,8 @@ local outage_min = math.floor((in_use and shortest or lease_ms) / 2)
 if not in_use or lease_ms <= shortest then shortest, shortest_at = lease_ms, NOW end
 
 local expiry_max = NOW + longest
--- No lease grace is longer than the longest lease. One that is was given before the clock was set back, or written by hand. It goes on:
--- the workers that it protects may not have renewed yet.
+-- No lease grace is longer than the longest lease. If one seems longer, it was given before the clock was set back, or written by hand. It is
+-- shortened, not ended: the workers that it protects may not have renewed yet.
 grace_until = math.min(grace_until, expiry_max)
 local outage = reclaimed_at and NOW - reclaimed_at or math.huge
 if leases > 0 and outage > outage_min then

@@ -1,6 +1,6 @@
 -- rights.lua: find out which commands the scripts of this user cannot call. Redis does not roll back, so a script that met such a command
 -- halfway would leave its work half done. So each connection asks before it runs other scripts.
--- Guarantee: changes nothing; the key does not exist before and after.
+-- Guarantee: changes nothing; the key exists neither before nor after.
 -- KEYS    1 a key that nothing else uses
 -- ARGV    1 a channel
 -- Reply   {'ok', commands that the user may not call, commands that the server does not know, 1 | 0: the user may publish to the channel,

@@ -14,7 +14,7 @@ local small = LARGEST and LARGEST <= KEPT_BYTES_MIN
 local ids = small and {} or call('ZRANGE', key, first, first + page_size - 1)
 for k = 1, #ids do sum = sum + excess_of(ids[k]) end
 if #ids > 0 and first + #ids < kept then return { 'ok', 'more', #ids, kept, counted, sum } end
--- A queue with jobs that knows no largest body has lost `stats`. There each state needs a value, an empty one too, so that lib/kept.lua counts again.
+-- A queue with jobs that knows no largest body has lost `stats`. There each state needs a value, even if it has no jobs, so that lib/kept.lua counts again.
 local is_unknown = not value and not LARGEST and call('HLEN', JOB) > 0
 if ARGV[4] == '1' and (is_unknown or sum ~= (value or 0)) then
   begin_writes()

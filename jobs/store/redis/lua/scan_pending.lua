@@ -4,7 +4,7 @@
 -- set other than `lease` as well, a repair makes its entries stale.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 entries behind this page, 2 most entries to scan, 3 '1' repair | '0'
--- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned (0: the page is behind the front), bytes of bodies read, entry versions of the live
+-- Reply   {'ok', last sequence drawn, last other entry version drawn, entries scanned (0: there are no more), bytes of bodies read, entry versions of the live
 --         entries, 6 bytes each, ids of jobs that are in a sorted set other than `lease` as well}
 local behind, repair = tonumber(ARGV[1]), ARGV[3] == '1'
 local entries_max = tonumber(ARGV[2])

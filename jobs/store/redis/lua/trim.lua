@@ -2,7 +2,7 @@
 -- Guarantee: only jobs in final states are deleted, at most `limit` per call. Each dead or poisoned one leaves a tombstone.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit; then for completed, dead, poisoned, cancelled:
---         most age in ms, most jobs, most bytes (lib/kept.lua)
+--         the age in ms, the number of jobs and the bytes (lib/kept.lua) that are kept at most
 -- Reply   {'ok', now, deleted, 1 | 0: whether more can be deleted, a list of four values for each state and reason: state (lib/state.lua),
 --         reason 'a' age | 'n' number | 'b' bytes, jobs deleted, end time of the oldest of them} | {'superseded'} | {'other'} (lib/replay.lua)
 local SLOTS_SCANNED_MAX = 50 -- most replay slots one call checks, drawn at random
@@ -18,7 +18,7 @@ local REASONS = { 'a', 'n', 'b' }
 local excesses = call('HMGET', STATS, EXCESS_FIELDS[COMPLETED], EXCESS_FIELDS[DEAD], EXCESS_FIELDS[POISONED], EXCESS_FIELDS[CANCELLED])
 
 -- Which of the oldest jobs of a state are not kept, `left` at most: { ids, their excess together, whether there are more, jobs by
--- reason, end time of the oldest by reason, tombstones of dead and poisoned jobs }. A job that several bounds exceed counts for the first of them.
+-- reason, end time of the oldest by reason, tombstones of dead and poisoned jobs }. A job that exceeds several bounds counts for the first of them.
 local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, left)
   local kept_count = call('ZCARD', key)
   local too_old = kept_count == 0 and 0 or call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms))

@@ -109,7 +109,7 @@ pub(in crate::store::redis) async fn scan_pending(
 pub(in crate::store::redis) struct JobsSlice {
     pub(in crate::store::redis) next: u64,
     pub(in crate::store::redis) scanned: usize,
-    /// Bytes of the bodies that were read. They set the size of the next page.
+    /// Bytes of the bodies that were read. They set the size of the next slice.
     pub(in crate::store::redis) body_bytes: usize,
     /// Id and entry version of each job that should be pending; `None` where the job cannot be read.
     pub(in crate::store::redis) expected_pending: Vec<(Vec<u8>, Option<u64>)>,
@@ -179,7 +179,7 @@ pub(in crate::store::redis) struct KeptPage {
     pub(in crate::store::redis) counted: u64,
     /// The bytes of the jobs read so far.
     pub(in crate::store::redis) sum: u64,
-    /// Whether there are no more pages; then whether `sum` can be compared, because no job came or left meanwhile.
+    /// `None` if there are more pages. Otherwise whether `sum` can be compared, because no job came or left meanwhile.
     pub(in crate::store::redis) whole: Option<bool>,
 }
 

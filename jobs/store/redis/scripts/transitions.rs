@@ -62,7 +62,7 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         let id = ids.bytes()?;
         let (header, envelope) = open_body(bodies.bytes()?);
         let retry_state = if retry_states.is_empty() { Vec::new() } else { retry_states.bytes()? };
-        // Somebody wrote this invalid id by hand. No worker gets the job, so its leases expire until so many losses poison it.
+        // Somebody wrote this invalid id by hand. No worker gets the job, so its leases expire, and `losses_max` losses in a row poison it.
         let Some(id) = JobId::from_wire(&id) else { continue };
         let mut counters = counters(&retry_state);
         counters.attempts = counters.attempts.saturating_add(1);

@@ -1,8 +1,8 @@
 -- lib/bodies.lua: bounds how many bytes of bodies a script reads.
 
--- Which of the jobs ids[first] to ids[last] may be read next by a script that has read so many bytes of bodies: returns the index of the
--- last one, or first - 1 if none. A script that has read nothing may read one body of any size. The sizes are looked up only if the
--- jobs could be too large together.
+-- Which of the jobs ids[first] to ids[last] may be read next by a script that has read `bytes_read` bytes of bodies: returns the index of the
+-- last one, or first - 1 if none. A script that has read nothing may read one body of any size. The sizes are not looked up if LARGEST
+-- (lib/queue.lua) shows that all these bodies may be read.
 local function last_readable(ids, first, last, bytes_read)
   local left = READ_BYTES_MAX - bytes_read
   if LARGEST and (last - first + 1) * LARGEST <= left then return last end

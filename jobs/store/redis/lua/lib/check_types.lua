@@ -1,4 +1,4 @@
--- lib/check_types.lua: checks the types of all keys.
+-- lib/check_types.lua: checks the types of the keys that hold jobs and what is kept about them (keys 1 to 8 and 11 to 13 of lib/queue.lua).
 
 -- For scripts that are not called thousands of times per second. The others check only the keys they write, to save commands.
 local function check_all_types()

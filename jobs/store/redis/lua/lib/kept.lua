@@ -1,6 +1,6 @@
--- lib/kept.lua: the bytes that ended jobs count for retention.
--- A job counts the size of its body, but at least KEPT_BYTES_MIN, which stands for what is kept beside the body. So `stats` only needs the
--- bytes above that: how many they are together, for each final state. In a queue of smaller bodies no size is ever looked up.
+-- lib/kept.lua: how many bytes each ended job counts for retention.
+-- A job counts the size of its body, but at least KEPT_BYTES_MIN, which stands for what is kept beside the body. So `stats` only holds, for
+-- each final state, the sum of the bytes above this minimum (the excess). In a queue of smaller bodies no size is ever looked up.
 local KEPT_BYTES_MIN = 1024 -- bytes that each job counts at least
 local EXCESS_FIELDS = { -- of `stats`; check_counts.lua spells them too
   [COMPLETED] = 'excess_completed', [DEAD] = 'excess_dead', [POISONED] = 'excess_poisoned', [CANCELLED] = 'excess_cancelled',
@@ -12,8 +12,8 @@ local function excess_of(id)
   return math.max(0, call('HSTRLEN', JOB, id) - KEPT_BYTES_MIN)
 end
 
--- Adds to the counted bytes of a final state, never to below 0. A value that was lost with `stats` stays missing until a repair has summed the
--- bytes up: it would be too small, and check_counts.lua would not find it any more. LARGEST is lost with it.
+-- Adds to the counted bytes of a final state, never to below 0. A value that was lost with `stats`, and LARGEST with it, stays missing until
+-- a repair has summed the bytes up. Counted from here on it would be too small, and check_counts.lua, which looks for missing values, would not find it.
 local function count_excess(key, n)
   local field = EXCESS_FIELDS[key]
   if n == 0 or not LARGEST and call('HEXISTS', STATS, field) == 0 then return end

@@ -7,8 +7,8 @@
 --         The keys from here on are not passed to enqueue.lua, which does not use them (ENQUEUE_KEYS in keys.rs).
 --         11 grant, hash: id -> the grant below                   12 retry, hash: id -> the retry state below
 --         13 history, hash: see lib/history.lua
---         14 awaited, zset, by the instant until which a client waits: w id for the job it waits for, or c id after that job
---            completed and was not kept. The key expires 1 min after the last wait began. No script fails when it has a wrong type
+--         14 awaited, zset, by the instant until which a client waits. Members: w id for a job that a client waits for; c id
+--            instead after this job completed and was not kept. The key expires 1 min after the last wait began. No script fails when it has a wrong type
 --         15 tombstones, list: see lib/tombstones.lua
 local JOB, PENDING, LEASE, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local COMPLETED, DEAD, POISONED, CANCELLED, STATS, REPLAY = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]

@@ -51,7 +51,8 @@ local function settle(first)
   if not retry_kept then retry_kept = call('HLEN', RETRY) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- The common case: all jobs completed, are not kept and have no retry state. `simple` counts these from the front of the batch.
+  -- The common case: all jobs completed, are not kept, and have a grant without flags: no retry state, no requested cancellation
+  -- (`first_grant` is this grant for the jobs of a group). `simple` counts these jobs from the front of the batch.
   local simple = 0
   for group = 1, #groups do
     local head, last = groups[group][1], groups[group][2]
@@ -75,8 +76,8 @@ local function settle(first)
     end
   end
 
-  -- The general case. `decide` handles completed jobs without a retry state, and collects the indexes of the other valid settlements
-  -- in `others`, which are few. It counts the lengths of its other lists itself, because `#` of a growing table is a search.
+  -- The general case. `decide` handles completed jobs whose grant has no flags, and collects the indexes of the other valid settlements
+  -- in `others`, usually few. It counts the lengths of its other lists itself, because `#` of a growing table is a search.
   local states, settled_ids, unkept, others, history, completed, stale
   local function decide(repeated)
     states, settled_ids, unkept, others, history, completed, stale = {}, {}, {}, {}, {}, {}, 0
@@ -116,7 +117,7 @@ local function settle(first)
       from = last + 1
     end
   end
-  -- Only an id's first valid settlement counts. Returns the indexes of the others.
+  -- Only an id's first valid settlement counts. Returns the set of the indexes of its later ones, or nil if there is none.
   local function repeated_ids()
     local mentioned, repeated = {}, nil
     for k = 1, n do
