@@ -40,8 +40,8 @@ pub const CLIENT_CALLS_MAX: u16 = 64;
 /// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped, and their queues are announced to the store again when they are next
 /// used. If handles use all of them, the client keeps more.
 pub(crate) const CLIENT_QUEUES_MAX: usize = 1024;
-/// How many calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client can
-/// prepare one call or read its reply while the server works on the other.
+/// How many calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client
+/// can prepare one call or read its reply while the server works on the other.
 pub(crate) const BATCHER_CALLS_MAX: usize = 2;
 
 /// How many calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need no
