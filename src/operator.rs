@@ -111,7 +111,8 @@ impl Operator {
         self.on_queue(queue, |store, queue| store.stats(queue)).await
     }
 
-    /// A page of the jobs in one state: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// A page of the jobs in one state: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX). It may have fewer: only
+    /// [`JobPage::next`](crate::store::JobPage::next) says whether it is the last one.
     ///
     /// # Errors
     /// [`OperatorError`].
