@@ -239,8 +239,9 @@ pub struct Audit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {
-    /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied. It may
-    /// also have been applied if another process, probably a copy of this one, uses the same process instance ([`StoreError::is_call_id_conflict`]).
+    /// The store refused the call, is blocked, or could not be reached. In the last two cases [`StoreError::is_retryable`] is true, and a call that changes something may
+    /// have been applied. It may also have been applied if another process, probably a copy of this one, uses the same process instance
+    /// ([`StoreError::is_call_id_conflict`]).
     Store(StoreError),
     /// The store was silent. A call that changes something may have been applied.
     TimedOut {
