@@ -12,7 +12,7 @@ use crate::error::CliError;
 use crate::listing::Listing;
 use crate::output::{NOTHING, Output, Progress, Style, counted, job_count, note};
 
-/// Whether, and on how many jobs, a command acts. A command that uses it has its arguments for ids in the group `by_id`, because a limit beside them is refused.
+/// Whether a command acts, on how many jobs, and who is recorded. A command with these options puts its arguments for ids into the group `by_id`, which excludes `--limit`.
 #[derive(Args)]
 pub(crate) struct BulkOptions {
     /// List the jobs that the command would act on, and change nothing.
@@ -75,7 +75,7 @@ impl Verb {
     }
 }
 
-/// How many jobs an action changed, or would change.
+/// What an action did, or would do, in numbers of jobs.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Tally {
     done: u64,
@@ -117,7 +117,7 @@ impl Bulk<'_> {
         self.note_if_paused(context, operator).await
     }
 
-    /// Redriven jobs of a paused queue do not run.
+    /// After a redrive, says that the queue is paused, if it is: the redriven jobs do not run then.
     async fn note_if_paused(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
         match self.verb {
             Verb::Redrive => context.note_if_paused(operator, self.queue).await,
@@ -153,7 +153,7 @@ impl Bulk<'_> {
         Ok(())
     }
 
-    /// A redrive or discard leaves a job alone that changed after it was read; a cancellation applies in every state.
+    /// A redrive or discard reads each job first, and leaves alone one that changed since. A cancellation reads none: it applies to a job in any state but a final one.
     async fn act(&self, operator: &Operator, ids: &[JobId]) -> Result<Vec<Moved>, CliError> {
         if self.verb == Verb::Cancel {
             return self.verb.act(operator, self.queue, ids.iter().map(Target::from).collect()).await;

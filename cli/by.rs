@@ -18,7 +18,7 @@ impl By {
     }
 }
 
-/// As in `ada@laptop`. A process without a user in its environment, as in a container, has a number.
+/// As in `ada@laptop`. If the environment names no user, as in many containers, the number of the user stands in its place: `uid-1000@host`.
 fn user_and_host() -> OperatorName {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME"));

@@ -34,7 +34,7 @@ impl CommandContext {
             }
             Err(error) => return Err(CliError::Failed(format!("Redis cannot be used: {}", one_line(&error)))),
         };
-        // Not by `probe`: that would open the connection of workers here, on the runtime of the handlers.
+        // Not with `probe`: it would open the connection that workers use, and here that would be on the tokio runtime of the handlers.
         match store.check().await.and_then(StoreFacts::usable) {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(

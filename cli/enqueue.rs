@@ -285,7 +285,7 @@ struct Enqueuer<'a> {
     client: QueueHandle,
     /// Jobs the store holds now, whether new or there before.
     stored: u64,
-    /// Those that are new.
+    /// How many of these are new.
     created: u64,
     /// All jobs up to this line are stored.
     last_line: u64,

@@ -57,13 +57,14 @@ pub(crate) const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 // --- `work`
 
-/// Time from the first signal to stop until another one stops at once. One that comes earlier has no effect: senders often repeat the first.
+/// How long after the first signal to stop a further one has no effect, because senders often repeat the first. After that a further one ends the process at once.
 pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
 /// Signals that wait until the worker heeds them; past it, those that ask what runs are dropped.
 pub(crate) const SIGNALS_WAITING_MAX: usize = 16;
 /// How long a worker that is stopped at once waits until it has said so; past it the process ends anyway.
 pub(crate) const LAST_NOTE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Connections for health checks at a time. A further one waits for one of them to end, and closes the oldest after [`HEALTH_CONNECTION_KEPT_MIN`]; others wait in the queue of the system.
+/// Most connections for health checks that are served at a time. One more is accepted and waits; the oldest is closed for it after [`HEALTH_CONNECTION_KEPT_MIN`]. Others
+/// wait in the queue of the system.
 pub(crate) const HEALTH_CONNECTIONS_MAX: usize = 8;
 /// How long a connection for health checks is kept although others wait: 100 ms, enough for a client that sends its request at once.
 pub(crate) const HEALTH_CONNECTION_KEPT_MIN: Duration = Duration::from_millis(100);
@@ -73,7 +74,8 @@ pub(crate) const HEALTH_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const HEALTH_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Delay before the next connection for a health check is accepted after the system refused one.
 pub(crate) const HEALTH_ACCEPT_DELAY: Duration = Duration::from_millis(100);
-/// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis and of health checks, a file of secrets, name lookups.
+/// Files that a worker may have open beside the connections of its requests: standard streams, event loops, connections to Redis and of health checks, a file of secrets,
+/// name lookups.
 pub(crate) const OTHER_FILES_MAX: u64 = 32;
 /// How long a worker that has ended waits until its last supervision events are read; those that nobody reads by then are not shown.
 pub(crate) const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -85,8 +87,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const HEADERS_MAX: usize = 100;
 /// How long an idle connection is kept for the next job; after that it is closed.
 pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
-/// How soon after it was sent a request that broke off without a response is sent once more: a kept connection that its receiver had closed shows this within a round trip. One that
-/// breaks later fails the attempt, because the receiver may have worked on it.
+/// A request that breaks off without a response within this time is sent once more: if its receiver had closed the kept connection, this shows within a round trip. One
+/// that breaks off later fails the attempt, because the receiver may have worked on it.
 pub(crate) const RESEND_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum characters that a failure quotes of an unexpected body (usually an HTML page) or of an unknown error code; the rest is cut.
 pub(crate) const QUOTED_CHARS_MAX: usize = 300;

@@ -45,8 +45,8 @@ pub(crate) enum Queue {
     /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no state or in two, records of a lease without the lease,
     /// and records that belong to no job. Workers continue during the check.
     Audit(AuditQueue),
-    /// Delete a queue: its jobs, counters and name. A queue with live jobs (pending, processing, delayed) is refused unless --force is given; one that a live worker
-    /// processes, always.
+    /// Delete a queue: its jobs, counters and name. A queue that a live worker processes is always refused; one with live jobs (pending, processing, delayed) unless
+    /// --force is given.
     Delete(DeleteQueue),
 }
 
@@ -77,7 +77,8 @@ pub(crate) struct Stats {
 pub(crate) struct AuditQueue {
     /// The queue.
     queue: QueueName,
-    /// Repair what is found. No job is deleted: a job in no state goes where its last attempt sent it, or to the front of the queue; it is poisoned if it cannot be read.
+    /// Repair what is found. No job is deleted: a job in no state goes back among the jobs that ended as it did or, if it
+    /// has not ended, to the front of the queue; it is poisoned if it cannot be read.
     #[arg(long)]
     repair: bool,
 }
@@ -132,7 +133,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Prints all queues. One that cannot be read does not hide the others: what is wrong with it is returned.
+    /// Prints all queues. A queue with an error of its own does not hide the others: the error is returned. If the store cannot be reached, nothing is printed.
     async fn print(&self, context: &CommandContext, operator: &Operator) -> Result<Vec<String>, CliError> {
         let names = operator.queues().await?;
         let (mut rows, mut unread) = (Vec::new(), Vec::new());
@@ -156,7 +157,7 @@ impl Queues {
         Ok(unread)
     }
 
-    /// The column of trimmed jobs is a mark: it is there only if dead or poisoned jobs of a queue were trimmed.
+    /// The column TRIMMED is a warning: it is shown only if dead or poisoned jobs of a queue were trimmed.
     fn columns(&self, any_trimmed: bool) -> Vec<Column> {
         let mut columns = vec![
             Column::new("QUEUE").cut(12),
@@ -345,12 +346,12 @@ async fn read_rows<'a>(
     rows
 }
 
-/// The number of jobs in a state, in the colour of the state; zero is dimmed.
+/// The number of jobs in a state, in the colour of the state; zero is dimmed. For COMPLETED it is the number of all jobs that ever completed.
 fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }
 
-/// How many jobs retention removed that had died or were poisoned, since the queue was first used.
+/// How many dead and poisoned jobs retention has removed since the queue was first used.
 fn failed_and_trimmed(row: &QueueRow) -> u64 {
     row.trimmed_dead + row.trimmed_poisoned
 }

@@ -30,7 +30,7 @@ const WORK: &str = "work";
 const HEADER: &str = "header";
 /// The name of values that are URLs.
 const URL: &str = "URL";
-/// The argument whose URL may show its user: that of a server of Redis is no secret.
+/// The argument whose URL is shown with its user: the user of a Redis server is no secret.
 const REDIS: &str = "redis";
 /// Stands for a secret.
 const MASK: &str = "***";
@@ -99,6 +99,7 @@ struct FileValue {
 impl Settings {
     /// Reads arguments, environment and file.
     pub(crate) fn read(command: &Command, arguments: &[OsString]) -> Result<Self, SettingsError> {
+        // An empty variable counts as one that is not set.
         let command = &without_variables(command.clone(), |variable| {
             std::env::var_os(variable).is_some_and(|value| value.is_empty())
         });
@@ -201,7 +202,7 @@ fn relaxed(command: &Command) -> Command {
     command.clone().mut_subcommand(WORK, |work| work.mut_args(|arg| arg.required(false)))
 }
 
-/// The same command line, except that arguments do not read the environment variables that match: an empty variable counts as one that is not set.
+/// The same command line, except that arguments do not read the environment variables for which `matches` is true.
 fn without_variables(command: Command, matches: impl Fn(&OsStr) -> bool) -> Command {
     let matches = &matches;
     let unset = move |arg: Arg| match arg.get_env().is_some_and(matches) {
@@ -320,7 +321,7 @@ impl Setting {
         }
     }
 
-    /// The value without its secrets. The value of a header may be one as a whole.
+    /// The value without its secrets. Of a header only the name is shown, because all of its value may be secret.
     fn masked(&self, text: &str) -> String {
         if name(&self.arg) == HEADER {
             let header = text.split_once('=').map(|(header, _)| header.trim());

@@ -68,7 +68,7 @@ const FLAGS: [(&str, &str, &str); 4] = [
     ("TlsOptions::authority", "--tls-ca", "FILE"),
 ];
 
-/// An advice of the library, with flags in place of its options.
+/// Advice of the library, with flags in place of its options.
 pub(crate) fn with_flags(advice: &str) -> String {
     let both = advice.replace("(TlsOptions::client_certificate)", "(--tls-cert FILE and --tls-key FILE)");
     FLAGS.iter().fold(both, |text, (option, flag, value)| text.replace(option, &format!("{flag} {value}")))

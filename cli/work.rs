@@ -201,10 +201,10 @@ impl Work {
     /// The queue as the runtime processes it: every job of it goes to the webhook.
     fn queue(&self, worked: &WorkedQueue, webhook: &Webhook) -> Result<Queue, CliError> {
         let queue = Queue::new(worked.name.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-        // A failure of unknown class does not say whether a retry helps, so an operator decides that.
         let kept = RetentionRule::by_age(self.keep_dead).bytes_max(self.keep_dead_bytes);
         let mut queue = queue
             .timeout(self.timeout + JOB_MARGIN)
+            // A failure of unknown class does not say whether a retry helps, so an operator decides that.
             .on_unknown(OnUnknown::DeadLetter)
             .retention(Retention::default().dead(kept).poisoned(kept));
         if let Some(concurrency) = worked.concurrency {

@@ -1,4 +1,4 @@
-//! Many jobs in few round trips, from a process that runs none. Each job has an id of your own, so it is safe to send the same jobs again.
+//! Many jobs in few round trips, from a process that runs no jobs. Each job has an id of your own, so it is safe to send the same jobs again.
 //!
 //! ```text
 //! 1000 jobs are stored, 1000 of them are new

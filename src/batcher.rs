@@ -30,7 +30,7 @@ pub(crate) struct Batcher {
     /// Whether the queue is in the store's list of queues; until then each call announces the queue again.
     announced: AtomicBool,
     buffer: Mutex<Buffer>,
-    /// Wakes those who wait for capacity: a batch was taken from the buffer.
+    /// Wakes the callers that wait for capacity, after a batch was taken from the buffer.
     taken: Notify,
 }
 
@@ -146,7 +146,7 @@ impl Batcher {
         }
     }
 
-    /// Enqueues many jobs in calls of their own, each with this timeout; one receipt per job, in order.
+    /// Enqueues many jobs in calls that carry no other jobs, each call with this timeout; one receipt per job, in order.
     pub(crate) async fn enqueue_all(
         &self,
         jobs: Vec<NewJob>,
@@ -274,7 +274,7 @@ impl Drop for DirectPermit {
         };
         if any_waiting {
             let permit = SenderPermit { batcher: self.batcher.clone(), released: false };
-            // Without a runtime, or on one that has ended, the permit is dropped here, which gives the call back: the buffered jobs are sent after the next direct call.
+            // Without a runtime, or on one that has ended, the permit is dropped here, so one call fewer is under way: the buffered jobs are sent after the next direct call.
             if let Some(tokio) = &self.tokio {
                 tokio.spawn(self.batcher.clone().send_buffered(permit));
             }

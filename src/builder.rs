@@ -156,7 +156,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// An observer is called for claims, attempts, settlements, renewals and supervision events as they happen. Default: none, which costs one branch per
+    /// Sets the observer, which is called for claims, attempts, settlements, renewals and supervision events as they happen. Default: none, which costs one branch per
     /// event.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.options.observer = Some(Arc::new(observer));
@@ -221,7 +221,7 @@ fn queue_specs(
 ) -> Vec<QueueSpec> {
     let spec = |queue: Queue| {
         let Queue { name, mut options, rules, handlers, layers: own, invalid_handlers: _ } = queue;
-        // The janitor needs to know which ended jobs are kept, and so do the attempts.
+        // The janitor learns from the options which ended jobs are kept. The runner learns it from `rules`.
         options.retention = rules.retention.unwrap_or_default();
         let runner = Runner::new(name.clone(), Arc::new(handlers), states.clone(), rules, instance.clone())
             .layers(layers.clone().around(&own))

@@ -1,4 +1,4 @@
-//! A producer without a supervision tree.
+//! A producer that needs no supervision tree; runtimes and handlers use it too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::batcher::{BatchedProducer, Batcher};
 use crate::limits::{CLIENT_CALLS_MAX, CLIENT_QUEUES_MAX};
 use crate::outcome_waiter::OutcomeWaiter;
 
-/// Enqueues jobs from a process that runs none, and waits for their outcomes. Cheap to clone.
+/// Enqueues jobs and waits for their outcomes. It needs no supervision tree, so a process that runs no jobs can use it. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -68,8 +68,8 @@ impl Client {
         Self(Arc::new(Inner { calls, waiter, batchers: Mutex::default() }))
     }
 
-    /// A client for handlers, with the same bounds as this one and its own batches: while the store takes no new jobs, its enqueues wait until their timeout. A handler that
-    /// heard of it at once would lose an attempt.
+    /// A client for handlers. It shares this client's replay slots, and so its bound of open calls, but batches separately. While the store takes no new jobs, its enqueues
+    /// wait until their timeout, unless a right is missing. If they failed at once, the job would lose an attempt.
     pub(crate) fn for_handlers(&self) -> Self {
         let (calls, waiter) = (self.0.calls.clone().waiting_while_blocked(), self.0.waiter.clone());
         Self(Arc::new(Inner { calls, waiter, batchers: Mutex::default() }))
@@ -87,7 +87,8 @@ impl Client {
     /// Enqueues a job to the default queue of its kind ([`JobDefaults::queue`](crate::JobDefaults::queue)), and waits for its receipt.
     ///
     /// # Errors
-    /// [`EnqueueError::NoQueue`] when the kind has no default queue, and for a sealed job, which does not say its queue; the other errors are those of [`QueueHandle::enqueue`].
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue, and for a sealed job, which does not say its queue; the other errors are those of
+    /// [`QueueHandle::enqueue`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

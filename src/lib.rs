@@ -46,7 +46,7 @@
 //! [`Queue::layer`] puts code around every attempt. Each attempt runs in a `tracing` span with its job, queue, kind and number. [`Runtime::supervision`]
 //! returns a stream of supervision events: starts, crashes and restarts of actors, outages of the store.
 
-// docs.rs then marks items that need a feature.
+// On docs.rs, items that need a feature are marked.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batcher;

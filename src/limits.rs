@@ -35,17 +35,17 @@ pub use retraced_jobs::limits::{
 // When a worker counts as gone.
 pub use retraced_jobs::limits::WORKER_STALE_AFTER;
 
-/// Enqueue calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
+/// How many enqueue calls a client may have under way at a time, over all queues; further ones wait for a free replay slot.
 pub const CLIENT_CALLS_MAX: u16 = 64;
 /// Queues for which a client keeps a batcher. Past it, batchers that no handle uses are dropped, and their queues are announced to the store again when they are next
 /// used. If handles use all of them, the client keeps more.
 pub(crate) const CLIENT_QUEUES_MAX: usize = 1024;
-/// Calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client can
-/// prepare one call or read its reply while the server works on the other.
+/// How many calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client
+/// can prepare one call or read its reply while the server works on the other.
 pub(crate) const BATCHER_CALLS_MAX: usize = 2;
 
-/// Calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need none. The operator of a runtime shares the
-/// slots of that runtime instead, which are 256.
+/// How many calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need no
+/// slot. The operator of a runtime uses the 256 slots of that runtime instead.
 pub const OPERATOR_CALLS_MAX: u16 = 16;
 /// How long an operator's call waits in total for a store that does not answer: 5 s. Past it the call fails, with `Store` if the store could not be reached and with
 /// `TimedOut` if it was silent.
@@ -91,16 +91,17 @@ pub(crate) const FIND_READ_MAX: usize = 200;
 pub(crate) const FIND_FIRST_READ_MAX: usize = 25;
 /// Bytes of envelopes at which a call of a search returns what it has found, so that only the last job can exceed it: 4 MiB. Also the intended size of one read.
 pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Jobs one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
+/// Most jobs that one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
 pub const FIND_EXAMINED_MAX: u64 = 100_000;
-/// Jobs that one step of a bulk action changes: few enough not to delay workers, because the server runs no other call during a step.
+/// Most jobs that one step of a bulk action acts on: few enough not to delay workers, because the server runs no other call during a step.
 pub const BULK_STEP_JOBS: usize = 100;
-/// Jobs one step of a bulk action examines; past it the step ends with the jobs found so far, so that progress can be shown.
+/// Most jobs that one step of a bulk action examines; past it the step ends with the jobs found so far, so that progress can be shown.
 pub const BULK_STEP_EXAMINED_MAX: u64 = 2_000;
 
 /// How long a store may take to answer for the first time: 10 s. Past it the start is refused.
 pub const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often [`run_until_idle`](crate::testing::TestRuntime::run_until_idle) polls the queues: 5,000 times. Past it `run_until_idle` panics and names the queues with jobs that have not ended.
+/// How often [`run_until_idle`](crate::testing::TestRuntime::run_until_idle) polls the queues: 5,000 times. Past it `run_until_idle` panics and names the queues with
+/// jobs that have not ended.
 #[cfg(feature = "testing")]
 pub const IDLE_POLLS_MAX: u32 = 5_000;
 /// First step of paused time between two polls of `run_until_idle`: 1 ms. Each further step is twice as long, up to [`IDLE_STEP_MAX`].

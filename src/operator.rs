@@ -21,8 +21,8 @@ use crate::limits::{OPERATOR_CALLS_MAX, OPERATOR_TIMEOUT};
 use crate::outcome_waiter::OutcomeWaiter;
 
 /// Shows queues and jobs, and acts on them. Cheap to clone. Every method except [`outcome`](Self::outcome) waits at most 5 s (an audit or repair 15 min) for a store that
-/// does not answer. Meanwhile it sends its call again; a call that changes something has the same id each time, so that nothing is done twice; the deletion of a queue is
-/// sent once.
+/// does not answer. Meanwhile it sends its call again: an action on jobs under the same id each time, so that it is done only once. The deletion of a queue is never sent
+/// again.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -95,7 +95,7 @@ impl Operator {
         self.read(|store| async move { store.probe().await?.usable() }).await
     }
 
-    /// All queues that a worker or a producer has ever announced, ordered by name.
+    /// All queues that a worker, a producer or an operator has announced and that were not deleted since, ordered by name.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -111,7 +111,8 @@ impl Operator {
         self.on_queue(queue, |store, queue| store.stats(queue)).await
     }
 
-    /// A page of the jobs in one state: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX).
+    /// A page of the jobs in one state: at most `limit`, and at most [`BATCH_MAX`](crate::store::BATCH_MAX). It may have fewer: only
+    /// [`JobPage::next`](crate::store::JobPage::next) says whether it is the last one.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -238,8 +239,9 @@ pub struct Audit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OperatorError {
-    /// The store refused the call, or could not be reached: then [`StoreError::is_retryable`] is true, and a call that changes something may have been applied. It may have
-    /// been applied also if another process uses the process instance of this one ([`StoreError::is_call_id_conflict`]).
+    /// The store refused the call, is blocked, or could not be reached. In the last two cases [`StoreError::is_retryable`] is true, and a call that changes something may
+    /// have been applied. It may also have been applied if another process, probably a copy of this one, uses the same process instance
+    /// ([`StoreError::is_call_id_conflict`]).
     Store(StoreError),
     /// The store was silent. A call that changes something may have been applied.
     TimedOut {
@@ -304,7 +306,7 @@ impl OperatorError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            // This process has taken another process instance, so the next call is none of the other one.
+            // This process has taken a new process instance by now, so its next call cannot conflict with those of its copy.
             OperatorError::Store(error) => error.is_retryable() || error.is_call_id_conflict(),
             OperatorError::TimedOut { .. } | OperatorError::TooManyCalls { .. } => true,
             OperatorError::QueueHasWorkers { .. } => true,

@@ -92,7 +92,8 @@ impl Runtime {
     /// receipt. In a runtime with one queue a kind needs no default. The job is a typed job, or a [`JobRequest`](crate::JobRequest) with options.
     ///
     /// # Errors
-    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several, and for a sealed job, which does not say its queue; the other errors are those of [`QueueHandle::enqueue`].
+    /// [`EnqueueError::NoQueue`] when the kind has no default queue and this runtime has several, and for a sealed job, which does not say its queue; the other errors
+    /// are those of [`QueueHandle::enqueue`].
     ///
     /// ```
     /// # use retraced::{Job, JobRequest, MemoryStore, Queue, Runtime};
@@ -129,7 +130,8 @@ impl Runtime {
         }
     }
 
-    /// A client of this runtime's store, for queues that this runtime does not process. Handlers enqueue through it.
+    /// A client of this runtime's store, for queues that this runtime does not process. Handlers enqueue through a client of their own, which shares its replay slots and
+    /// waits while the store takes no new jobs.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
@@ -233,13 +235,15 @@ impl Runtime {
         self.tree.snapshot()
     }
 
-    /// Whether the root of the supervision tree is up, also while it drains. For liveness checks: it costs the same in a runtime of any size, unlike [`tree`](Self::tree).
+    /// Whether the root of the supervision tree is up, as it also is while a shutdown waits for handlers. For liveness checks: it costs the same in a runtime of any
+    /// size, unlike [`tree`](Self::tree).
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.tree.is_up()
     }
 
-    /// How the store is, as the last calls of this process found it: for health checks and dashboards. It asks nobody, so it may be called as often as you like.
+    /// How the store is, as the last calls of this process found it: for health checks and dashboards. It makes no call to the store, so it may be called as often as you
+    /// like.
     ///
     /// ```
     /// # use retraced::{Context, Failure, Job, MemoryStore, Queue, Runtime};
@@ -291,9 +295,9 @@ impl Runtime {
         }
     }
 
-    /// Ends the runtime in order: it stops claiming, lets handlers finish, asks the others to stop, kills those that are left and releases their jobs without counting a
-    /// failure, settles, and only then stops renewing leases. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not stop and the store
-    /// does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same result.
+    /// Ends the runtime in order: it stops claiming, lets handlers finish, asks those that still run to stop, kills those that are left and releases their jobs without
+    /// counting a failure, settles, and only then stops renewing leases. Usually takes at most the shutdown grace and a few seconds; at worst, if actors do not stop and
+    /// the store does not answer, about 47 s more than the grace. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
     /// [`RuntimeError::GaveUp`] or [`RuntimeError::Lost`] when the runtime has ended because of an error.

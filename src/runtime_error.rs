@@ -1,4 +1,3 @@
-//! The runtime an application holds: a running supervision tree, with its operator and the ways to enqueue.
 //! Why a runtime ends by itself.
 
 use std::fmt;

@@ -24,7 +24,7 @@ use crate::limits::{
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
-/// Executors of the worker of `latency`, which is mostly idle. Those of `idle` are the default of a queue, which is the same number.
+/// Executors of the worker of `latency`, which is mostly idle. The worker of `idle` has as many: it uses the default of a queue, which is the same number.
 const EXECUTORS_IDLE: usize = 10;
 /// Executors of the worker of `delayed_lateness` and `retry`, which is busy.
 const EXECUTORS_BUSY: usize = 100;

@@ -116,7 +116,7 @@ fn parse_step(text: &str) -> Result<Step, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The bare loop and the relay speak plain TCP.
+/// Refuses a server over TLS, which neither the bare loop nor the relay can speak.
 fn refuse_tls(url: &str) -> Result<(), CliError> {
     match url.starts_with("rediss:") || url.starts_with("valkeys:") {
         true => Err(CliError::Usage(

@@ -15,7 +15,7 @@ struct Line {
     metric: String,
     unit: String,
     jobs: u64,
-    /// That of ReTraced.
+    /// The concurrency on ReTraced's side.
     concurrency: u64,
     /// One value per round.
     retraced: Vec<f64>,

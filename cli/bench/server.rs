@@ -126,7 +126,7 @@ impl Server {
     }
 }
 
-/// The names of the queues of the measurement `idle`, which does not use this one. [`Server::remove_queue`] removes them as well.
+/// The names of the queues that the measurement `idle` uses instead of this one. [`Server::remove_queue`] removes them as well.
 pub(super) fn idle_queues(queue: &QueueName) -> impl Iterator<Item = String> {
     (0..BENCH_QUEUES_MAX).map(move |number| format!("{queue}.{number}"))
 }

@@ -206,7 +206,7 @@ struct Pace {
     jobs: u64,
     /// When the workers were ordered to start.
     begun_us: u64,
-    /// How many jobs had been handled, and when, at the first report of the end of the warm-up.
+    /// How many jobs had been handled, and when, at the first report after the warm-up had ended.
     first: (u64, u64),
     /// How many jobs had been handled at the latest report, and when.
     last: (u64, u64),

@@ -33,8 +33,8 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let out = &context.out;
-        // In a process that has set no `tracing` subscriber, the runtime prints each handler's panic to stderr. Here that would be in the middle of the screen, and the timeline
-        // shows the panic.
+        // In a process that has set no `tracing` subscriber, the runtime prints each handler's panic to stderr. Here that would be in the middle of the screen, and the
+        // timeline shows the panic.
         let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default());
         // The screen is entered before the runtime starts, so that the runtime's panic hook, which catches the panics of handlers, runs before the hook of the screen.
         let presentation = match (out.is_json(), self.plain) {

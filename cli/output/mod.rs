@@ -1,6 +1,7 @@
 //! Printing: one JSON object per line, or text for people; results on stdout, messages on stderr.
 //!
-//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is neither, unless `--color always` is given.
+//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is not laid out, and coloured only with
+//! `--color always`.
 
 mod message;
 mod progress;

@@ -138,7 +138,7 @@ impl Table {
         }
     }
 
-    /// Widths that fit, if there are any. First cells are cut, then columns are left out.
+    /// Widths that fit, if there are any. Cells are cut first; then columns are left out.
     fn fit(&self, needed: &[usize], width: usize) -> Option<Vec<Option<usize>>> {
         let mut kept: Vec<Option<usize>> = needed.iter().copied().map(Some).collect();
         loop {

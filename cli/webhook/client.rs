@@ -1,7 +1,8 @@
 //! Sends one request and reads its response, with a bound on everything the server controls.
 //!
-//! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, no cookies or referers are sent, TLS is 1.2 or newer, and HTTP is 1.1.
-//! The head of a response has at most [`HEADERS_MAX`] headers (and about 400 KiB, the limit of hyper's buffer); any number of interim responses (1xx) is skipped until the timeout.
+//! Redirects are not followed, no proxy of the environment is used, nothing is decompressed, no cookies or referers are sent, TLS is 1.2 or newer, and HTTP is 1.1. The
+//! head of a response has at most [`HEADERS_MAX`] headers (and about 400 KiB, the limit of hyper's buffer); any number of interim responses (1xx) is skipped until the
+//! timeout.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -131,7 +132,7 @@ impl Client {
         (body, None)
     }
 
-    /// The failure of a request that was sent before. The server may have it, so that want of a resource does not mean that it was not asked.
+    /// The failure of the second sending of a request. The server may have received the first one, so here a lack of a resource counts as a failure, not as a release.
     fn failure_of_second(&self, error: &reqwest::Error) -> Failure {
         match Resource::missing_in(error) {
             Some(_) => {

@@ -29,7 +29,7 @@ const RESERVED: [HeaderName; 14] = [
 
 /// The headers, or what is wrong with one of them. Values may be secret, so the text names none.
 pub(super) fn parse(given: &[String]) -> Result<HeaderMap, String> {
-    // A list of lines may end with a line break.
+    // Empty ones are skipped: a list with one header per line may end with a line break.
     let given = || given.iter().zip(1..).filter(|(text, _)| !text.trim().is_empty());
     if given().count() > OWN_HEADERS_MAX {
         return Err(format!("at most {OWN_HEADERS_MAX} headers may be added"));

@@ -1,7 +1,8 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `reuse` knows which connections were used before, `headers` reads custom headers, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns responses into outcomes.
+//! responses, `reuse` knows which connections were used before, `headers` reads custom headers, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns
+//! responses into outcomes.
 
 mod address;
 mod answer;

@@ -1,5 +1,5 @@
-//! Name resolution, and the check that a name leads to public addresses. It is done for each connection, which uses the addresses that were checked; so DNS rebinding
-//! has no effect.
+//! Name resolution, and the check that a name leads to public addresses. Both are done for each connection, which is then made to one of the addresses that were checked;
+//! so DNS rebinding has no effect.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -20,8 +20,8 @@ pub(super) async fn noting_reuse<T>(request: impl Future<Output = T>) -> (T, boo
     OPENED.scope(Cell::new(false), noting).await
 }
 
-/// Notes in the scope of a request that its connection was opened for it. If a kept connection becomes free first, the client goes on opening in a task of its own,
-/// outside of the scope, so that such a request counts as one on a kept connection.
+/// Notes in the scope of a request that a connection was opened for it. If a kept connection becomes free first, the client uses that one, and goes on opening the other
+/// in a task of its own, outside of the scope. Such a request therefore counts as one on a kept connection.
 #[derive(Clone)]
 pub(super) struct NoteOpened;
 
@@ -54,7 +54,7 @@ where
         Box::pin(async move {
             let connected = connecting.await;
             if connected.is_ok() {
-                // An error means: outside of the scope.
+                // Fails outside of the scope of a request; then there is nothing to note.
                 let _ = OPENED.try_with(|opened| opened.set(true));
             }
             connected

@@ -1,7 +1,7 @@
 //! The HTTP server of `--health`: `/healthz` for liveness, `/readyz` for readiness.
 //!
-//! Bounds: [`HEALTH_CONNECTIONS_MAX`] connections at a time, one accepted beside them; one request each, which takes at most [`HEALTH_REQUEST_TIMEOUT`] and has at most [`HEALTH_HEAD_BYTES_MAX`] of
-//! head. Bodies are not read.
+//! At most [`HEALTH_CONNECTIONS_MAX`] connections are served at a time, and one more is accepted and waits. Each has one request, which takes at most
+//! [`HEALTH_REQUEST_TIMEOUT`] and whose head has at most [`HEALTH_HEAD_BYTES_MAX`] bytes. Bodies are not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -126,10 +126,10 @@ async fn serve(listener: TcpListener, worker: Arc<ObservedWorker>) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if waiting.is_none() => match accepted {
                 Ok((stream, _)) => waiting = Some(stream),
-                // Such as when there are no more open files.
+                // For example because this process has too many open files.
                 Err(_) => sleep(HEALTH_ACCEPT_DELAY).await,
             },
-            // Clients that say nothing must not keep others waiting; a request that has just come is answered meanwhile.
+            // The oldest connection makes room: a silent client must not keep others waiting. Until `kept_until` a client has time to send its request and be answered.
             () = sleep_until(oldest_kept_until), if waiting.is_some() => {
                 if let Some(oldest) = by_age.pop_front() {
                     oldest.task.abort();
@@ -148,7 +148,7 @@ async fn serve_connection(stream: TcpStream, worker: Arc<ObservedWorker>) {
         .keep_alive(false)
         .max_buf_size(HEALTH_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer);
-    // A client that goes away or is too slow is nobody's fault here.
+    // A client that goes away or is too slow is no error of this worker.
     let _ = timeout(HEALTH_REQUEST_TIMEOUT, connection).await;
 }
 
@@ -181,7 +181,7 @@ struct Refusal {
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<String> {
-    // What is answered has no map and no number, so it cannot fail to be JSON.
+    // The bodies have no maps and no numbers, so they can always be written as JSON.
     let text = serde_json::to_string(body).unwrap_or_default() + "\n";
     let mut response = Response::new(text);
     *response.status_mut() = status;

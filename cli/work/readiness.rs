@@ -51,7 +51,7 @@ impl Readiness {
         let (store, blocked_by) = match status {
             StoreStatus::Up => ("up", None),
             StoreStatus::Blocked(by) => ("blocked", Some(format!("{by}; {}", by.remedy()))),
-            // Also what a later version may add: nobody knows that it can be used.
+            // Also for a status that a later version may add: it is unknown whether the store can be used then.
             _ => ("unreachable", None),
         };
         let closed: Vec<String> =

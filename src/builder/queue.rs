@@ -131,7 +131,8 @@ impl Queue {
     }
 
     /// Largest payload a handler is given, in bytes: up to 64 MiB. Default: what the job's kind says, or 1 MiB. A job with a larger one is treated as one that
-    /// [cannot be decoded](Self::on_undecodable). Producers have a limit of their own: the kind's ([`JobDefaults::payload_bytes_max`](crate::JobDefaults::payload_bytes_max)) or the call's.
+    /// [cannot be decoded](Self::on_undecodable). Producers have a limit of their own: the kind's
+    /// ([`JobDefaults::payload_bytes_max`](crate::JobDefaults::payload_bytes_max)) or the call's.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.rules.payload_bytes_max = Some(bytes);
         self
@@ -144,8 +145,8 @@ impl Queue {
         self
     }
 
-    /// How long the queue's workers, or the whole queue, stay closed after their supervisor gave up: `first`, doubling up to `max`. `first` is at least 1 s and at most `max`; default: 30 s, up to 5 min. Handles
-    /// of the queue enqueue meanwhile.
+    /// How long the queue's workers, or the whole queue, stay closed after their supervisor gave up: `first`, doubling up to `max`. `first` is at least 1 s and at most
+    /// `max`; default: 30 s, up to 5 min. Handles of the queue enqueue meanwhile.
     pub fn reopening(mut self, first: Duration, max: Duration) -> Self {
         self.options.reopening = retraced_actors::Reopening::new(first, max);
         self

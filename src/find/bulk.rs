@@ -40,14 +40,14 @@ pub struct BulkAction {
     action: Action,
     filter: JobFilter,
     search: JobSearch,
-    /// Whether the action was prepared, which takes a call to the store.
+    /// Whether [`begin`](Self::begin) has run: before a cancellation it asks the store for its time.
     begun: bool,
-    /// When a cancellation began: in ms since the Unix epoch by the store's clock, and by this process. Then the search begins again after its end, until it changes
-    /// nothing.
+    /// When a cancellation began: in ms since the Unix epoch by the store's clock, and by this process's clock. `None` for other actions, and if the store does not say its
+    /// time. If set, the search is repeated until a pass moves nothing.
     began: Option<(u64, Instant)>,
-    /// Whether the search has begun again.
+    /// Whether the present pass of the search is a repeated one.
     repeated: bool,
-    /// How many jobs were moved since the search last began.
+    /// How many jobs were moved in the present pass of the search.
     moved: u64,
     /// At most this many jobs are changed.
     limit: u64,
@@ -58,7 +58,7 @@ pub struct BulkAction {
     changed: u64,
     asked: u64,
     unchanged: u64,
-    /// How many jobs the search has passed over since it last began, because they are newer than the action.
+    /// How many jobs the present pass of the search has passed over as newer than the action.
     newer: u64,
 }
 
@@ -66,9 +66,9 @@ pub struct BulkAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkStep {
-    /// The result for each job that was acted on; empty when none of the examined jobs matched.
+    /// The result for each job that was acted on; empty when none of the examined jobs was to be acted on.
     pub results: Vec<(JobId, Moved)>,
-    /// How many jobs were examined since the last step that succeeded: at most 2,000 in each step.
+    /// How many jobs this step examined, together with those before it that failed; one step examines at most 2,000.
     pub examined: u64,
 }
 
@@ -108,7 +108,7 @@ impl BulkAction {
         Self { limit: jobs_max, ..self }
     }
 
-    /// Acts on the next jobs; `None` when there are no more.
+    /// Acts on the next jobs; `None` when no more match or the limit is reached.
     ///
     /// # Errors
     /// [`OperatorError`] when the store refused or did not answer. The next step then acts on the same jobs again. Jobs that were changed although no answer came are
@@ -144,8 +144,8 @@ impl BulkAction {
         Ok(Some(BulkStep { results, examined }))
     }
 
-    /// Prepares a cancellation. Pages of pending jobs go by position, so jobs claimed meanwhile shift others past the search. So it is repeated
-    /// until a pass cancels nothing, limited to jobs that existed at the start; otherwise a busy producer would keep it running.
+    /// Asks the store for its time before a cancellation. A page of pending jobs begins at a position, so if jobs in front are claimed meanwhile, others move up and are
+    /// missed. Therefore the search is repeated until a pass moves nothing. It leaves out jobs enqueued after the start; otherwise a busy producer would keep it running.
     async fn begin(&mut self) -> Result<(), OperatorError> {
         if !self.begun && self.action == Action::Cancel {
             let asked_at = Instant::now();
@@ -164,8 +164,8 @@ impl BulkAction {
         (self.examined, self.moved, self.newer, self.repeated) = (0, 0, 0, true);
     }
 
-    /// Whether a job was enqueued after this cancellation began. One that is ahead of the store's clock was enqueued before the clock was set back, and one of unknown
-    /// age may be old; but a repeated search passes over both, or it might not end.
+    /// Whether a job was enqueued after this cancellation began. The first search takes two kinds of doubtful jobs: those stamped more than [`BULK_CLOCK_SLACK`] ahead of
+    /// the store's clock (enqueued before it was set back), and those without an instant. A repeated search passes over both; otherwise it might never end.
     fn is_newer(&self, job: &JobSummary) -> bool {
         let Some((began_ms, began)) = self.began else { return false };
         let now_ms = began_ms.saturating_add(millis(began.elapsed() + BULK_CLOCK_SLACK));
@@ -184,8 +184,8 @@ impl BulkAction {
         self.asked
     }
 
-    /// How many jobs a cancellation found at last that were enqueued after it began, by their instant. They are left alone, and do not count as
-    /// [`unchanged`](Self::unchanged).
+    /// How many jobs the last pass of a cancellation passed over as enqueued after it began; in a repeated pass also those whose instant is unknown. They are left alone,
+    /// and do not count as [`unchanged`](Self::unchanged).
     #[must_use]
     pub fn newer(&self) -> u64 {
         self.newer

@@ -10,7 +10,7 @@ use retraced_jobs::job::{JobId, JobState};
 /// The position at which a list of jobs continues. Its text is safe in a URL and stays valid whatever happens to the jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobCursor {
-    /// The last job examined; `None` when no job of `pages` was examined.
+    /// The last job examined: the next search skips the jobs up to it. `None` when it has none to skip.
     pub(super) after: Option<Examined>,
     /// The states that have more jobs.
     pub(super) pages: Vec<PageStart>,

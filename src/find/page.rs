@@ -70,9 +70,10 @@ impl Operator {
         BulkAction::new(self, queue, filter, Action::Discard)
     }
 
-    /// Cancels all jobs that match, as [`cancel`](Self::cancel) does, in steps: nothing happens until [`BulkAction::step`] is called. Jobs that are enqueued after the first
-    /// step are not cancelled. A waiting job that a worker claims before its step is left alone; use a filter for jobs in [`JobState::Processing`](crate::JobState::Processing) to ask the
-    /// handlers of running ones to stop. On a store that does not say its time ([`StoreFacts::now_ms`](crate::store::StoreFacts::now_ms)), jobs can be missed when others are claimed meanwhile.
+    /// Cancels all jobs that match, as [`cancel`](Self::cancel) does, in steps: nothing happens until [`BulkAction::step`] is called. Jobs that are enqueued after the
+    /// first step are not cancelled. A waiting job that a worker claims before its step is left alone; use a filter for jobs in
+    /// [`JobState::Processing`](crate::JobState::Processing) to ask the handlers of running ones to stop. On a store that does not say its time
+    /// ([`StoreFacts::now_ms`](crate::store::StoreFacts::now_ms)), jobs can be missed when others are claimed meanwhile.
     #[must_use]
     pub fn cancel_matching(&self, queue: &QueueName, filter: &JobFilter) -> BulkAction {
         BulkAction::new(self, queue, filter, Action::Cancel)

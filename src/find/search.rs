@@ -181,7 +181,7 @@ impl JobSearch {
             self.fill(index).await?;
         }
         let unfinished = self.readers.iter().filter(|reader| !reader.page.is_empty());
-        // At the beginning of a page no job has to be skipped. The first page is different: by the next call, other jobs may come before those already seen.
+        // A search that continues at the beginning of a page has no job to skip, except on the first page of a state: new jobs may stand there before those already seen.
         let after = self.after.clone().filter(|_| unfinished.clone().any(|r| r.entered || r.begin.is_none()));
         let pages: Vec<_> =
             unfinished.map(|reader| (reader.state, reader.begin.as_ref().map(|c| c.as_str().to_owned()))).collect();

@@ -66,7 +66,8 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, by, jobs| store.cancel(call, queue, by, jobs)).await
     }
 
-    /// Removes jobs with their history, unless a worker holds them. What is left of each is a [`tombstone`](Self::tombstone). One result per job; more than [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
+    /// Removes jobs with their history, unless a worker holds them. What is left of each is a [`tombstone`](Self::tombstone). One result per job; more than
+    /// [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -126,8 +127,10 @@ impl Operator {
 
     /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.
     ///
-    /// A queue that a live worker processes is refused, because the worker would make a new one: stop it first. A worker that starts between this check and the deletion does. A
-    /// worker that was killed counts as live until it is [stale](retraced_jobs::store::WorkerRow::is_stale), and so does any worker if the store does not say its time. One whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes a new queue, which is listed once a worker processes it.
+    /// A queue that a live worker processes is refused, because the worker would make the queue again: stop it first. So would a worker that starts after this check.
+    /// A worker that was killed counts as live until it is [stale](retraced_jobs::store::WorkerRow::is_stale), and so does any worker if the store does not say its time. A
+    /// worker whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes the queue again, and the
+    /// new queue is listed once a worker processes it.
     ///
     /// # Errors
     /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`];

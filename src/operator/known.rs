@@ -29,12 +29,12 @@ impl Operator {
         if names.contains(queue) {
             return Ok(());
         }
-        // A producer whose Redis user may not write the list of names enqueues all the same.
+        // A queue may hold jobs and not be listed: a producer whose Redis user may not write the list of names enqueues all the same.
         match self.stats(queue).await {
             Ok(stats) if stats == QueueStats::default() => {
                 Err(OperatorError::UnknownQueue { queue: queue.clone(), nearest: nearest(queue, names) })
             }
-            // What is damaged exists.
+            // A queue whose data is damaged exists.
             Ok(_) | Err(OperatorError::Store(StoreError::Corrupt { .. })) => Ok(()),
             Err(error) => Err(error),
         }

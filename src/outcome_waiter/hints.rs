@@ -27,7 +27,7 @@ type EndHint = (JobId, Option<JobState>);
 
 struct Subscription {
     ends: broadcast::Sender<EndHint>,
-    /// How many listeners there have ever been, to notice one that came and went.
+    /// How many listeners there have ever been, to notice one that came and went during the idle wait.
     listeners: Arc<AtomicU64>,
     /// Whether the store sends hints now. Closed when the forwarding task has ended.
     live: watch::Receiver<bool>,

@@ -103,7 +103,7 @@ fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcom
     match (seen, hinted) {
         (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
         (None, _) | (_, Some(End::Discarded)) => Ok(Outcome::NotKept),
-        // Kept means that it was kept when it ended: it was trimmed since.
+        // `Kept`: the job was kept when it ended, so it was removed since.
         (Some(seen), Some(End::Kept) | None) => Err(OutcomeError::EndUnknown { seen }),
     }
 }

@@ -11,8 +11,8 @@ pub(super) fn attempts_ended(act: &Act) -> u32 {
     act.attempts.saturating_sub(u32::from(act.from == JobState::Processing))
 }
 
-/// Whether the operator acted before this attempt, or before the instant that its step shows. An attempt that ran meanwhile began before the act, but its step may
-/// show its end.
+/// Whether the step of this act comes before the step of this attempt. If the attempt ran when the operator acted, its step comes first, unless it shows a later instant
+/// than that of the act, such as the attempt's end.
 pub(super) fn precedes(act: &Act, attempt: u32, shown_at: Option<Timestamp>) -> bool {
     match act.from {
         JobState::Processing if act.attempts == attempt => shown_at.is_some_and(|at| act.at_ms < at.as_ms()),

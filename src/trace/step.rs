@@ -8,7 +8,7 @@ use crate::view::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// When it happened. `None` if no single instant applies: for attempts that are not kept, and for a job that is pending.
+    /// When it happened. `None` if no single instant applies: for attempts or acts that are not kept, and for a job that is pending.
     pub at: Option<Timestamp>,
     /// What happened.
     pub event: TraceEvent,

@@ -41,7 +41,7 @@ pub struct AuditRow {
     pub difference: i64,
     /// Leases minus grants; 0 in a sound queue.
     pub grant_difference: i64,
-    /// Ended jobs in the states whose bytes retention does not count, because the store has lost its counters; 0 in a sound queue.
+    /// Ended jobs whose bytes retention does not count, because the store has lost the counters of their states; 0 in a sound queue.
     pub uncounted: u64,
     /// What was wrong; if this was a repair, what was wrong before it.
     pub findings: Vec<Finding>,

@@ -49,8 +49,8 @@ pub struct JobRow {
     pub crashes: u32,
     /// Attempts that were released or lost, without counting a failure or a crash.
     pub releases: u32,
-    /// At how many failures the job is dead, if the job sets that itself. Otherwise a [`JobDetail`] takes it from the latest retry decision in the history, and a list,
-    /// which has no history, shows `None`: then the policy of its kind or queue applies.
+    /// After how many failures the job goes to the dead letter queue, if the job sets that itself. Otherwise a [`JobDetail`] takes it from the latest retry decision in
+    /// the history, and a list, which has no history, shows `None`: then the policy of its kind or queue applies.
     pub max_attempts: Option<u32>,
     /// When the store accepted it.
     pub enqueued_at: Option<Timestamp>,
