@@ -7,7 +7,7 @@ use crate::store::{JobSummary, JobView, Retention};
 
 /// A job that an operator acts on, and how the operator saw it. Another operator may have redriven the job since, and a discard that was meant for a dead job must
 /// not delete a live one. So the store compares the job with `seen`, in the same step in which it acts.
-/// Exhaustive: it identifies, and nothing will be added.
+/// Exhaustive: these fields identify a job as it was read, and none will be added.
 ///
 /// ```
 /// use retraced_jobs::job::{JobId, JobState};
@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 /// The state and the attempts that an operator saw of a job.
-/// Exhaustive: it identifies, and nothing will be added.
+/// Exhaustive: these fields identify a job as it was read, and none will be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// Its state.

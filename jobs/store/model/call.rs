@@ -6,7 +6,7 @@ use crate::limits::REPLAY_SLOTS_MAX;
 /// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. An id
 /// is used for one call only, with the same arguments in each sending. A store refuses another verb or other arguments under the same id
 /// ([`StoreError::CallIdTaken`](crate::store::StoreError::CallIdTaken)).
-/// Exhaustive: it identifies, and nothing will be added.
+/// Exhaustive: these fields identify a call, and none will be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process instance that calls.

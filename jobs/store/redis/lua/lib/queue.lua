@@ -20,7 +20,7 @@ local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(
 local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
 local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant: cancellation requested, has a retry state, handler begun
-local NO_VERSION = '\0\0\0\0\0\0' -- the entry version in the retry state of a job in a sorted set: all entries of the job are stale
+local NO_VERSION = '\0\0\0\0\0\0' -- the entry version in the retry state of a job in a sorted set other than `lease`: all entries of the job are stale
 -- The first entry version of a job is its sequence, which is below this number; its later ones are above. Both fit into six bytes.
 local NUMBERS_MAX = 2 ^ 47
 

@@ -4,7 +4,7 @@ local REPLAY_SLOT, CALL, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed
 local UNCROWDED_SLOTS_MAX = 4096       -- most replay slots of a queue that is not crowded
 local SLOT_IDLE_CROWDED_MS = 3600000   -- 1 h: the same as SLOT_IDLE_MS, in a crowded queue
-local SLOTS_SWEPT = 2                  -- how many replay slots the first call of a new one checks, so that idle ones do not pile up
+local SLOTS_SWEPT = 2                  -- how many others the first call of a new replay slot checks, so that idle ones do not pile up
 local replay_slot_is_new = false
 local ended = {} -- for the hint of replay_close: state(1) length(1) id of each job that ended in this script
 

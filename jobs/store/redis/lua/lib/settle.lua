@@ -9,8 +9,8 @@ local COUNTS_FAILURE = { R = true, D = true, P = true }
 local COUNTS_RELEASE = { F = true, L = true, A = true }
 local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested, but count as reported
 
--- For jobs that completed and were deleted: records in `awaited`, for each id that a client waits for, that the job completed. The
--- record stays until the wait is over. watch_outcome.lua reads it, so that no client depends on a hint.
+-- For completed jobs that were deleted. If a client waits for one, notes in `awaited` that it completed (a member c id). This note stays
+-- until the wait is over. watch_outcome.lua reads it, so that no client depends on a hint.
 local function keep_outcomes(ids)
   if #ids == 0 then return end
   local waiting, completed, answered = {}, {}, {}
