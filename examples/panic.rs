@@ -1,5 +1,4 @@
-//! A handler panics: the pool replaces its executor, and the job is retried. Supervision events report the panic and the restart; the trace and standard error show the
-//! line that panicked.
+//! A handler panics: the pool replaces its executor, and the job is retried. Events report panic and restart; the trace and standard error show the line that panicked.
 //!
 //! ```text
 //! 12 pieces for each

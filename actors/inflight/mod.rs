@@ -1,7 +1,7 @@
 //! What is in flight in one queue: every job of it that this worker holds, from the grant until the store confirms its outcome.
 //!
 //! The [table](table) lives outside of the actors, so nothing is lost when a fetcher, a settler or a pool ends. Executors take their next job from the table,
-//! and it holds the [credits]. [`Inflight`] is the table behind a lock, which is never held over an await.
+//! and it holds the [credits]: how many jobs the queue may claim now. [`Inflight`] is the table behind a lock, which is never held over an await.
 
 mod claim;
 mod credits;

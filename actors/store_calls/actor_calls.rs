@@ -10,8 +10,9 @@ use super::{CallError, CallWatch, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
-    /// Sends a call under a replay slot again and again until its outcome is known: a reply or a refusal, such as a missing right. Returns `None` if the tree has
-    /// ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) it returns that error, and the outcome stays unknown.
+    /// Sends a call under a replay slot again and again until its outcome is known: a reply, a refusal, or a missing right. While the store is blocked for another
+    /// reason, it is sent again. Returns `None` if the tree has ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) the call is made again under a new
+    /// id if no sending can have been applied; otherwise, or if the new id meets a conflict too, that error is returned and the outcome stays unknown.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
@@ -30,7 +31,8 @@ impl StoreCalls {
         known(when_blocked, self.resend_until_ended(when_blocked, operation, call).await)
     }
 
-    /// As [`until_known`](Self::until_known), but a store that is blocked ends the call as [`WhenBlocked::ReturnError`] says; the call was then not applied.
+    /// As [`until_known`](Self::until_known), but the error is returned if the store is blocked, unless the block is transient or an earlier sending had no answer. The call was
+    /// then not applied.
     pub(crate) async fn until_known_or_blocked<'a, T>(
         &'a self,
         operation: &'static str,

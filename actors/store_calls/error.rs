@@ -11,10 +11,11 @@ use retraced_jobs::store::StoreError;
 pub enum CallError {
     /// The store answered with an error. Sending the same call again would not help.
     Refused(StoreError),
-    /// The store answered that it does not do this now (a [`StoreError::Blocked`]). The call was not applied. Sending it again may help later.
+    /// The store answered that it does not do this now (a [`StoreError::Blocked`]). This sending was not applied; if a right is missing, an
+    /// earlier one without an answer may have been. Sending the call again may help later.
     Blocked(StoreError),
-    /// No answer came in time, the store panicked, or an earlier sending had no answer before another process made the next call of the replay slot
-    /// ([`StoreError::is_call_id_conflict`]): the call may have been applied. Holds the last error, if there was one.
+    /// The call may have been applied: no answer came in time, or the store panicked, or one sending had no answer and a later one was refused, because another process
+    /// had used the id of the call, or a later one of the replay slot ([`StoreError::is_call_id_conflict`]). So it is after `CALL_IDS_MAX` such refusals. Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,

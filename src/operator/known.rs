@@ -40,10 +40,10 @@ impl Operator {
         }
     }
 
-    /// Makes a queue known before a producer or a worker uses it, for example to pause it before its first job. Changes nothing if it exists.
+    /// Makes a queue known before a producer or a worker uses it, so that [`queues`](Self::queues) lists it and [`require_queue`](Self::require_queue) accepts it. Changes nothing if it exists.
     ///
     /// # Errors
-    /// [`OperatorError`] when the store refuses the call, does not answer in time, or takes too many calls already, or when the operator's runtime has ended.
+    /// [`OperatorError`] when the store refuses the call or does not answer in time, or when the operator's runtime has ended.
     pub async fn create_queue(&self, queue: &QueueName) -> Result<(), OperatorError> {
         self.on_queue(queue, |store, queue| store.announce(std::slice::from_ref(queue))).await
     }

@@ -4,8 +4,8 @@
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8)
 -- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, more} | {'superseded'} | {'other'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
---         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending. It is {} in all
---         other cases, and also when the queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type;
+--         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending, unless the
+--         queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type; otherwise it is {};
 --         more is 1 when the claim ended early, because it had skipped too many entries or read too many bytes (stopped_early in lib/claim.lua)
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local function next_due()
