@@ -26,7 +26,7 @@ pub use ractor::ActorRef;
 
 pub use front_door::{Enqueue, FrontDoorHandle};
 pub use observer::{AttemptEnded, AttemptStarted, Observer};
-pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, invalid_options};
+pub use options::{InvalidOption, QueueOptions, QueueSpec, TreeOptions, host_name, invalid_options};
 pub use random::new_instance;
 pub use store_calls::{CallError, StoreCalls, StoreStatus};
 pub use supervision::exhausted::Exhausted;

@@ -56,7 +56,7 @@ impl Default for TreeOptions {
             zombies_max: None,
             root_policy: RestartPolicy::ROOT,
             seed: rand::random(),
-            host: host_name(std::env::var("HOSTNAME").ok()),
+            host: host_name(),
             build: program_name(),
             wall_clock: Arc::new(SystemClock),
             observer: None,
@@ -64,8 +64,17 @@ impl Default for TreeOptions {
     }
 }
 
-/// The name that the environment gives this host, or else its own.
-fn host_name(given: Option<String>) -> String {
+/// The name of this host: the environment variable `HOSTNAME`, or the system's name of this host if that is not set, is empty or has more than 255 bytes.
+///
+/// ```
+/// assert!(!retraced_actors::host_name().is_empty());
+/// ```
+#[must_use]
+pub fn host_name() -> String {
+    given_or_own(std::env::var("HOSTNAME").ok())
+}
+
+fn given_or_own(given: Option<String>) -> String {
     let given = given.filter(|name| !name.is_empty() && name.len() <= HOST_LABEL_BYTES_MAX);
     given.unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
 }
@@ -184,9 +193,9 @@ mod tests {
 
     #[test]
     fn a_host_is_not_unknown_when_the_environment_does_not_name_it() {
-        assert_eq!(host_name(Some("worker-7".into())), "worker-7");
+        assert_eq!(given_or_own(Some("worker-7".into())), "worker-7");
         for given in [None, Some(String::new()), Some("h".repeat(HOST_LABEL_BYTES_MAX + 1))] {
-            let host = host_name(given);
+            let host = given_or_own(given);
             assert!(!host.is_empty() && host.len() <= HOST_LABEL_BYTES_MAX && host != "unknown", "{host}");
         }
     }

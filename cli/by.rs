@@ -2,6 +2,7 @@
 
 use clap::Args;
 use retraced::job::OperatorName;
+use retraced::supervision::host_name;
 
 /// Under which name a command acts on jobs.
 #[derive(Args)]
@@ -23,6 +24,5 @@ fn user_and_host() -> OperatorName {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME"));
     let user = user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
-    let host = variable("HOSTNAME").unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned());
-    OperatorName::new(format!("{user}@{host}"))
+    OperatorName::new(format!("{user}@{}", host_name()))
 }

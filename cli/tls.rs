@@ -46,32 +46,52 @@ impl TlsArgs {
 
     /// What is wrong with these options, in the words of the library, with flags and files in place of its options. `None` if it is not these options that are wrong.
     pub(crate) fn fault(&self, reason: &str) -> Option<String> {
-        if !FLAGS.iter().any(|(option, ..)| reason.contains(option)) {
+        if !FLAGS.iter().any(|flag| reason.contains(flag.option)) {
             return None;
         }
-        let files = [&self.tls_cert, &self.tls_key, &None, &self.tls_ca];
-        let named = FLAGS.iter().zip(files).fold(reason.to_owned(), |text, ((option, flag, value), file)| match file {
-            Some(file) => text.replace(option, &format!("{flag} {}", printable(&file.display().to_string()))),
-            // Here the reason shows the name.
-            None if *value == "NAME" => text.replace(option, flag),
-            None => text.replace(option, &format!("{flag} {value}")),
-        });
-        Some(named)
+        Some(FLAGS.iter().fold(reason.to_owned(), |text, flag| text.replace(flag.option, &(flag.as_given)(self))))
     }
 }
 
-/// The flags that set the options of the library, and what each takes. Longer names of options first.
-const FLAGS: [(&str, &str, &str); 4] = [
-    ("TlsOptions::client_certificate", "--tls-cert", "FILE"),
-    ("TlsOptions::client_key", "--tls-key", "FILE"),
-    ("TlsOptions::server_name", "--tls-server-name", "NAME"),
-    ("TlsOptions::authority", "--tls-ca", "FILE"),
+/// A flag that sets an option of the library.
+struct Flag {
+    option: &'static str,
+    usage: &'static str,
+    /// The flag with its file, or as in `usage` if there is none. Errors about the server's name show the name themselves.
+    as_given: fn(&TlsArgs) -> String,
+}
+
+const FLAGS: [Flag; 4] = [
+    Flag {
+        option: "TlsOptions::client_certificate",
+        usage: "--tls-cert FILE",
+        as_given: |args| with_file("--tls-cert", args.tls_cert.as_deref()),
+    },
+    Flag {
+        option: "TlsOptions::client_key",
+        usage: "--tls-key FILE",
+        as_given: |args| with_file("--tls-key", args.tls_key.as_deref()),
+    },
+    Flag {
+        option: "TlsOptions::server_name",
+        usage: "--tls-server-name NAME",
+        as_given: |_| "--tls-server-name".into(),
+    },
+    Flag {
+        option: "TlsOptions::authority",
+        usage: "--tls-ca FILE",
+        as_given: |args| with_file("--tls-ca", args.tls_ca.as_deref()),
+    },
 ];
+
+fn with_file(flag: &str, file: Option<&Path>) -> String {
+    file.map_or_else(|| format!("{flag} FILE"), |file| format!("{flag} {}", printable(&file.display().to_string())))
+}
 
 /// Advice of the library, with flags in place of its options.
 pub(crate) fn with_flags(advice: &str) -> String {
     let both = advice.replace("(TlsOptions::client_certificate)", "(--tls-cert FILE and --tls-key FILE)");
-    FLAGS.iter().fold(both, |text, (option, flag, value)| text.replace(option, &format!("{flag} {value}")))
+    FLAGS.iter().fold(both, |text, flag| text.replace(flag.option, flag.usage))
 }
 
 fn read(flag: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {

@@ -206,10 +206,10 @@ pub mod retry {
     pub use retraced_jobs::retry::decide;
 }
 
-/// Restart policies, the actors of the supervision tree, and its events.
+/// Restart policies, the actors of the supervision tree, its events, and the name of the host in them.
 pub mod supervision {
     pub use retraced_actors::{Budget, Exhausted, InvalidPolicy, Reopening, RestartDelay, RestartPolicy, Strategy};
-    pub use retraced_actors::{InvalidOption, StartError};
+    pub use retraced_actors::{InvalidOption, StartError, host_name};
     pub use retraced_jobs::events::{DropReason, EventKind, SupervisionEvent, TrimReason};
 }
 

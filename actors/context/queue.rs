@@ -129,7 +129,7 @@ impl QueueContext {
 
     /// Whether no count has found a job of this queue yet, so that a loss of data could not be noticed. To be asked when the queue has jobs. Returns `true` once until
     /// the next count succeeds: if that count fails, the next audit makes it.
-    pub(crate) fn needs_first_count(&self) -> bool {
+    pub(crate) fn take_first_count_request(&self) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_counted = counts.last.is_some_and(|(count, _)| count.enqueued_total > 0);
         !is_counted && !std::mem::replace(&mut counts.requested, true)

@@ -403,9 +403,9 @@ impl<X: ExecutorPort> Table<X> {
         if !self.keeps_order {
             return self.waiting.take_while(too_late);
         }
+        let front_is_late = self.waiting.front().is_some_and(too_late);
         let may_release = !self.credits.claim_open() && !self.outcomes.any_returning();
-        let releases = may_release && self.waiting.front().is_some_and(too_late);
-        self.waiting.take_last(if releases { BATCH_MAX } else { 0 })
+        if front_is_late && may_release { self.waiting.take_last(BATCH_MAX) } else { Vec::new() }
     }
 
     /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.

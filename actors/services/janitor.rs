@@ -14,8 +14,7 @@ use retraced_jobs::events::EventKind;
 use retraced_jobs::job::QueueName;
 use retraced_jobs::store::{CountCheck, StoreError, TrimPolicy, TrimmedJobs};
 use retraced_jobs::units::millis;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};

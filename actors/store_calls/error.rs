@@ -15,7 +15,8 @@ pub enum CallError {
     /// earlier one without an answer may have been. Sending the call again may help later.
     Blocked(StoreError),
     /// The call may have been applied: no answer came in time, or the store panicked, or one sending had no answer and a later one was refused, because another process
-    /// had used the id of the call, or a later one of the replay slot ([`StoreError::is_call_id_conflict`]). So it is after `CALL_IDS_MAX` such refusals. Holds the last error, if there was one.
+    /// had used the id of the call, or a later one of the replay slot ([`StoreError::is_call_id_conflict`]). It is also the error if each id the call was sent under met
+    /// this refusal (`CALL_IDS_MAX` of them). Holds the last error, if there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,

@@ -120,7 +120,7 @@ impl Decorator for Unprobed {
     }
 }
 
-/// The store link is told that the store is lost again while it takes the last probe to be under way; then it hears that this probe has ended.
+/// The store link hears that the store is lost again while, for it, the last probe is still under way. Then it hears that this probe has ended.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_lost_as_a_probe_ends_never_goes_unprobed() {
     let store = Arc::new(Unprobed::default());

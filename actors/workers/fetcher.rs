@@ -84,7 +84,7 @@ impl FetcherState {
     }
 
     fn claimed(&mut self, myself: &ActorRef<FetcherMessage>, jobs: usize, queue_empty: bool) {
-        if jobs > 0 && self.queue.needs_first_count() {
+        if jobs > 0 && self.queue.take_first_count_request() {
             self.runtime.request_count();
         }
         self.interval = match jobs {

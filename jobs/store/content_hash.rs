@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::CallId;
+
 /// A hash of the nonce of a call and of its arguments, all except the queue.
 ///
 /// A call that is sent again has the same arguments, byte for byte: nonces, lease lengths, settlements, cursors and the rest are made once for the call, not once per
@@ -13,9 +15,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 pub(crate) struct ContentHash(u64);
 
 impl ContentHash {
-    pub(crate) fn of(arguments: impl Hash) -> Self {
+    pub(crate) fn of(call: CallId, arguments: impl Hash) -> Self {
         let mut hasher = Xxh3Default::new();
-        arguments.hash(&mut hasher);
+        (call.nonce, arguments).hash(&mut hasher);
         Self(hasher.finish())
     }
 

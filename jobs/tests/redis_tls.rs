@@ -213,7 +213,7 @@ fn alert(description: u8) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, description]
 }
 
-/// A proxy in front of a server. Once it is told to, it forwards a request, throws the reply away, sends other bytes in its place, and closes.
+/// A proxy in front of a server. Once `in_place_of_a_reply` holds bytes, it forwards a request, throws the reply away, sends these bytes in its place, and closes.
 struct Proxy {
     url: String,
     in_place_of_a_reply: Arc<Mutex<Option<Vec<u8>>>>,

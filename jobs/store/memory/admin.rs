@@ -298,7 +298,7 @@ impl Queue {
 
     fn trim(&mut self, policy: &TrimPolicy, now: u64) -> Trimmed {
         let retention = &policy.retention;
-        let (mut trimmed, mut ids) = (Trimmed::default(), Vec::new());
+        let (mut trimmed, mut removed) = (Trimmed::default(), Vec::new());
         for (state, timeline, rule) in [
             (
                 JobState::Completed,
@@ -318,27 +318,27 @@ impl Queue {
                     () if too_many_bytes > 0 => TrimReason::Bytes,
                     () => break,
                 };
-                if ids.len() == policy.limit {
+                if removed.len() == policy.limit {
                     trimmed.more = true;
                     break;
                 }
                 too_many = too_many.saturating_sub(1);
                 too_many_bytes = too_many_bytes.saturating_sub(self.job(&point.id).map_or(0, StoredJob::bytes));
-                ids.push((point.id.clone(), state, reason));
+                removed.push((point.id.clone(), state, reason));
                 match trimmed.jobs.last_mut().filter(|jobs| (jobs.state, jobs.reason) == (state, reason)) {
                     Some(jobs) => jobs.count += 1,
                     None => trimmed.jobs.push(TrimmedJobs { state, reason, count: 1, oldest_ms: point.at_ms }),
                 }
             }
         }
-        for (id, state, reason) in &ids {
+        for (id, state, reason) in &removed {
             if matches!(state, JobState::Dead | JobState::Poisoned) {
                 self.bury(id, Removal::Trimmed { reason: *reason }, now);
             }
             self.remove(id);
         }
-        trimmed.removed = ids.len();
-        self.totals.trimmed += ids.len() as u64;
+        trimmed.removed = removed.len();
+        self.totals.trimmed += removed.len() as u64;
         for jobs in &trimmed.jobs {
             match jobs.state {
                 JobState::Dead => self.totals.trimmed_dead += jobs.count,

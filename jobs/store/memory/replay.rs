@@ -37,7 +37,7 @@ pub(super) struct SlotCall {
 
 impl SlotCall {
     pub(super) fn new(id: CallId, verb: &'static str, arguments: impl Hash) -> Self {
-        Self { id, verb, content: ContentHash::of((id.nonce, arguments)) }
+        Self { id, verb, content: ContentHash::of(id, arguments) }
     }
 }
 

@@ -368,7 +368,7 @@ struct SlotCall {
 
 impl SlotCall {
     fn new(id: CallId, verb: u8, arguments: impl Hash) -> Self {
-        Self { id, verb, content: ContentHash::of((id.nonce, arguments)) }
+        Self { id, verb, content: ContentHash::of(id, arguments) }
     }
 }
 
