@@ -208,21 +208,3 @@ fn checks_at_the_same_time_do_not_close_each_other() {
     });
     assert_eq!(answered.count(), CHECKS);
 }
-
-/// Goal: a liveness check costs nothing in a worker with many executors. Method: it is compared with readiness checks, which look at every one of them.
-#[test]
-fn a_liveness_check_does_not_look_at_every_executor() {
-    const CHECKS: u32 = 20;
-    let harness = Harness::new();
-    let mut command = harness.command(&["work", "q=10000", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
-    command.env("RETRACED_HEALTH", "127.0.0.1:0");
-    let checked = Checked::of(Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped())));
-    checked.worker.wait_for("working ");
-    let took = |path| {
-        let begun = Instant::now();
-        (0..CHECKS).for_each(|_| assert_eq!(checked.get(path).0, 200));
-        begun.elapsed()
-    };
-    let (ready, alive) = (took("/readyz"), took("/healthz"));
-    assert!(alive < ready / 3, "{CHECKS} checks took {alive:?} and {ready:?}");
-}
