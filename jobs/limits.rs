@@ -249,8 +249,9 @@ pub(crate) mod redis {
     /// Most entries that one step (one script) of a scan asks for, so that the server is blocked only briefly.
     pub(crate) const SCAN_SLICE_MAX: usize = 200;
 
-    /// How many ended jobs one step of a scan asks for, to sum up their bytes: 200 at first. Jobs that enter or leave the state between two steps spoil the sum, so each further try takes
-    /// larger steps; one of 12,800 jobs blocks the server for about 10 ms. If the last try is spoilt too, nothing is compared, and a warning says so.
+    /// How many ended jobs one step of a scan asks for, to sum up their bytes: 200 at first. Jobs that are redriven or discarded between two steps may spoil the sum, and so do
+    /// more jobs than a step may read that end meanwhile. So each further try takes larger steps; one of 12,800 jobs, with as many that ended meanwhile, blocks the server for
+    /// about 20 ms. If the last try is spoilt too, nothing is compared, and a warning says so.
     pub(crate) const KEPT_SLICES: [usize; 4] = [SCAN_SLICE_MAX, 800, 3_200, 12_800];
 
     /// Most entries of `history` that one step of a scan asks for: fewer than of other keys, because each may hold a large record of an attempt.

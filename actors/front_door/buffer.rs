@@ -22,7 +22,7 @@ use crate::limits::{
     FRONT_DOOR_JOBS_MAX,
 };
 use crate::path;
-use crate::store_calls::StoreCalls;
+use crate::store_calls::{CallError, StoreCalls};
 use crate::supervision::event::Events;
 
 /// The front door of one queue. It outlives the queue actor.
@@ -259,7 +259,7 @@ impl Flush {
             let result = enqueue.await;
             door.flushed.notify_waiters();
             match result {
-                Some(Err(error @ StoreError::Blocked { .. })) => {
+                Err(CallError::Blocked(error)) => {
                     self.casts = 0;
                     door.put_back(jobs, replies, error);
                     door.calls.health().wait_until_up().await;
@@ -268,14 +268,14 @@ impl Flush {
                         break;
                     }
                 }
-                Some(result) => {
+                Err(CallError::OutcomeUnknown(_)) if door.has_ended() => break,
+                result => {
                     let casts = std::mem::take(&mut self.casts);
                     if let Err(error) = &result {
                         door.lock().dropped.count(reason_of(error), casts);
                     }
                     answer(&door.queue, jobs, replies, result);
                 }
-                None => break,
             }
         }
     }
@@ -327,12 +327,7 @@ impl Drop for Flush {
     }
 }
 
-fn answer(
-    queue: &QueueName,
-    jobs: Vec<NewJob>,
-    replies: Vec<Option<Reply>>,
-    result: Result<Vec<Enqueued>, StoreError>,
-) {
+fn answer(queue: &QueueName, jobs: Vec<NewJob>, replies: Vec<Option<Reply>>, result: Result<Vec<Enqueued>, CallError>) {
     match result {
         Ok(results) => {
             for ((job, reply), enqueued) in jobs.into_iter().zip(replies).zip(results) {
@@ -341,24 +336,22 @@ fn answer(
                 }
             }
         }
-        // It is unknown whether the jobs are stored: without an answer the callers send them again, under the same ids.
-        Err(error) if error.is_call_id_conflict() => {}
-        Err(error) => {
+        Err(CallError::Refused(error) | CallError::Blocked(error)) => {
             let refusal = refused(error);
             for reply in replies.into_iter().flatten() {
                 let _ = reply.send(Err(refusal.clone()));
             }
         }
+        // It is unknown whether the jobs are stored: without an answer the callers send them again, under the same ids.
+        Err(_) => {}
     }
 }
 
 /// Why messages without a reply are lost after this answer.
-fn reason_of(error: &StoreError) -> DropReason {
+fn reason_of(error: &CallError) -> DropReason {
     match error {
-        StoreError::Corrupt { .. } | StoreError::CallIdTaken { .. } | StoreError::Superseded { .. } => {
-            DropReason::Unanswered
-        }
-        _ => DropReason::Refused,
+        CallError::Refused(error) if !matches!(error, StoreError::Corrupt { .. }) => DropReason::Refused,
+        _ => DropReason::Unanswered,
     }
 }
 

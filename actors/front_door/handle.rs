@@ -41,7 +41,7 @@ impl FrontDoorHandle {
     /// stored at most once. What a store that is blocked says is returned at once.
     ///
     /// # Errors
-    /// [`EnqueueError`]; only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    /// [`EnqueueError`]; [`EnqueueError::is_outcome_unknown`] says whether it leaves open if the job was stored.
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
         let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };

@@ -1,21 +1,23 @@
 //! A claim on its way to the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use retraced_jobs::job::Nonce;
-use retraced_jobs::store::{ClaimRequest, Claims, HEADER_BYTES};
+use retraced_jobs::job::{InstanceId, Nonce};
+use retraced_jobs::store::{ClaimRequest, Claims, HEADER_BYTES, StoreError};
 use tokio::time::Instant;
 
-use super::credits::ClaimBudget;
+use super::credits::{ClaimBudget, UnresolvedClaim};
 use super::shared::Inflight;
 
-/// A claim. It uses credits until it is answered or dropped. If it is dropped after [`request`](Self::request) and before it was answered, its outcome
+/// A claim. It uses credits until it is answered or dropped. If it is dropped after it was [sent](Self::sent_by) and before it was answered, its outcome
 /// is unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::take_unresolved_claims`]).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
     /// The nonce of the request, from when the request is made until the store has answered.
-    sent: Option<Nonce>,
+    nonce: Option<Nonce>,
+    /// The process instance that the claim was last sent by.
+    sent_by: Mutex<Option<InstanceId>>,
     budget: ClaimBudget,
 }
 
@@ -38,21 +40,27 @@ impl Inflight {
     /// Opens a claim that uses all credits there are; `None` if there are none or nothing may be claimed now.
     pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
         let budget = self.table().open_claim()?;
-        Some(OpenClaim { inflight: self.clone(), sent: None, budget })
+        Some(OpenClaim { inflight: self.clone(), nonce: None, sent_by: Mutex::default(), budget })
     }
 }
 
 impl OpenClaim {
-    /// Makes the request to send. From now on the outcome of the claim is unknown until it is answered.
+    /// Makes the request to send.
     pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
-        self.sent = Some(nonce);
+        self.nonce = Some(nonce);
         let ClaimBudget { limit, bytes_max, .. } = self.budget;
         ClaimRequest { limit, bytes_max, lease, nonce }
     }
 
+    /// The request is sent by this process instance. From now on the outcome of the claim is unknown until it is answered. If another instance sent it before, all those
+    /// sendings were refused (see `StoreCalls::under`), so it can only be granted to this one.
+    pub(crate) fn sent_by(&self, instance: InstanceId) {
+        *self.sent_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(instance);
+    }
+
     /// The store has answered: the jobs enter the table, and idle executors are woken if one of them may start.
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimOutcome {
-        self.sent = None;
+        self.nonce = None;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If not, because the next job was too large
@@ -67,8 +75,12 @@ impl OpenClaim {
         ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
     }
 
-    /// The store has refused the claim. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.
-    pub(crate) fn refused(self) -> bool {
+    /// The claim has ended with this error. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.
+    pub(crate) fn failed(mut self, error: &StoreError) -> bool {
+        if error.is_call_id_conflict() {
+            // If it was granted at all, then to the other process too, which runs the jobs: both went on from one memory while the claim was under way.
+            self.nonce = None;
+        }
         let (inflight, before) = (self.inflight.clone(), self.budget.hints);
         drop(self);
         // Read after the credits are free, so that no hint is missed.
@@ -78,6 +90,8 @@ impl OpenClaim {
 
 impl Drop for OpenClaim {
     fn drop(&mut self) {
-        self.inflight.claim_over(self.budget.limit, self.sent);
+        let sent_by = *self.sent_by.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let unresolved = self.nonce.zip(sent_by).map(|(nonce, instance)| UnresolvedClaim { instance, nonce });
+        self.inflight.claim_over(self.budget.limit, unresolved);
     }
 }

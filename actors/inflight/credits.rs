@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retraced_jobs::job::Nonce;
+use retraced_jobs::job::{InstanceId, Nonce};
 use retraced_jobs::store::BATCH_MAX;
 use retraced_jobs::units::micros;
 
@@ -16,7 +16,7 @@ pub(super) struct Credits {
     /// How many hints that the queue may have jobs were received so far.
     hints: u64,
     /// Claims that were sent and whose replies will never be read.
-    unresolved_claims: Vec<Nonce>,
+    unresolved_claims: Vec<UnresolvedClaim>,
     pace: Pace,
 }
 
@@ -29,6 +29,14 @@ pub(super) struct ClaimBudget {
     pub(super) bytes_max: usize,
     /// How many hints had been received when the claim was opened.
     pub(super) hints: u64,
+}
+
+/// A claim of unknown outcome: jobs may have been granted to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnresolvedClaim {
+    /// The process instance that sent it, which its grants name. The process may have taken another one since.
+    pub(crate) instance: InstanceId,
+    pub(crate) nonce: Nonce,
 }
 
 impl Credits {
@@ -68,13 +76,13 @@ impl Credits {
     }
 
     /// Remembers a claim of unknown outcome, so that its jobs can be released. Past [`UNRESOLVED_CLAIMS_MAX`] the claim is forgotten.
-    pub(super) fn remember_unresolved(&mut self, nonce: Nonce) {
+    pub(super) fn remember_unresolved(&mut self, claim: UnresolvedClaim) {
         if self.unresolved_claims.len() < UNRESOLVED_CLAIMS_MAX {
-            self.unresolved_claims.push(nonce);
+            self.unresolved_claims.push(claim);
         }
     }
 
-    pub(super) fn take_unresolved(&mut self) -> Vec<Nonce> {
+    pub(super) fn take_unresolved(&mut self) -> Vec<UnresolvedClaim> {
         std::mem::take(&mut self.unresolved_claims)
     }
 
@@ -129,6 +137,8 @@ impl Pace {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -171,7 +181,8 @@ mod tests {
     fn unresolved_claims_are_remembered_up_to_their_bound_and_taken_once() {
         let mut credits = Credits::new(1);
         for n in 0..UNRESOLVED_CLAIMS_MAX + 5 {
-            credits.remember_unresolved(u64::try_from(n).unwrap().to_be_bytes());
+            let nonce = u64::try_from(n).unwrap().to_be_bytes();
+            credits.remember_unresolved(UnresolvedClaim { instance: InstanceId::from(Uuid::nil()), nonce });
         }
         assert_eq!(credits.take_unresolved().len(), UNRESOLVED_CLAIMS_MAX);
         assert!(credits.take_unresolved().is_empty());

@@ -16,6 +16,7 @@ mod table;
 mod waiting;
 
 pub(crate) use claim::{ClaimOutcome, OpenClaim};
+pub(crate) use credits::UnresolvedClaim;
 pub(crate) use executors::PoolEpoch;
 pub(crate) use phase::{AskReason, EndedAttempt, HandlerRun, NextJob};
 pub(crate) use settling::Settling;

@@ -42,8 +42,9 @@ impl Outcomes {
         }
     }
 
-    /// The outcome of a job is known.
-    pub(super) fn add(&mut self, grant: GrantId, held: &mut Held, settlement: Settlement) {
+    /// The outcome of a job is known. Returns whether the job goes back to the front of a queue that keeps its order: then the jobs that wait for an executor must follow it,
+    /// because none of them may start before it.
+    pub(super) fn add(&mut self, grant: GrantId, held: &mut Held, settlement: Settlement) -> bool {
         self.unsettled += 1;
         self.bytes += settlement.record.len();
         // Nobody needs the payload any more.
@@ -55,6 +56,7 @@ impl Outcomes {
         } else {
             self.waiting.push_back(grant);
         }
+        returns
     }
 
     /// Whether jobs are on their way back to the front of a queue that keeps its order.

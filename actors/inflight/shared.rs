@@ -6,12 +6,13 @@ use std::time::Duration;
 use ractor::ActorRef;
 use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::Runner;
-use retraced_jobs::job::{InstanceId, JobId, Lease, Nonce};
+use retraced_jobs::job::{InstanceId, JobId, Lease};
 use retraced_jobs::store::{ClaimedJob, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::credits::UnresolvedClaim;
 use super::executors::{Activity, ExecutorPort, PoolEpoch};
 use super::grant::GrantId;
 use super::phase::{AskReason, EndedAttempt, HandlerRun, Inspection, NextJob};
@@ -61,12 +62,12 @@ impl Inflight {
         table.credits.hints()
     }
 
-    /// A claim is over: gives back the credits it still uses, and remembers its nonce if its outcome is unknown.
-    pub(super) fn claim_over(&self, requested: usize, unresolved: Option<Nonce>) {
+    /// A claim is over: gives back the credits it still uses, and remembers it if its outcome is unknown.
+    pub(super) fn claim_over(&self, requested: usize, unresolved: Option<UnresolvedClaim>) {
         self.change(|table| {
             table.credits.give_back(requested);
-            if let Some(nonce) = unresolved {
-                table.credits.remember_unresolved(nonce);
+            if let Some(claim) = unresolved {
+                table.credits.remember_unresolved(claim);
             }
         });
     }
@@ -81,8 +82,8 @@ impl Inflight {
         self.table().credits.hints()
     }
 
-    /// Returns the nonces of the claims whose outcome has become unknown since the last call.
-    pub(crate) fn take_unresolved_claims(&self) -> Vec<Nonce> {
+    /// Returns the claims whose outcome has become unknown since the last call.
+    pub(crate) fn take_unresolved_claims(&self) -> Vec<UnresolvedClaim> {
         self.table().credits.take_unresolved()
     }
 

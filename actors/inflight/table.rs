@@ -9,6 +9,8 @@
 //! A job that was returned before is *starting* while its start is recorded in the store. A job that is released becomes *finished* at once. A job whose lease
 //! is lost before its handler runs is gone at once.
 
+mod inspection;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use super::credits::{ClaimBudget, Credits};
 use super::executors::{Activity, ExecutorPort, Executors, PoolEpoch};
 use super::grant::GrantId;
 use super::outcomes::Outcomes;
-use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, Inspection, NextJob, Phase, Run};
+use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, NextJob, Phase, Run};
 use super::quarantine::{ClaimPosition, CrashRisk, Gate};
 use super::waiting::Waiting;
 use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
@@ -176,7 +178,9 @@ impl<X: ExecutorPort> Table<X> {
             if !records_start && held.control.remaining_at(now).is_zero() {
                 // Another worker may hold the job; the store then ignores this release. A recorded start needs no check here: the store checks the lease (`begin`).
                 let release = self.runner.unstarted(&held.job);
-                self.outcomes.add(grant, held, release);
+                if self.outcomes.add(grant, held, release) {
+                    self.release_waiting();
+                }
                 continue;
             }
             held.phase = if records_start {
@@ -219,7 +223,9 @@ impl<X: ExecutorPort> Table<X> {
         if !matches!(held.phase, Phase::Running(run) if run.executor == by) {
             return false;
         }
-        self.outcomes.add(grant, held, settlement);
+        if self.outcomes.add(grant, held, settlement) {
+            self.release_waiting();
+        }
         self.executors.set(by, Activity::Free);
         self.credits.observe_run(ran);
         true
@@ -240,9 +246,7 @@ impl<X: ExecutorPort> Table<X> {
             let run = HandlerRun { executor, job: held.job.clone(), ran };
             self.ended.push(EndedAttempt { run, verdict: settlement.verdict, timed_out: false });
         }
-        self.outcomes.add(grant, held, settlement);
-        if self.keeps_order {
-            // The jobs behind it must not start before it.
+        if self.outcomes.add(grant, held, settlement) {
             self.release_waiting();
         }
     }
@@ -408,45 +412,7 @@ impl<X: ExecutorPort> Table<X> {
         if front_is_late && may_release { self.waiting.take_last(BATCH_MAX) } else { Vec::new() }
     }
 
-    /// Inspects running handlers: settles the attempts of those that ignore their timeout, and finds those that do not yield.
-    pub(super) fn inspect(&mut self, now: Instant, margin: Duration, stuck_after: Duration, jitter: i16) -> Inspection {
-        let mut found = Inspection::default();
-        for (grant, held) in &mut self.held {
-            let Phase::Running(run) = &mut held.phase else { continue };
-            let ran_by = run.ran_by(now);
-            let handler_run = || HandlerRun { executor: run.executor, job: held.job.clone(), ran: ran_by.ran };
-            if ran_by.ran >= held.control.timeout().unwrap_or(Duration::MAX).saturating_add(margin) {
-                found.zombies.push(handler_run());
-                let settlement = self.runner.timed_out(&held.job, ran_by, jitter);
-                let ended = EndedAttempt { run: handler_run(), verdict: settlement.verdict, timed_out: true };
-                self.ended.push(ended);
-                self.executors.set(run.executor, Activity::Zombie);
-                held.control.stop(Stop::TimedOut);
-                self.outcomes.add(*grant, held, settlement);
-            } else if !run.reported_stuck && held.control.not_yielded_for(now).is_some_and(|d| d >= stuck_after) {
-                found.stuck.push(handler_run());
-                run.reported_stuck = true;
-            }
-        }
-        found
-    }
-
     // --- queries
-
-    /// The attempts that have ended without a report from their executor since the last call.
-    pub(super) fn take_ended(&mut self) -> Vec<EndedAttempt> {
-        std::mem::take(&mut self.ended)
-    }
-
-    pub(super) fn running(&self, now: Instant) -> Vec<HandlerRun> {
-        let running = |held: &Held| match held.phase {
-            Phase::Running(run) => {
-                Some(HandlerRun { executor: run.executor, job: held.job.clone(), ran: now.duration_since(run.started) })
-            }
-            _ => None,
-        };
-        self.held.values().filter_map(running).collect()
-    }
 
     pub(super) fn is_shutting_down(&self) -> bool {
         self.shutting_down

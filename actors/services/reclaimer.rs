@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
+use retraced_jobs::job::{InstanceId, Nonce};
 use retraced_jobs::store::{Reclaim, Reclaimed};
 use retraced_jobs::units::millis;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
+use crate::inflight::UnresolvedClaim;
 use crate::limits::{
     BATCHES_PER_ROUND_MAX, LOSSES_MAX, RECLAIM_BATCH_MAX, RECLAIM_POLL_MAX, RECLAIM_POLL_MIN, RECLAIMS_PER_LEASE,
 };
@@ -101,28 +103,34 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
 /// Releases the jobs that were granted to claims of this process whose outcome is unknown: the call ended with an error, for example because the reply could not be
 /// read, or a bug ended the task that waited for it.
 async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContext) {
-    let unresolved = queue.inflight.take_unresolved_claims();
-    if unresolved.is_empty() {
-        return;
+    let mut unresolved = queue.inflight.take_unresolved_claims();
+    // Those of one process instance at a time; usually there is only one.
+    while let Some(UnresolvedClaim { instance, .. }) = unresolved.first().copied() {
+        let (ours, others) = unresolved.into_iter().partition::<Vec<_>, _>(|claim| claim.instance == instance);
+        unresolved = others;
+        let nonces: Vec<_> = ours.into_iter().map(|claim| claim.nonce).collect();
+        let released = reconcile(runtime, queue, instance, &nonces).await;
+        if released > 0 {
+            let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: nonces.len(), released };
+            runtime.events.emit(path::RECLAIMER, kind);
+            queue.wake_fetcher();
+        }
     }
-    // Read once: a call that is sent again must say the same.
-    let instance = runtime.instance.get();
+}
+
+/// Releases the jobs that were granted to claims with these nonces. Returns how many.
+async fn reconcile(runtime: &RuntimeContext, queue: &QueueContext, instance: InstanceId, nonces: &[Nonce]) -> usize {
     let (mut released, mut cursor) = (0, None);
     loop {
         let reconcile = runtime.calls.until_known("reconcile", |store, call| {
-            store.reconcile(call, &queue.name, instance, &unresolved, cursor.clone())
+            store.reconcile(call, &queue.name, instance, nonces, cursor.clone())
         });
-        let Some(Ok(page)) = reconcile.await else { break };
+        let Some(Ok(page)) = reconcile.await else { return released };
         released += page.released.len();
         cursor = page.next;
         if cursor.is_none() {
-            break;
+            return released;
         }
-    }
-    if released > 0 {
-        let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: unresolved.len(), released };
-        runtime.events.emit(path::RECLAIMER, kind);
-        queue.wake_fetcher();
     }
 }
 

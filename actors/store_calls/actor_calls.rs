@@ -11,14 +11,14 @@ use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
     /// Sends a call under a replay slot again and again until its outcome is known: a reply, a refusal, or a missing right. While the store is blocked for another
-    /// reason, it is sent again. Returns `None` if the tree has ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) the call is made again under a new
+    /// reason, it is sent again. If an earlier sending had no answer, a refusal leaves the outcome unknown. Returns `None` if the tree has ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) the call is made again under a new
     /// id if no sending can have been applied; otherwise, or if the new id meets a conflict too, that error is returned and the outcome stays unknown.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,
         call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        self.resend_under_slot(WhenBlocked::SendAgain, operation, call).await
+        known(self.resend_under_slot(WhenBlocked::SendAgain, operation, call).await)
     }
 
     /// As [`until_known`](Self::until_known), for a call that needs no replay slot, because sending it twice does no harm.
@@ -27,17 +27,16 @@ impl StoreCalls {
         operation: &'static str,
         call: impl Fn(&'a dyn Store) -> StoreFuture<'a, T>,
     ) -> Option<Result<T, StoreError>> {
-        let when_blocked = WhenBlocked::SendAgain;
-        known(when_blocked, self.resend_until_ended(when_blocked, operation, call).await)
+        known(self.resend_until_ended(WhenBlocked::SendAgain, operation, call).await)
     }
 
-    /// As [`until_known`](Self::until_known), but the error is returned if the store is blocked, unless the block is transient or an earlier sending had no answer. The call was
-    /// then not applied.
+    /// As [`until_known`](Self::until_known), but the error is returned if the store is blocked, unless the block is transient or an earlier sending had no answer. It tells
+    /// refusals and unknown outcomes apart. That the tree has ended before is an unknown outcome too.
     pub(crate) async fn until_known_or_blocked<'a, T>(
         &'a self,
         operation: &'static str,
         call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
-    ) -> Option<Result<T, StoreError>> {
+    ) -> Result<T, CallError> {
         self.resend_under_slot(WhenBlocked::ReturnError, operation, call).await
     }
 
@@ -46,11 +45,11 @@ impl StoreCalls {
         when_blocked: WhenBlocked,
         operation: &'static str,
         call: impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, T>,
-    ) -> Option<Result<T, StoreError>> {
+    ) -> Result<T, CallError> {
         let mut slot = self.slots.take().await;
         let call = &call;
         let send = |id| self.resend_until_ended(when_blocked, operation, move |store| call(store, id));
-        known(when_blocked, self.under(&mut slot, send).await)
+        self.under(&mut slot, send).await
     }
 
     async fn resend_until_ended<'a, T>(
@@ -133,13 +132,15 @@ impl StoreCalls {
     }
 }
 
-/// What an actor gets of the result of a call: nothing if the tree has ended before its outcome was known.
-fn known<T>(when_blocked: WhenBlocked, result: Result<T, CallError>) -> Option<Result<T, StoreError>> {
+/// What an actor gets of the result of a call: nothing if the tree has ended before its outcome was known. Actors need not know whether a call that ended with an error was
+/// applied: they make a new one under the same tokens, and remember claims as unresolved.
+fn known<T>(result: Result<T, CallError>) -> Option<Result<T, StoreError>> {
     match result {
         Ok(reply) => Some(Ok(reply)),
-        Err(CallError::Refused(error)) => Some(Err(error)),
-        Err(CallError::OutcomeUnknown(Some(error))) if error.is_call_id_conflict() => Some(Err(error)),
-        Err(CallError::Blocked(error)) if when_blocked == WhenBlocked::ReturnError || is_missing_right(&error) => {
+        // Another block ends no call: the tree has ended while the store was blocked.
+        Err(CallError::Blocked(error)) if !is_missing_right(&error) => None,
+        Err(CallError::OutcomeUnknown(Some(StoreError::Unavailable { .. }))) => None,
+        Err(CallError::Refused(error) | CallError::Blocked(error) | CallError::OutcomeUnknown(Some(error))) => {
             Some(Err(error))
         }
         Err(_) => None,

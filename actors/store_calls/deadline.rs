@@ -17,7 +17,8 @@ impl StoreCalls {
     /// ends the wait; the call may still be applied.
     ///
     /// # Errors
-    /// [`CallError`]; only [`CallError::OutcomeUnknown`], and [`CallError::RuntimeEnded`] if the call had begun, leave open whether it was applied.
+    /// [`CallError`]; only [`CallError::OutcomeUnknown`], [`CallError::RuntimeEnded`] if the call had begun, and [`CallError::Refused`] with a
+    /// [`StoreError::Corrupt`] leave open whether it was applied.
     pub async fn until_known_by<T, F, Fut>(&self, timeout: Duration, call: F) -> Result<T, CallError>
     where
         T: Send + 'static,

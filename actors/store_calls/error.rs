@@ -9,14 +9,14 @@ use retraced_jobs::store::StoreError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The store answered with an error. Sending the same call again would not help.
+    /// The store answered with an error. Sending the same call again would not help. The call was not applied, except perhaps after [`StoreError::Corrupt`].
     Refused(StoreError),
-    /// The store answered that it does not do this now (a [`StoreError::Blocked`]). This sending was not applied; if a right is missing, an
-    /// earlier one without an answer may have been. Sending the call again may help later.
+    /// The store answered that it does not do this now (a [`StoreError::Blocked`]). The call was not applied. Sending it again may help later.
     Blocked(StoreError),
-    /// The call may have been applied: no answer came in time, or the store panicked, or one sending had no answer and a later one was refused, because another process
-    /// had used the id of the call, or a later one of the replay slot ([`StoreError::is_call_id_conflict`]). It is also the error if each id the call was sent under met
-    /// this refusal (`CALL_IDS_MAX` of them). Holds the last error, if there was one.
+    /// The call may have been applied: no answer came in time, or the store panicked, or one sending had no answer and a later one was refused, because a right or a
+    /// password is missing, for example, or because another process had used the id of the call, or a later one of the replay slot
+    /// ([`StoreError::is_call_id_conflict`]). It is also the error if each id the call was sent under met this refusal (`CALL_IDS_MAX` of them). Holds the last error, if
+    /// there was one.
     OutcomeUnknown(Option<StoreError>),
     /// No replay slot became free by the deadline, because too many calls were under way. Nothing was sent.
     NoReplaySlot,

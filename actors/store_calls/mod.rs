@@ -95,7 +95,7 @@ impl StoreCalls {
 /// What a caller does when the store answers that it is blocked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WhenBlocked {
-    /// It sends the call again. But a missing right is returned: it may concern one queue or one kind of calls only, and the caller has others to make.
+    /// It sends the call again. But a missing right ends the call: it may concern one queue or one kind of calls only, and the caller has others to make.
     SendAgain,
     /// It gets the error. But the call is sent again if the block is [transient](retraced_jobs::store::Block::is_transient), or if an earlier sending had no answer: that
     /// one may have been applied.
@@ -119,26 +119,23 @@ where
     loop {
         match send().await {
             Some(Ok(reply)) => return Ok(reply),
-            Some(Err(error @ StoreError::Blocked { by: Block::Rights, .. }))
-                if when_blocked == WhenBlocked::SendAgain =>
+            Some(Err(error @ StoreError::Blocked { by, .. }))
+                if by != Block::Rights || when_blocked == WhenBlocked::ReturnError =>
             {
-                return Err(CallError::Blocked(error));
-            }
-            Some(Err(error @ StoreError::Blocked { by, .. })) => {
                 if when_blocked == WhenBlocked::ReturnError && unanswered.is_none() && !by.is_transient() {
                     return Err(CallError::Blocked(error));
                 }
                 delay = if blocked.is_some() { (delay * 2).min(OUTAGE_WAIT_MAX) } else { RESEND_DELAY };
                 blocked = Some(error);
             }
-            Some(Err(error)) if error.is_retryable() => {
+            Some(Err(error @ StoreError::Unavailable { .. })) => {
                 delay = RESEND_DELAY;
                 unanswered = Some(error);
             }
-            // The sending without an answer may have been applied, and then another process may have made the next call of the replay slot.
-            Some(Err(error)) if error.is_call_id_conflict() && unanswered.is_some() => {
-                return Err(CallError::OutcomeUnknown(Some(error)));
-            }
+            // The sending without an answer may have been applied. No refusal of a later one says anything about it: the store refuses before it looks at the replay
+            // slot, or because another process has made the next call of the slot.
+            Some(Err(error)) if unanswered.is_some() => return Err(CallError::OutcomeUnknown(Some(error))),
+            Some(Err(error @ StoreError::Blocked { .. })) => return Err(CallError::Blocked(error)),
             Some(Err(error)) => return Err(CallError::Refused(error)),
             // This sending has no answer, whatever those before it got.
             None => return Err(CallError::OutcomeUnknown(unanswered)),

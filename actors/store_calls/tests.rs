@@ -566,6 +566,32 @@ async fn a_call_without_an_answer_stays_unknown_when_the_store_is_blocked_afterw
     assert!(matches!(told, Err(CallError::OutcomeUnknown(Some(_)))), "{told:?}");
 }
 
+/// Goal: a refusal of a later sending says nothing about an earlier one without an answer. Method: each error that ends a call follows such a sending.
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_stays_unknown_when_it_is_refused_afterwards() {
+    let rights = || StoreError::Blocked { operation: "test", by: Block::Rights, said: "NOPERM".into() };
+    let password = || StoreError::Refused { operation: "test", reason: "wrong password".into() };
+    let damaged = || StoreError::Corrupt { operation: "test", what: "WRONGTYPE".into() };
+    for refusal in [rights as fn() -> StoreError, password, damaged] {
+        let sent = Arc::new(Mutex::new(0_u32));
+        let send = move || {
+            let mut sent = sent.lock().unwrap();
+            *sent += 1;
+            let answer = if *sent % 2 == 1 { unavailable::<()>() } else { Err(refusal()) };
+            async { answer }
+        };
+        let calls = without_tree(1).waiting_while_blocked();
+        let by_deadline = send.clone();
+        let told = calls.until_known_by(TIMEOUT, move |_, _| by_deadline()).await;
+        let Err(CallError::OutcomeUnknown(Some(last))) = told else { panic!("{told:?}") };
+        assert_eq!(last.to_string(), refusal().to_string());
+        // An actor learns of it too, instead of waiting for ever.
+        let world = World::new(1);
+        let told = world.calls.until_known("test", |_, _| Box::pin(send())).await;
+        assert_eq!(told.unwrap().unwrap_err().to_string(), refusal().to_string());
+    }
+}
+
 /// Goal: a block that ends by itself is waited for, and if it does not end in time the caller learns that its call was not applied.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_loading_is_waited_for_until_the_deadline() {

@@ -282,3 +282,19 @@ async fn a_lost_hint_never_hides_a_cancellation() {
     harness.until_state(&id, JobState::Cancelled).await;
     harness.close().await;
 }
+
+/// The store applies an enqueue, its answer is lost, and the call sent again is refused.
+#[tokio::test(start_paused = true)]
+async fn an_enqueue_whose_answer_was_lost_is_never_said_to_be_refused() {
+    let harness = Harness::start().await;
+    let mut sent = 0;
+    harness.store.plan_faults(move |verb, _| {
+        sent += usize::from(verb == Verb::Enqueue);
+        (verb == Verb::Enqueue).then_some(if sent == 1 { Fault::ReplyLost } else { Fault::Refused })
+    });
+    let told = harness.try_enqueue("one", Work::succeed(), RunAt::Now, secs(5)).await.unwrap_err();
+    assert!(told.is_outcome_unknown(), "{told:?}");
+    harness.store.clear_faults();
+    harness.until("it is done", || harness.stats().completed_total == 1).await;
+    harness.close().await;
+}

@@ -239,3 +239,24 @@ async fn an_unreadable_claim_reply_delays_no_job_by_a_lease() {
         harness.close().await;
     }
 }
+
+/// Goal: jobs granted to a claim are found under the process instance that claimed them. Method: while the reply is on its way, another call finds that a copy of the process
+/// uses this instance, so that the process takes another one. Then the reply cannot be read.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_stays_unknown_while_the_process_takes_another_instance_delays_no_job_by_a_lease() {
+    let harness = Harness::build().options(|options| options.lease = secs(600)).start().await;
+    let instance = harness.tree.instance();
+    harness.store.fault_on_call(Verb::Claim, 1, Fault::UnreadableReply);
+    let id = harness.enqueue("granted", Work::succeed()).await;
+    harness.store.latency(secs(2));
+    harness.until("it is granted", || harness.state(&id) == JobState::Processing).await;
+    harness.store.latency(millis(0));
+    harness.store.fault_on_call(Verb::Enqueue, 1, Fault::Superseded);
+    harness.enqueue("after", Work::succeed()).await;
+    assert_ne!(harness.tree.instance(), instance);
+    assert_eq!(harness.state(&id), JobState::Processing, "the reply is on its way");
+    harness.until_within(secs(20), "all done", || harness.stats().completed_total == 2).await;
+    let reported = |kind: &EventKind| matches!(kind, EventKind::ClaimsLost { claims: 1, released: 1, .. });
+    harness.until("it is reported", || harness.count(reported) == 1).await;
+    harness.close().await;
+}

@@ -207,6 +207,8 @@ impl Tree {
         }
         let (context, table, root, shutdown) =
             (self.context.clone(), self.table.clone(), self.root.clone(), self.shutdown.clone());
+        // If the task below panics, as an observer may, or the runtime of the tree has ended, nobody else stops the actors. It may outlive this future.
+        let unstopped = KilledOnDrop::new(root.clone());
         let done = self.tokio.spawn(async move {
             let report = tokio::select! {
                 report = shutdown::drain(&context, context.options.shutdown_grace) => report,
@@ -217,14 +219,11 @@ impl Tree {
             let _ = shutdown.report.set(report);
             let asked = root.send_message(SupervisorMessage::Shutdown).is_ok();
             let stop_within = QUEUE_TIMEOUT + STOP_TIMEOUT * table.services();
-            if !(asked && root.wait(Some(stop_within)).await.is_ok()) {
-                root.kill();
+            if asked && root.wait(Some(stop_within)).await.is_ok() {
+                unstopped.release();
             }
         });
-        if done.await.is_err() {
-            // It panicked, or the runtime of the tree has ended: nobody else stops the actors.
-            self.root.kill();
-        }
+        let _ = done.await;
         self.wait().await;
         self.shutdown.report.get().copied()
     }

@@ -26,6 +26,10 @@ async fn one_executor() -> Tree {
 }
 
 async fn one_executor_on(store: Arc<dyn Store>) -> Tree {
+    Tree::start(spec(store)).await.unwrap()
+}
+
+fn spec(store: Arc<dyn Store>) -> TreeSpec {
     let instance = CurrentInstance::from(InstanceId::from(Uuid::from_u128(1)));
     let name = QueueName::new("email").unwrap();
     let (handlers, states) = (Arc::new(Handlers::default()), Arc::new(States::default()));
@@ -33,7 +37,7 @@ async fn one_executor_on(store: Arc<dyn Store>) -> Tree {
     let options = QueueOptions { concurrency: 1, ..QueueOptions::default() };
     let (tree, handlers) = (Handle::current(), Handle::current());
     let queues = vec![QueueSpec { name, options, runner }];
-    Tree::start(TreeSpec { store, instance, queues, options: TreeOptions::default(), tree, handlers }).await.unwrap()
+    TreeSpec { store, instance, queues, options: TreeOptions::default(), tree, handlers }
 }
 
 fn executor(tree: &Tree) -> u32 {
@@ -134,4 +138,17 @@ async fn a_store_that_is_lost_as_a_probe_ends_never_goes_unprobed() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(store.probes.load(Ordering::SeqCst), 2);
     tree.shutdown().await;
+}
+
+/// Goal: whoever asks for the shutdown last learns of its end. Method: a grace that no option allows, with which the drain panics. The first caller leaves before.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_after_one_that_was_left_and_panicked_never_waits_for_ever() {
+    let mut spec = spec(Arc::new(MemoryStore::new()));
+    spec.options.shutdown_grace = Duration::MAX;
+    let (tree, unclaimed) = start(spec).await.unwrap();
+    unclaimed.release();
+    assert!(tokio::time::timeout(Duration::ZERO, tree.shutdown()).await.is_err(), "the first caller leaves");
+    let report = tokio::time::timeout(Duration::from_secs(60), tree.shutdown()).await;
+    assert_eq!(report.unwrap(), None, "it is not known what became of the jobs");
+    assert!(!tree.is_up());
 }

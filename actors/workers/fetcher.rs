@@ -109,9 +109,10 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
     let request = open.request(runtime.options.lease, Random::nonce());
     // The lease is counted from the first sending that may have been applied; before that the call may wait for a replay slot.
     let first_sending = FirstSending::default();
-    let claim = runtime
-        .calls
-        .until_known("claim", |store, call| first_sending.track(store.claim(call, &queue.name, &request)).boxed());
+    let claim = runtime.calls.until_known("claim", |store, call| {
+        open.sent_by(call.instance);
+        first_sending.track(store.claim(call, &queue.name, &request)).boxed()
+    });
     let reply = claim.await;
     let sent = first_sending.at();
     match reply {
@@ -123,8 +124,8 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
             runtime.observe(|observer| observer.claimed(&queue.name, claims.jobs.len()));
             queue.granted(open, claims, sent + runtime.options.lease)
         }
-        Some(Err(_)) => {
-            drop(open);
+        Some(Err(error)) => {
+            open.failed(&error);
             runtime.calls.health().wait_after_refusal().await;
             ClaimOutcome::NOTHING
         }

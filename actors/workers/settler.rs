@@ -85,6 +85,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         Some(claim) => {
             let request = claim.request(runtime.options.lease, Random::nonce());
             let call = runtime.calls.until_known("settle_and_claim", |store, call| {
+                claim.sent_by(call.instance);
                 first_sending.track(store.settle_and_claim(call, &queue.name, settlements, &request)).boxed()
             });
             call.await
@@ -107,7 +108,7 @@ async fn settle(runtime: &RuntimeContext, queue: &QueueContext, settling: Settli
         }
         // The outcomes return to the table when `settling` is dropped, and are sent again.
         Some(Err(error)) => {
-            if claim.is_some_and(OpenClaim::refused) {
+            if claim.is_some_and(|claim| claim.failed(&error)) {
                 queue.fetcher.send(FetcherMessage::Poll);
             }
             report_stopped_claims(runtime, queue, &error);

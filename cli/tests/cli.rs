@@ -194,7 +194,10 @@ fn a_refused_job_is_reported_without_a_count_and_those_of_a_file_with_one() {
     redis::cmd("SET").arg("retraced:{q}:pending").arg("x").exec(&mut harness.redis.connection()).unwrap();
     let one = harness.run(&["enqueue", "q", "--kind", "k", "--payload", "1"]);
     assert_eq!(one.status, Some(1), "{one:?}");
-    assert!(one.stderr.starts_with("error: the job was not accepted: ") && !one.stderr.contains("of 1"), "{one:?}");
+    assert!(
+        one.stderr.starts_with("error: the store did not confirm the job, ") && !one.stderr.contains("of 1"),
+        "{one:?}"
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"kind\":\"k\",\"payload\":1}\n").unwrap();
     let many = harness.run(&["enqueue", "q", "--from", file.path().to_str().unwrap()]);

@@ -11,14 +11,14 @@ use crate::job::{InvalidName, JobId, QueueName};
 use crate::retry::InvalidRetry;
 use crate::store::StoreError;
 
-/// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored; [`Refused`](Self::Refused) names one exception.
+/// Why there is no receipt. Unless [`is_outcome_unknown`](Self::is_outcome_unknown) says otherwise, nothing was stored.
 ///
 /// ```
 /// use retraced_jobs::enqueue::EnqueueError;
 /// use retraced_jobs::job::JobId;
 /// let timeout = std::time::Duration::from_millis(800);
 /// let error = EnqueueError::OutcomeUnknown { id: JobId::parse("welcome-42").unwrap(), timeout };
-/// // The only error that leaves open whether the job is stored. With its id it is safe to enqueue the job again.
+/// // It is left open whether the job is stored. With its id it is safe to enqueue the job again.
 /// assert!(error.is_outcome_unknown() && error.is_retryable());
 /// assert!(error.to_string().contains("welcome-42"));
 /// ```
@@ -54,8 +54,8 @@ pub enum EnqueueError {
     },
     /// The store could not be reached until the timeout, and nothing was stored. Try again later. A runtime's supervision event `StoreUnreachable` says why.
     StoreUnavailable,
-    /// The store refused the job: a missing right, a wrong password, a memory limit that is reached. Nothing was stored, unless the store's reply could not be read
-    /// ([`StoreError::Corrupt`]). If the error is not [retryable](Self::is_retryable), trying again helps only after somebody has changed what the text says.
+    /// The store refused the job: a missing right, a wrong password, a memory limit that is reached. Nothing was stored, unless the cause is
+    /// [`StoreError::Corrupt`]: then this is not known. If the error is not [retryable](Self::is_retryable), trying again helps only after somebody has changed what the text says.
     Refused {
         /// What the store answered.
         source: Arc<StoreError>,
@@ -78,7 +78,7 @@ pub enum EnqueueError {
     /// The handler runs without a runtime, as with a `Runner` in a test, so there is no store to enqueue to. Give the runner producers
     /// (`Runner::with_producers`).
     NoProducer,
-    /// No answer came in time: the job may be stored or not. Enqueue it again under the same id, and it is stored at most once. If the receipt then says
+    /// No answer came in time, or only a refusal after a sending without an answer: the job may be stored or not. Enqueue it again under the same id, and it is stored at most once. If the receipt then says
     /// `created: false`, the first call may have created the job.
     OutcomeUnknown {
         /// The job.
@@ -127,7 +127,11 @@ impl EnqueueError {
     /// Whether the job may be stored all the same. Enqueue it again under the same id to find out.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(self, EnqueueError::OutcomeUnknown { .. })
+        match self {
+            EnqueueError::OutcomeUnknown { .. } => true,
+            EnqueueError::Refused { source } => matches!(**source, StoreError::Corrupt { .. }),
+            _ => false,
+        }
     }
 }
 
@@ -146,6 +150,9 @@ impl fmt::Display for EnqueueError {
             }
             EnqueueError::StoreUnavailable => {
                 f.write_str("the store cannot be reached; nothing was stored, try again later")
+            }
+            EnqueueError::Refused { source } if self.is_outcome_unknown() => {
+                write!(f, "the store did not confirm the job, which may be stored or not: {source}")
             }
             EnqueueError::Refused { source } => write!(f, "the job was not accepted: {source}"),
             EnqueueError::TooManyCalls { queue } => {
@@ -166,7 +173,7 @@ impl fmt::Display for EnqueueError {
             }
             EnqueueError::OutcomeUnknown { id, timeout } => write!(
                 f,
-                "no answer within {timeout:?}: job {id} may be stored or not; enqueue it again under the same id to find out"
+                "no certain answer within {timeout:?}: job {id} may be stored or not; enqueue it again under the same id to find out"
             ),
         }
     }
@@ -212,6 +219,14 @@ mod tests {
         assert!(!EnqueueError::ShuttingDown { queue }.is_retryable());
         assert!(!EnqueueError::InvalidId(JobId::parse("wel come").unwrap_err()).is_retryable());
         assert!(!refused.is_retryable() && !refused.is_outcome_unknown());
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_never_says_that_nothing_was_stored() {
+        let corrupt = StoreError::Corrupt { operation: "enqueue", what: "the reply is empty".into() };
+        let error = EnqueueError::Refused { source: Arc::new(corrupt) };
+        assert!(error.is_outcome_unknown() && !error.is_retryable());
+        assert!(error.to_string().contains("may be stored or not: the store's data is damaged"), "{error}");
     }
 
     #[test]

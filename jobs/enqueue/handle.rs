@@ -63,7 +63,7 @@ impl QueueHandle {
     /// Enqueues a job, and waits for its receipt. The job is a typed job without options, a [`JobRequest`], or a sealed job.
     ///
     /// # Errors
-    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    /// [`EnqueueError`]. Nothing was stored unless [`EnqueueError::is_outcome_unknown`] says otherwise.
     pub async fn enqueue(&self, job: impl IntoNewJob) -> Result<JobHandle, EnqueueError> {
         let receipt = self.producer.enqueue(job.into_new_job()?, self.timeout).await?;
         Ok(JobHandle { receipt, producer: self.producer.clone() })
@@ -125,7 +125,7 @@ impl<J: Job> JobRequest<J, QueueHandle> {
     /// Enqueues the job, and waits for its receipt.
     ///
     /// # Errors
-    /// [`EnqueueError`]. Only [`EnqueueError::OutcomeUnknown`] leaves open whether the job was stored.
+    /// [`EnqueueError`]. Nothing was stored unless [`EnqueueError::is_outcome_unknown`] says otherwise.
     pub async fn enqueue(self) -> Result<JobHandle, EnqueueError> {
         let (sealed, queue) = self.seal()?;
         queue.enqueue(sealed).await

@@ -524,6 +524,30 @@ fn the_jobs_behind_an_interrupted_one_never_start_before_it() {
 }
 
 #[test]
+fn the_jobs_behind_one_whose_lease_expired_before_its_start_never_start_before_it() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("late")]);
+    world.now += LEASE;
+    world.grant(vec![fresh("behind-0"), fresh("behind-1")]);
+    assert!(world.next(0).is_none(), "they follow it to the front of the queue");
+    assert_eq!(settle_all(&mut world), [["late", "behind-0", "behind-1"]]);
+    assert!(claimable(&mut world).is_some());
+}
+
+/// A blocking handler got no thread.
+#[test]
+fn the_jobs_behind_one_whose_handler_could_not_run_never_start_before_it() {
+    let mut world = World::new(1);
+    world.grant(vec![fresh("first"), fresh("behind-0"), fresh("behind-1")]);
+    let first = world.next(0).unwrap();
+    let release = settlement(&first.job, Verdict::ReleaseNow);
+    assert!(world.table.finish(executor(0), first.grant, release, Duration::ZERO));
+    assert!(world.next(0).is_none(), "they follow it to the front of the queue");
+    assert_eq!(settle_all(&mut world), [["first", "behind-0", "behind-1"]]);
+    assert!(claimable(&mut world).is_some());
+}
+
+#[test]
 fn in_a_queue_that_keeps_its_order_a_job_that_was_released_starts_after_those_that_are_still_here() {
     let mut world = World::new(1);
     world.grant(vec![fresh("first")]);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::RedisStore;
 use super::keys::{QueueKeys, number_of};
-use super::scripts::{self, KeptPage, LastDrawn};
+use super::scripts::{self, KeptPage, KeptRepair, KeptSum, LastDrawn};
 use crate::events::{FINDING_EXAMPLES_MAX, Finding, FindingKind};
 use crate::job::JobId;
 use crate::limits::redis::{
@@ -73,30 +73,45 @@ impl<'a> Scan<'a> {
         Ok(self.found.into_values().collect())
     }
 
-    /// Compares the bytes of the jobs in a final state with what is counted. If jobs enter or leave the state between two steps there is nothing to compare: it begins anew, with
-    /// larger steps.
+    /// Compares the bytes of the jobs in a final state with what is counted. If jobs that were read leave the state, there is nothing to compare: it begins anew, with larger
+    /// steps. A repair that never gets a sum where nothing is counted lets the store count from 0 on: otherwise the next audit would find the same, and repair again.
     async fn compare_kept_bytes(&mut self, key: &str) -> Result<(), StoreError> {
-        for size in KEPT_SLICES {
-            let page = self.sum_up_kept_bytes(key, size).await?;
-            if page.whole == Some(true) {
-                self.note(FindingKind::KeptBytes, page.counted.abs_diff(page.sum), &[]);
-                return Ok(());
-            }
+        let mut spoilt = "";
+        for (n, size) in KEPT_SLICES.into_iter().enumerate() {
+            let repair = match self.repair {
+                false => KeptRepair::No,
+                true if n + 1 < KEPT_SLICES.len() => KeptRepair::WhenWhole,
+                true => KeptRepair::Always,
+            };
+            let page = self.sum_up_kept_bytes(key, size, repair).await?;
+            spoilt = match page.state {
+                KeptSum::Whole => {
+                    self.note(FindingKind::KeptBytes, page.counted.abs_diff(page.sum), &[]);
+                    return Ok(());
+                }
+                KeptSum::FromZero => {
+                    "retention counts them from 0 on, so it may keep too many bytes; repair the queue again when it is less busy"
+                }
+                KeptSum::More | KeptSum::Changed => {
+                    "they were not compared with what retention counts; audit the queue again when it is less busy"
+                }
+            };
         }
+        let key = self.keys.all().get(number_of(key).saturating_sub(1)).map(String::as_str);
         tracing::warn!(
-            key = self.keys.all().get(number_of(key).saturating_sub(1)).map(String::as_str),
-            "the bytes of ended jobs were not compared with what retention counts, because jobs entered or left the state all the time; audit the queue again when it is less busy"
+            key,
+            "the bytes of ended jobs could not be summed up, because jobs entered or left the state all the time: {spoilt}"
         );
         Ok(())
     }
 
     /// Sums the bytes up in steps of at most `size` jobs, and returns the last page.
-    async fn sum_up_kept_bytes(&self, key: &str, size: usize) -> Result<KeptPage, StoreError> {
+    async fn sum_up_kept_bytes(&self, key: &str, size: usize, repair: KeptRepair) -> Result<KeptPage, StoreError> {
         let (link, mut page) = (&self.store.0.general, KeptPage::default());
         loop {
             let begun = Instant::now();
-            page = scripts::scan_kept(link, self.keys, number_of(key), &page, size, self.repair).await?;
-            if page.whole.is_some() {
+            page = scripts::scan_kept(link, self.keys, number_of(key), &page, size, repair).await?;
+            if page.state != KeptSum::More {
                 return Ok(page);
             }
             pause(begun).await;

@@ -26,7 +26,8 @@ use crate::units;
 
 pub(super) use admin::{Action, act, delete_queue, job, jobs, pause, resume, stats, tombstone, trim, watch_outcome};
 pub(super) use audit::{
-    KeptPage, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept, scan_pending, scan_stale,
+    KeptPage, KeptRepair, KeptSum, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept,
+    scan_pending, scan_stale,
 };
 pub(super) use ledger::{forget, heartbeat, probe, record};
 pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};

@@ -1,11 +1,11 @@
 //! A relay between the store and its server, on a unix socket, that can freeze: connections which exist then stay open and carry nothing any more, as behind a
-//! firewall that has forgotten them. New connections work. Dropping [`Relay`] closes it.
+//! firewall that has forgotten them. New connections work. It can also do something before each request that it carries. Dropping [`Relay`] closes it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use tempfile::TempDir;
 /// How often a waiting thread looks whether it should end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+type Interlude = Box<dyn FnMut() + Send>;
+
 #[derive(Default)]
 struct State {
+    before_requests: Mutex<Option<Interlude>>,
     /// Connections accepted before the latest freeze carry nothing.
     freezes: AtomicU64,
     closed: AtomicBool,
@@ -53,6 +56,11 @@ impl Relay {
     pub fn freeze(&self) {
         self.state.freezes.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// From now on does this before it carries a request to the server.
+    pub fn before_requests(&self, interlude: impl FnMut() + Send + 'static) {
+        *self.state.before_requests.lock().unwrap() = Some(Box::new(interlude));
+    }
 }
 
 impl Drop for Relay {
@@ -64,14 +72,14 @@ impl Drop for Relay {
 fn connect(client: UnixStream, server: UnixStream, state: &Arc<State>) {
     client.set_nonblocking(false).unwrap();
     let accepted_at = state.freezes.load(Ordering::Relaxed);
-    for (from, to) in [(&client, &server), (&server, &client)] {
+    for (from, to, requests) in [(&client, &server, true), (&server, &client, false)] {
         let (from, to, state) = (from.try_clone().unwrap(), to.try_clone().unwrap(), state.clone());
         from.set_read_timeout(Some(LOOK_EVERY)).unwrap();
-        thread::spawn(move || carry(from, to, &state, accepted_at));
+        thread::spawn(move || carry(from, to, &state, accepted_at, requests));
     }
 }
 
-fn carry(mut from: UnixStream, mut to: UnixStream, state: &State, accepted_at: u64) {
+fn carry(mut from: UnixStream, mut to: UnixStream, state: &State, accepted_at: u64, requests: bool) {
     let mut buffer = [0; 16 * 1024];
     while !state.closed.load(Ordering::Relaxed) {
         if state.freezes.load(Ordering::Relaxed) > accepted_at {
@@ -81,6 +89,9 @@ fn carry(mut from: UnixStream, mut to: UnixStream, state: &State, accepted_at: u
         match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) if state.freezes.load(Ordering::Relaxed) == accepted_at => {
+                if requests && let Some(interlude) = &mut *state.before_requests.lock().unwrap() {
+                    interlude();
+                }
                 if to.write_all(&buffer[..read]).is_err() {
                     break;
                 }

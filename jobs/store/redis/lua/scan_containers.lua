@@ -10,6 +10,7 @@
 --         in_two     jobs in two sorted sets, and grants of jobs in another sorted set than `lease`
 local RESTORED_LEASE_MS = 300000 -- a live owner renews within this time, if its lease is at most 15 min: it renews every third of a lease
 check_all_types()
+call('LLEN', TOMBSTONES) -- type check (lib/queue.lua): no other step of a scan uses this key, and a trim or a discard stops at one of a wrong type
 
 local key_number, repair = tonumber(ARGV[1]), ARGV[4] == '1'
 local key, index = KEYS[key_number], key_number - 2 -- index in CONTAINERS, if the key is a container

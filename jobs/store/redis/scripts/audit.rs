@@ -173,35 +173,69 @@ pub(in crate::store::redis) async fn scan_stale(
 /// How far the bytes of the jobs in one final state are summed up (`scan_kept.lua`).
 #[derive(Default)]
 pub(in crate::store::redis) struct KeptPage {
+    pub(in crate::store::redis) state: KeptSum,
+    /// Jobs that ended after this instant, in ms, are read with the last page.
+    fence: String,
     scanned: u64,
-    kept: u64,
+    last: Vec<u8>,
     /// The bytes as `stats` counts them.
     pub(in crate::store::redis) counted: u64,
     /// The bytes of the jobs read so far.
     pub(in crate::store::redis) sum: u64,
-    /// `None` if there are more pages. Otherwise whether `sum` can be compared, because no job came or left meanwhile.
-    pub(in crate::store::redis) whole: Option<bool>,
 }
 
-/// `scan_kept.lua`; `key` is the number of the key in `lua/lib/queue.lua`, `last` the page before, `size` the most jobs of this one. A repair sets the counter with the last page.
+/// What became of a sum.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store::redis) enum KeptSum {
+    /// There are more pages.
+    #[default]
+    More,
+    /// It can be compared.
+    Whole,
+    /// It says nothing, because jobs that had been read left, or others entered among them.
+    Changed,
+    /// As `Changed`, and nothing was counted. The store counts from 0 on.
+    FromZero,
+}
+
+/// What a page does besides adding up.
+#[derive(Clone, Copy)]
+pub(in crate::store::redis) enum KeptRepair {
+    /// Nothing.
+    No,
+    /// The last page sets the counter.
+    WhenWhole,
+    /// The last page sets the counter. If the sum says nothing and nothing is counted, it is set to 0.
+    Always,
+}
+
+/// `scan_kept.lua`; `key` is the number of the key in `lua/lib/queue.lua`, `before` the page before, `size` the most jobs of this one.
 pub(in crate::store::redis) async fn scan_kept(
     link: &Link,
     keys: &QueueKeys,
     key: usize,
-    last: &KeptPage,
+    before: &KeptPage,
     size: usize,
-    repair: bool,
+    repair: KeptRepair,
 ) -> Result<KeptPage, StoreError> {
     let mut reply = on_queue("scan", link, keys, &SCAN_KEPT, |command| {
-        command.arg(key).arg(last.scanned).arg(size).arg(u8::from(repair));
-        command.arg(last.kept).arg(last.counted).arg(last.sum);
+        command.arg(key).arg(size).arg(repair as u8);
+        command.arg(&before.fence).arg(before.scanned).arg(&before.last).arg(before.sum);
     })
     .await?;
     reply.status()?;
-    let whole = match reply.text()?.as_str() {
-        "more" => None,
-        state => Some(state == "whole"),
+    let state = match reply.text()?.as_str() {
+        "more" => KeptSum::More,
+        "whole" => KeptSum::Whole,
+        "from_zero" => KeptSum::FromZero,
+        _ => KeptSum::Changed,
     };
-    let scanned = last.scanned + reply.number()?;
-    Ok(KeptPage { scanned, kept: reply.number()?, counted: reply.number()?, sum: reply.number()?, whole })
+    Ok(KeptPage {
+        state,
+        fence: reply.text()?,
+        scanned: reply.number()?,
+        last: reply.bytes()?,
+        counted: reply.number()?,
+        sum: reply.number()?,
+    })
 }
