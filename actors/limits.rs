@@ -184,6 +184,8 @@ pub const PROMOTE_BATCH_MAX: usize = BATCH_MAX;
 pub const CANCEL_HINTS_MAX: usize = 1024;
 /// A lease is renewed this often per lease time. So a renewal that is not answered leaves time for another one before the lease expires.
 pub const RENEWALS_PER_LEASE: u32 = 3;
+/// Time between two calls that tell the store how far the handlers of a queue have come: 2 s. None is made if no handler has reported anything new.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest delay between the end of an outage and the next renewals. It keeps renewals that fail immediately from flooding the store.
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest time between two rounds of the reclaimer.

@@ -210,6 +210,10 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
         say("held by", format!("worker {} as attempt {}{asked}", holder.worker, holder.attempt));
     }
+    if let Some(progress) = &row.progress {
+        let at = progress.at.map_or_else(String::new, |at| format!(" at {at}"));
+        say("progress", format!("{}{at}", shown(&progress.to_string())));
+    }
     if let Some(error) = &row.last_error {
         say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));
     }

@@ -88,7 +88,7 @@ impl Listing<'_> {
 
     fn print_rows(&self, out: &Output, table: &mut Table, jobs: &[JobSummary]) -> Result<(), CliError> {
         let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
-        Ok(out.rows(table, &rows, |job| row(out, job))?)
+        Ok(out.rows(table, &rows, |job| row(out, job, self.shows_progress()))?)
     }
 
     /// Reports that no job was found.
@@ -99,7 +99,7 @@ impl Listing<'_> {
         note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
     }
 
-    fn columns(&self) -> [Column; 7] {
+    fn columns(&self) -> Vec<Column> {
         let when = match self.filter.states() {
             [JobState::Delayed] => "DUE",
             [JobState::Processing] => "LEASE ENDS",
@@ -108,7 +108,7 @@ impl Listing<'_> {
         };
         // In a list of one state the column STATE is the same in every row, so it is left out first; in one of several states it tells dead from poisoned.
         let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 6 } else { 0 });
-        [
+        let mut columns = vec![
             Column::new("ID"),
             Column::new("KIND").cut(8),
             state,
@@ -116,15 +116,28 @@ impl Listing<'_> {
             Column::new("ENQUEUED").spare(3),
             Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
             Column::new("LAST ERROR").cut(10),
-        ]
+        ];
+        if self.shows_progress() {
+            columns.push(Column::new("PROGRESS").cut(8));
+        }
+        columns
+    }
+
+    /// Only a running job has progress.
+    fn shows_progress(&self) -> bool {
+        matches!(self.filter.states(), [JobState::Processing])
     }
 }
 
 /// The cells of one job.
-fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
+fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
     let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
     let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
-    vec![
+    let progress = shows_progress.then(|| {
+        let text = job.progress.as_ref().map(|progress| short(&progress.to_string(), LISTED_MESSAGE_MAX));
+        text.unwrap_or_else(|| NOTHING.to_owned()).into()
+    });
+    let cells = [
         job.id.to_string().into(),
         job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
         Cell::new(job.state.as_str(), Style::of(job.state)),
@@ -132,5 +145,6 @@ fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
         when(job.enqueued_at),
         when(job.at()),
         error.unwrap_or_else(|| NOTHING.to_owned()).into(),
-    ]
+    ];
+    cells.into_iter().chain(progress).collect()
 }

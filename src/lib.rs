@@ -146,6 +146,7 @@ pub mod store {
     pub use retraced_jobs::store::Renewed;
     pub use retraced_jobs::store::ReplaySlot;
     pub use retraced_jobs::store::ReplaySlots;
+    pub use retraced_jobs::store::Report;
     pub use retraced_jobs::store::Seen;
     pub use retraced_jobs::store::Settled;
     pub use retraced_jobs::store::Settlement;
@@ -192,6 +193,7 @@ pub mod job {
     pub use retraced_jobs::trace::Progress;
     pub use retraced_jobs::trace::Released;
     pub use retraced_jobs::trace::StoredAttempt;
+    pub use retraced_jobs::trace::StoredProgress;
     pub use retraced_jobs::trace::UnreadableAttempt;
 }
 

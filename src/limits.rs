@@ -11,8 +11,8 @@ pub use retraced_actors::limits::{
 // What a worker does when a job, a handler or a producer reaches a bound.
 pub use retraced_actors::limits::{
     DEADLINE_MAX, EVENTS_BROADCAST_MAX, EXHAUSTED_PAUSE_MAX, EXHAUSTED_PAUSE_MIN, EXHAUSTED_REPORT_INTERVAL,
-    FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, LOSSES_MAX, POLL_MAX, STUCK_AFTER, UNSETTLED_BYTES_MAX,
-    UNSETTLED_JOBS_MAX, UNSTARTED_MAX, ZOMBIE_AFTER,
+    FRONT_DOOR_BYTES_MAX, FRONT_DOOR_JOBS_MAX, LOSSES_MAX, POLL_MAX, PROGRESS_INTERVAL, STUCK_AFTER,
+    UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX, UNSTARTED_MAX, ZOMBIE_AFTER,
 };
 // Options of a kind, a queue or a job.
 pub use retraced_jobs::limits::{

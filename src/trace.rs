@@ -182,7 +182,7 @@ impl fmt::Display for Trace {
             "  attempts {} · failures {} · crashes {} · releases {}",
             c.attempts, c.failures, c.crashes, c.releases
         )?;
-        let attempts: Vec<AttemptDetail> = view.history.iter().map(AttemptDetail::from).collect();
+        let attempts = AttemptDetail::all_of(view);
         for step in self.steps() {
             let attempt = attempts.iter().find(|attempt| step.attempt == Some(attempt.attempt));
             write_step(f, &step, attempt)?;
@@ -200,6 +200,9 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: Option<&Att
     }
     let Some(attempt) = attempt else { return Ok(()) };
     write_failure(f, step, attempt)?;
+    if let Some(progress) = &attempt.progress {
+        write_detail(f, &format!("it reached {progress}"))?;
+    }
     if let Some(explanation) = &step.explanation {
         write_detail(f, explanation)?;
     }

@@ -213,6 +213,11 @@ fn outcome_reads_what_the_handler_returned() {
 }
 
 #[test]
+fn progress_is_seen_while_a_job_runs_and_stays_with_a_failed_attempt() {
+    run_as_documented("progress", None);
+}
+
+#[test]
 fn follow_up_jobs_are_stored_once_although_the_attempt_is_repeated() {
     // The invoice may be sent before the handler has printed that it is stored.
     let finished = run("follow_up", None);

@@ -1,31 +1,37 @@
 //! The lease keeper: renews the leases of this process in batches, every third of a lease. A shutdown stops it after the workers, so that leases are
-//! renewed to the end.
+//! renewed to the end. It also tells the store how far running handlers have come: every [`PROGRESS_INTERVAL`], in one call per queue and batch, and in none if no
+//! handler has reported anything new. These calls renew leases as well, but no renewal waits for them or depends on them.
 //!
-//! Bounds: one round under way, each call with at most [`BATCH_MAX`] leases. If a call is not answered, the next round begins soon after the end of the
-//! outage and not a third of a lease later.
+//! Bounds: one round of renewals and one of reports under way, each call with at most [`BATCH_MAX`] leases. If a renewal is not answered, the next round begins soon
+//! after the end of the outage and not a third of a lease later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::context::{AttemptControl, Stop};
 use retraced_jobs::events::EventKind;
 use retraced_jobs::job::Lease;
-use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed};
+use retraced_jobs::store::{BATCH_MAX, Renewal, Renewed, Report};
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
-use crate::limits::{ACTOR_CALL_TIMEOUT, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
+use crate::limits::{ACTOR_CALL_TIMEOUT, PROGRESS_INTERVAL, RENEW_RETRY_DELAY_MAX, RENEWALS_PER_LEASE};
 use crate::path;
 
 /// What the lease keeper sends to itself.
 #[derive(Debug)]
 pub(crate) enum LeaseKeeperMessage {
-    /// A round is due: at the start, and when the timer has fired.
+    /// A round of renewals is due: at the start, and when the timer has fired.
     Renew,
-    /// A round has ended.
+    /// A round of renewals has ended.
     Renewed { all_answered: bool },
+    /// A round of reports is due.
+    Report,
+    /// A round of reports has ended.
+    Reported,
 }
 
 /// The actor.
@@ -35,6 +41,8 @@ pub(crate) struct LeaseKeeperState {
     runtime: Arc<RuntimeContext>,
     round: Option<BackgroundTask>,
     timer: Option<BackgroundTask>,
+    /// The round of reports that is under way, or the timer of the next one.
+    reports: Option<BackgroundTask>,
 }
 
 impl Actor for LeaseKeeper {
@@ -49,7 +57,8 @@ impl Actor for LeaseKeeper {
     ) -> Result<LeaseKeeperState, ActorProcessingErr> {
         // The previous lease keeper may have ended just before a renewal was due.
         myself.cast(LeaseKeeperMessage::Renew)?;
-        Ok(LeaseKeeperState { runtime, round: None, timer: None })
+        let reports = Some(background::timer(&myself, PROGRESS_INTERVAL, LeaseKeeperMessage::Report));
+        Ok(LeaseKeeperState { runtime, round: None, timer: None, reports })
     }
 
     async fn handle(
@@ -61,6 +70,10 @@ impl Actor for LeaseKeeper {
         match message {
             LeaseKeeperMessage::Renew => state.renew(&myself),
             LeaseKeeperMessage::Renewed { all_answered } => state.renewed(&myself, all_answered),
+            LeaseKeeperMessage::Report => state.report(&myself),
+            LeaseKeeperMessage::Reported => {
+                state.reports = Some(background::timer(&myself, PROGRESS_INTERVAL, LeaseKeeperMessage::Report));
+            }
         }
         Ok(())
     }
@@ -86,6 +99,14 @@ impl LeaseKeeperState {
         let delay = if all_answered { interval } else { interval.min(RENEW_RETRY_DELAY_MAX) };
         self.timer = Some(background::timer(myself, delay, LeaseKeeperMessage::Renew));
     }
+
+    fn report(&mut self, myself: &ActorRef<LeaseKeeperMessage>) {
+        let runtime = self.runtime.clone();
+        self.reports = Some(background::start(myself, async move {
+            join_all(runtime.queues.iter().map(|queue| report(&runtime, queue))).await;
+            LeaseKeeperMessage::Reported
+        }));
+    }
 }
 
 /// Renews every lease of one queue. Returns whether the store answered all calls; a refusal is an answer.
@@ -100,8 +121,7 @@ pub(super) async fn renew_leases(
     held: &[(Lease, Arc<AttemptControl>)],
 ) -> bool {
     let lease = runtime.options.lease;
-    // A renewal that hangs must leave time for the next one.
-    let limit = ACTOR_CALL_TIMEOUT.min(lease / RENEWALS_PER_LEASE);
+    let limit = call_limit(runtime);
     let mut all_answered = true;
     for batch in held.chunks(BATCH_MAX) {
         let leases: Vec<Lease> = batch.iter().map(|(lease, _)| lease.clone()).collect();
@@ -113,6 +133,35 @@ pub(super) async fn renew_leases(
         }
     }
     all_answered
+}
+
+/// Tells the store how far the handlers of one queue have come, where it does not know. If a call fails, the next round makes it again.
+async fn report(runtime: &RuntimeContext, queue: &QueueContext) {
+    let lease = runtime.options.lease;
+    let held = queue.inflight.leases(runtime.instance.get()).into_iter();
+    let (held, reports): (Vec<_>, Vec<_>) = held
+        .filter_map(|(lease, control)| {
+            let report = Report { lease: lease.clone(), progress: control.unstored_progress()? };
+            Some(((lease, control), report))
+        })
+        .unzip();
+    for (held, reports) in held.chunks(BATCH_MAX).zip(reports.chunks(BATCH_MAX)) {
+        let sent = Instant::now();
+        let call =
+            runtime.calls.once_within(call_limit(runtime), "report", |store| store.report(&queue.name, lease, reports));
+        let Ok(renewed) = call.await else { return };
+        for (((_, control), report), result) in held.iter().zip(reports).zip(&renewed.results) {
+            if *result != Renewal::Stale {
+                control.progress_stored(report.progress.clone());
+            }
+        }
+        apply(runtime, queue, held, renewed, sent + lease);
+    }
+}
+
+/// How long a call may take: one that hangs must leave time for the next one.
+fn call_limit(runtime: &RuntimeContext) -> Duration {
+    ACTOR_CALL_TIMEOUT.min(runtime.options.lease / RENEWALS_PER_LEASE)
 }
 
 fn apply(

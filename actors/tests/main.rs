@@ -10,6 +10,7 @@ mod maintenance;
 mod observer;
 mod order;
 mod outage;
+mod progress;
 mod quarantine;
 mod regressions;
 mod replies;

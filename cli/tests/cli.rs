@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use harness::{COMMAND_MAX, EVENT_MAX, Harness, objects, retraced};
 use hook::{Hook, response};
+use retraced::{Code, Context, Failure, Queue, RawJob, RedisStore, Runtime};
 use serde_json::{Value, json};
 use support::redis_server::RedisServer;
-use support::{Finished, finish, finished};
+use support::{Finished, eventually, finish, finished};
 
 #[test]
 fn enqueue_prints_one_object_per_job_and_reports_an_id_that_exists() {
@@ -365,6 +366,48 @@ fn a_job_that_a_worker_holds_is_shown_with_its_holder_and_cancellation_is_reques
     assert_eq!(line("held by", &shown), format!("{held}, cancellation requested"));
     worker.signal("-CONT");
     harness.wait_for_state("q", "a-1", "cancelled");
+}
+
+/// Reports, and runs until its worker shuts down.
+async fn import(_: RawJob, ctx: Context) -> Result<(), Failure> {
+    ctx.progress(40, "40 of 100\u{1b}");
+    ctx.cancelled().await;
+    Err(Failure::temporary(Code::Interrupted, "asked to stop"))
+}
+
+#[test]
+fn a_running_job_never_hides_how_far_it_has_come() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a-1", &[]);
+    let url = harness.redis.url();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let queue = Queue::new("q").unwrap().any_handler(import);
+        let store = RedisStore::connect(&url).await.unwrap();
+        let runtime = Runtime::builder().store(store).queue(queue).shutdown_grace(Duration::from_secs(1));
+        let runtime = runtime.start().await.unwrap();
+        let (operator, name, id) = (runtime.operator(), "q".parse().unwrap(), "a-1".parse().unwrap());
+        eventually("the first report", EVENT_MAX, || async {
+            let view = operator.job(&name, &id).await.unwrap();
+            view.is_some_and(|view| view.running_progress().is_some())
+        })
+        .await;
+        let listed = harness.one(&["jobs", "q", "--state", "processing"]);
+        assert_eq!(
+            (&listed["progress"]["percent"], &listed["progress"]["note"]),
+            (&json!(40), &json!("40 of 100\u{1b}"))
+        );
+        let table = harness.run(&["jobs", "q", "--state", "processing"]).stdout;
+        assert!(table.contains("PROGRESS") && table.contains("40 %: 40 of 100\\u{1b}"), "{table}");
+        let shown = harness.run(&["job", "show", "q", "a-1"]).stdout;
+        assert!(shown.contains("40 %: 40 of 100\\u{1b} at "), "{shown}");
+        let trace = harness.run(&["trace", "q", "a-1"]).stdout;
+        assert!(trace.contains("it had reached 40 %: 40 of 100\\u{1b}"), "{trace}");
+        runtime.shutdown().await.unwrap();
+    });
+    let pending = harness.run(&["jobs", "q", "--state", "pending"]).stdout;
+    assert!(!pending.contains("PROGRESS"), "{pending}");
+    let trace = harness.run(&["trace", "q", "a-1"]).stdout;
+    assert!(trace.contains("    it reached 40 %: 40 of 100\\u{1b}"), "{trace}");
 }
 
 #[test]

@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Stop;
+use super::latest_progress::LatestProgress;
+use crate::trace::Progress;
 use crate::units::micros;
 
-/// What an attempt shares with the lease keeper and the watchdog: how long its lease lasts, whether the lease is lost, whether the handler is asked to stop, and
-/// since when the handler has not yielded.
+/// What an attempt shares with the lease keeper and the watchdog: how long its lease lasts, whether the lease is lost, whether the handler is asked to stop, how far it
+/// has come, and since when it has not yielded.
 #[derive(Debug)]
 pub struct AttemptControl {
     /// The instant from which the microseconds below count.
@@ -25,6 +27,7 @@ pub struct AttemptControl {
     timeout: OnceLock<Duration>,
     /// When the current poll of the handler began, in microseconds after the origin, plus 1; 0 between polls.
     polling_us: AtomicU64,
+    progress: LatestProgress,
 }
 
 impl AttemptControl {
@@ -46,6 +49,7 @@ impl AttemptControl {
             token: OnceLock::new(),
             timeout: OnceLock::new(),
             polling_us: AtomicU64::new(0),
+            progress: LatestProgress::default(),
         }
     }
 
@@ -110,6 +114,27 @@ impl AttemptControl {
     pub fn not_yielded_for(&self, now: Instant) -> Option<Duration> {
         let began = self.polling_us.load(Ordering::Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(self.origin + Duration::from_micros(began)))
+    }
+
+    /// The latest progress that the handler reported, if the store has not been told of an equal one.
+    #[must_use]
+    pub fn unstored_progress(&self) -> Option<Progress> {
+        self.progress.unstored()
+    }
+
+    /// Records that the store was told of this progress.
+    pub fn progress_stored(&self, progress: Progress) {
+        self.progress.stored(progress);
+    }
+
+    /// Replaces the progress that the handler reported before.
+    pub(crate) fn report(&self, progress: Progress) {
+        self.progress.replace(progress);
+    }
+
+    /// The latest progress that the handler reported.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        self.progress.get()
     }
 
     /// Records that the attempt starts now, with this timeout.

@@ -1,6 +1,7 @@
 //! The context that a handler is given: facts about its attempt, and what it can do beside its work.
 
 mod attempt_control;
+mod latest_progress;
 mod states;
 mod stop;
 
@@ -60,7 +61,7 @@ pub(crate) struct AttemptInfo {
     pub(crate) started_ms: u64,
 }
 
-/// The lines that a handler logged in this attempt, and the progress it reported last.
+/// The lines that a handler logged in this attempt, and the progress it reported last, which is added when they are [taken](Context::take_notes).
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) lines: Vec<LogLine>,
@@ -237,10 +238,13 @@ impl Context {
         format!("{}:{}", self.0.info.queue, self.0.info.id)
     }
 
-    /// Reports progress: 0 to 100 percent (more counts as 100) and a note, cut at 512 bytes. The last report is kept with the attempt, unless the job completes.
+    /// Reports progress: 0 to 100 percent (more counts as 100) and a note, cut at 512 bytes. This only replaces the previous report in memory, so it may be called
+    /// thousands of times per second. While the handler runs, the store is told of a new report within about 2 s, and operators see it in `retraced job show`, `trace` and
+    /// `jobs`. The last report is kept with the attempt, unless the job completes.
+    ///
+    /// The first report that is stored also shows that the handler has started: if the worker dies, a crash is counted.
     pub fn progress(&self, percent: u8, note: impl AsRef<str>) {
-        let progress = Progress { percent: percent.min(100), note: bounded(note.as_ref(), LOG_LINE_BYTES_MAX) };
-        self.notes().progress = Some(progress);
+        self.0.control.report(Progress::new(percent.min(100), bounded(note.as_ref(), LOG_LINE_BYTES_MAX)));
     }
 
     /// Writes a line, cut at 512 bytes, to the attempt's log. The first 32 lines are kept with the attempt, unless the job completes; later ones are only counted.
@@ -255,10 +259,17 @@ impl Context {
     }
 
     pub(crate) fn take_notes(&self) -> Notes {
-        std::mem::take(&mut *self.notes())
+        let progress = self.0.control.progress();
+        Notes { progress, ..std::mem::take(&mut *self.notes()) }
     }
 
-    /// Reads what the handler has logged and reported so far.
+    /// The latest progress the handler reported.
+    #[cfg(feature = "testing")]
+    pub(crate) fn latest_progress(&self) -> Option<Progress> {
+        self.0.control.progress()
+    }
+
+    /// Reads what the handler has logged so far.
     #[cfg(feature = "testing")]
     pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&Notes) -> T) -> T {
         read(&self.notes())

@@ -6,8 +6,8 @@ use futures_util::stream::BoxStream;
 
 use super::{
     Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    LiveJobs, Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement,
-    Store, StoreFacts, StoreFuture, Target, Tombstone, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    LiveJobs, Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Report, Settled,
+    Settlement, Store, StoreFacts, StoreFuture, Target, Tombstone, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
@@ -87,6 +87,7 @@ decorator! {
     trait Leases {
         fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
         fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+        fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed>;
     }
 
     trait Admin {

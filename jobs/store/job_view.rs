@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::job::{Counters, InstanceId, JobId, JobState, QueueName};
-use crate::trace::{Act, AttemptLog, AttemptRecord, Ended, LastError, StoredAttempt};
+use crate::trace::{Act, AttemptLog, AttemptRecord, Ended, LastError, Progress, StoredAttempt, StoredProgress};
 
 /// A job in a listing ([`Admin::jobs`](crate::store::Admin::jobs)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct JobSummary {
     pub envelope: Bytes,
     /// The latest error in its history, as in [`JobView::last_error`].
     pub last_error: Option<LastError>,
+    /// The progress of the running attempt, as the store was told last; `None` when the job is not `processing`.
+    pub progress: Option<StoredProgress>,
 }
 
 impl JobSummary {
@@ -30,7 +32,7 @@ impl JobSummary {
     #[must_use]
     pub fn new(id: JobId, state: JobState) -> Self {
         let (counters, envelope) = (Counters::default(), Bytes::new());
-        Self { id, state, counters, enqueued_ms: None, at_ms: None, envelope, last_error: None }
+        Self { id, state, counters, enqueued_ms: None, at_ms: None, envelope, last_error: None, progress: None }
     }
 }
 
@@ -111,6 +113,9 @@ pub struct JobView {
     pub acts: Vec<Act>,
     /// How many acts are missing in [`acts`](Self::acts): older ones, and those that cannot be read.
     pub acts_dropped: u32,
+    /// The latest progress that the store was told, by the running attempt or an earlier one. An attempt that ended with a report of its worker may have got further:
+    /// [`AttemptLog::progress`].
+    pub progress: Option<StoredProgress>,
 }
 
 impl JobView {
@@ -132,6 +137,7 @@ impl JobView {
             collapsed: 0,
             acts: Vec::new(),
             acts_dropped: 0,
+            progress: None,
         }
     }
 
@@ -147,6 +153,25 @@ impl JobView {
             }
             _ => None,
         }
+    }
+
+    /// The last progress that is known of this attempt: what its worker reported at its end, or else what the store was told while it ran.
+    #[must_use]
+    pub fn progress_of(&self, attempt: u32) -> Option<&Progress> {
+        let record = self.history.iter().find(|stored| stored.attempt == attempt).map(|stored| &stored.record);
+        let reported = match record {
+            Some(Ok(AttemptRecord::Reported(log))) => log.progress.as_ref(),
+            _ => None,
+        };
+        let stored = self.progress.as_ref().filter(|stored| stored.attempt == attempt);
+        reported.or(stored.map(|stored| &stored.progress))
+    }
+
+    /// The progress of the running attempt, as the store was told last; `None` when the job is not `processing`.
+    #[must_use]
+    pub fn running_progress(&self) -> Option<&StoredProgress> {
+        let attempt = self.held_by.as_ref()?.attempt;
+        self.progress.as_ref().filter(|stored| stored.attempt == attempt)
     }
 
     /// The latest error in the history: a failure, an expired lease, or an entry that cannot be read.

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Store`] | runtime at its start, store link, operators, waiters for outcomes | probe, hints |
 //! | [`Transitions`] | front door, clients, fetcher, settler, retry scheduler, reclaimer | enqueue, claim, settle, settle_and_claim, promote, reclaim, reconcile |
-//! | [`Leases`] | lease keeper, executors | renew, begin |
+//! | [`Leases`] | lease keeper, executors | renew, begin, report |
 //! | [`Admin`] | operators, waiters for outcomes, janitor | queues, stats, jobs, job, tombstone, watch_outcome, redrive, cancel, discard, pause, resume, delete_queue, trim, check_counts, scan, repair |
 //! | [`Ledger`] | the actor `ledger`, shutdown, operators, clients | announce, record, events, heartbeat, workers, forget |
 //!
@@ -48,8 +48,8 @@ pub use ledger::Ledger;
 pub use model::{
     CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
     Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Removal, Renewal,
-    Renewed, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs, Verdict,
-    WorkerRow,
+    Renewed, Report, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs,
+    Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
 pub use retention::{Retention, RetentionRule};
@@ -224,7 +224,8 @@ pub trait Transitions: Send + Sync + 'static {
 /// # use std::time::Duration;
 /// # use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 /// # use retraced_jobs::store::memory::MemoryStore;
-/// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Transitions};
+/// # use retraced_jobs::store::{ClaimRequest, Admin, ReplaySlots, Leases, Renewal, Renewed, Report, Transitions};
+/// # use retraced_jobs::trace::Progress;
 /// # let (store, queue) = (MemoryStore::new(), QueueName::new("email").unwrap());
 /// # let instance = InstanceId::from(uuid::Uuid::from_u128(1));
 /// # let replay_slots = ReplaySlots::new(instance, 1);
@@ -239,6 +240,11 @@ pub trait Transitions: Send + Sync + 'static {
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: false }]);
 ///
+/// let reports = [Report { lease: held[0].clone(), progress: Progress::new(40, "40 of 100 rows") }];
+/// store.report(&queue, LEASE, &reports).await.unwrap();
+/// let view = store.job(&queue, &claimed.id).await.unwrap().unwrap();
+/// assert_eq!(view.running_progress().unwrap().progress.percent, 40);
+///
 /// store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &[claimed.id.into()]).await.unwrap();
 /// let Renewed { results, .. } = store.renew(&queue, LEASE, &held).await.unwrap();
 /// assert_eq!(results, [Renewal::Kept { cancel_asked: true }]);
@@ -251,6 +257,15 @@ pub trait Leases: Send + Sync + 'static {
     /// Like [`renew`](Self::renew), and records that the handlers of these jobs are about to start: when such a lease is reclaimed, a crash is counted. A worker
     /// calls this before it runs the handler of a job that was [returned](crate::job::Counters::was_returned), and for no other job.
     fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed>;
+
+    /// Like [`begin`](Self::begin), because a handler that reports has started, and stores its progress in place of an earlier one of this job. Where the lease is stale
+    /// nothing is stored. A worker calls this for handlers that run and have reported something new. Default: renews, and stores nothing.
+    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
+        Box::pin(async move {
+            let held: Vec<Lease> = reports.iter().map(|report| report.lease.clone()).collect();
+            self.renew(queue, lease, &held).await
+        })
+    }
 }
 
 /// What operators read and change.

@@ -205,7 +205,7 @@ impl TestAttempt {
     /// The last progress the handler reported: percent and note.
     #[must_use]
     pub fn progress(&self) -> Option<(u8, String)> {
-        self.ctx.with_notes(|notes| notes.progress.as_ref().map(|progress| (progress.percent, progress.note.clone())))
+        self.ctx.latest_progress().map(|progress| (progress.percent, progress.note))
     }
 
     /// The jobs of this kind that the handler has enqueued so far, to any queue, in order. A job that was enqueued again under the same id is listed once.

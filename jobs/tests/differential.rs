@@ -25,10 +25,10 @@ use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
     CallId, ClaimRequest, Claims, Enqueued, JobView, LiveJobs, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed,
-    Reconciled, Renewal, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone,
+    Reconciled, Renewal, Report, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone,
     TrimPolicy, Trimmed, Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName};
+use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName, Progress};
 use support::redis_server::RedisServer;
 use uuid::Uuid;
 
@@ -128,7 +128,7 @@ enum Step {
     Renew {
         grants: Vec<usize>,
         soon: bool,
-        begins: bool,
+        how: Renews,
     },
     Redrive(Vec<Aim>),
     Cancel(Vec<Aim>),
@@ -162,6 +162,15 @@ enum Step {
     },
 }
 
+/// The verb of a renewal.
+#[derive(Debug, Clone, Copy)]
+enum Renews {
+    Renew,
+    Begin,
+    /// With this progress.
+    Report(u8),
+}
+
 impl Step {
     /// The single steps that this step stands for.
     fn simple(&self) -> Vec<Step> {
@@ -175,8 +184,8 @@ impl Step {
                 let (crashes_max, losses_max) = (*crashes_max, *losses_max);
                 let reclaim = Step::Reclaim { limit: 3, longer: false, crashes_max, losses_max };
                 let held: Vec<usize> = (0..3).collect();
-                let begun = Step::Renew { grants: begun.clone(), soon: false, begins: true };
-                let lost = Step::Renew { grants: held, soon: true, begins: false };
+                let begun = Step::Renew { grants: begun.clone(), soon: false, how: Renews::Begin };
+                let lost = Step::Renew { grants: held, soon: true, how: Renews::Renew };
                 vec![claim(3, false), begun, Step::Cancel(aims(asked)), lost, reclaim]
             }
             step => vec![step.clone()],
@@ -216,6 +225,10 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(End::Reject),
         1 => Just(End::Cancel),
     ]
+}
+
+fn renews() -> impl Strategy<Value = Renews> {
+    prop_oneof![Just(Renews::Renew), Just(Renews::Begin), (0..100_u8).prop_map(Renews::Report)]
 }
 
 fn endings() -> impl Strategy<Value = Vec<Ending>> {
@@ -259,8 +272,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Reclaim { limit, longer, crashes_max, losses_max }
         }),
         1 => (0..WORKERS, 0..4_usize).prop_map(|(worker, lost)| Step::Reconcile { worker, lost }),
-        1 => (vec(0..5_usize, 0..4), any::<bool>(), any::<bool>())
-            .prop_map(|(grants, soon, begins)| Step::Renew { grants, soon, begins }),
+        2 => (vec(0..5_usize, 0..4), any::<bool>(), renews()).prop_map(|(grants, soon, how)| Step::Renew { grants, soon, how }),
         3 => aimed().prop_map(Step::Redrive),
         2 => aimed().prop_map(Step::Cancel),
         1 => aimed().prop_map(Step::Discard),
@@ -410,6 +422,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
                     (job.state, job.counters, job.enqueued_ms, job.at_ms, &job.envelope, job.last_error.clone());
                 let seen = (view.state, view.counters, view.enqueued_ms, view.at_ms, &view.envelope, view.last_error());
                 assert_eq!(recorded, seen, "a listing and a read of {}", job.id);
+                assert_eq!(job.progress.as_ref(), view.running_progress(), "a listing and a read of {}", job.id);
                 listed.push((state, job.id, job.last_error.map(|error| error.message)));
                 jobs.push(view);
             }
@@ -433,6 +446,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
             holder.expires_ms = passed(holder.expires_ms);
         }
         job.acts.iter_mut().for_each(|act| act.at_ms = passed(act.at_ms));
+        job.progress.iter_mut().for_each(|progress| progress.at_ms = passed(progress.at_ms));
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
             if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =
@@ -564,7 +578,7 @@ impl<'a> Pair<'a> {
 
     async fn perform(&mut self, worker: usize, step: &Step) -> Result<(), TestCaseError> {
         let (ours, theirs) = match step {
-            Step::Renew { grants, soon, begins } => {
+            Step::Renew { grants, soon, how } => {
                 let held: Vec<Lease> = grants
                     .iter()
                     .filter_map(|n| self.granted(*n))
@@ -572,9 +586,14 @@ impl<'a> Pair<'a> {
                     .collect();
                 let lease = if *soon { SOON } else { LONG };
                 let (ours, theirs) = (self.memory_store(), &*self.other.store);
-                let (ours, theirs) = match begins {
-                    true => (ours.begin(&self.queue, lease, &held), theirs.begin(&self.queue, lease, &held)),
-                    false => (ours.renew(&self.queue, lease, &held), theirs.renew(&self.queue, lease, &held)),
+                let percent = if let Renews::Report(percent) = how { *percent } else { 0 };
+                let report = |lease: &Lease| Report { lease: lease.clone(), progress: Progress::new(percent, "n") };
+                let reports: Vec<Report> = held.iter().map(report).collect();
+                let queue = &self.queue;
+                let (ours, theirs) = match how {
+                    Renews::Renew => (ours.renew(queue, lease, &held), theirs.renew(queue, lease, &held)),
+                    Renews::Begin => (ours.begin(queue, lease, &held), theirs.begin(queue, lease, &held)),
+                    Renews::Report(_) => (ours.report(queue, lease, &reports), theirs.report(queue, lease, &reports)),
                 };
                 let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))

@@ -7,7 +7,7 @@ use crate::job::InstanceId;
 use crate::limits::{HISTORY_FIRST, HISTORY_LAST};
 use crate::retry::Decision;
 
-use super::LastError;
+use super::{LastError, Progress};
 
 /// The attempt whose record is dropped when attempt `n` is recorded, because it is neither among the first three nor among the last seven; `None` if there is
 /// none.
@@ -59,26 +59,6 @@ impl LogLine {
     #[must_use]
     pub fn new(after_ms: u64, text: impl Into<String>) -> Self {
         Self { after_ms, text: text.into() }
-    }
-}
-
-/// The progress a handler reported.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub struct Progress {
-    /// 0 to 100.
-    #[serde(rename = "p")]
-    pub percent: u8,
-    /// What the handler was doing; at most [`LOG_LINE_BYTES_MAX`](super::LOG_LINE_BYTES_MAX).
-    #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
-    pub note: String,
-}
-
-impl Progress {
-    /// This many percent done, and a note.
-    #[must_use]
-    pub fn new(percent: u8, note: impl Into<String>) -> Self {
-        Self { percent, note: note.into() }
     }
 }
 

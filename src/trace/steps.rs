@@ -8,7 +8,7 @@ use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAtt
 use super::acts;
 use super::explain::explain;
 use super::step::{TraceEvent, TraceStep, step};
-use crate::view::{Timestamp, counted, duration_text};
+use crate::view::{Progress, Timestamp, counted, duration_text};
 
 /// All steps of a job.
 pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
@@ -131,7 +131,10 @@ fn present_state(view: &JobView) -> TraceStep {
         (JobState::Processing, Some(holder)) => {
             let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
             let worker = holder.instance.short();
-            format!("held by worker {worker} as attempt {}, {}{asked}", holder.attempt, lease(view))
+            let reached = view.running_progress().map_or_else(String::new, |stored| {
+                format!("; at {} it had reached {}", Timestamp::from_ms(stored.at_ms), Progress::from(stored))
+            });
+            format!("held by worker {worker} as attempt {}, {}{asked}{reached}", holder.attempt, lease(view))
         }
         (JobState::Processing, None) => lease(view),
         (JobState::Delayed, _) => {
@@ -166,9 +169,12 @@ fn lease(view: &JobView) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use retraced_jobs::job::{JobId, QueueName};
+    use retraced_jobs::job::{InstanceId, JobId, QueueName};
+    use retraced_jobs::store::LeaseHolder;
+    use retraced_jobs::trace::{Progress, StoredProgress};
 
     use super::*;
+    use crate::trace::Trace;
 
     fn text_of_delayed(due_ms: u64, now_ms: u64) -> String {
         let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
@@ -182,6 +188,30 @@ mod tests {
         assert_eq!(text_of_delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
         let overdue = "due since 1970-01-01T00:00:01.000Z, for 1 min 50 s; no worker has promoted it yet";
         assert_eq!(text_of_delayed(1_000, 111_000), overdue);
+    }
+
+    #[test]
+    fn a_trace_shows_how_far_each_attempt_came_and_how_far_the_running_one_is() {
+        let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+        let mut view = JobView::new(queue, id, JobState::Processing);
+        let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+        let crashed = AttemptRecord::Crashed { instance, lease_expired_ms: 900 };
+        view.history = vec![StoredAttempt::new(1, 1_000, Ok(crashed))];
+        (view.at_ms, view.now_ms) = (Some(9_000), 4_000);
+        view.held_by = Some(LeaseHolder::new(instance, 2, 9_000));
+        let mut traced = |attempt, note: &str| {
+            view.progress = Some(StoredProgress::new(attempt, 3_000, Progress::new(40, note)));
+            Trace::new(view.clone()).to_string()
+        };
+        let first = traced(1, "40 of 100\n");
+        assert!(first.contains("    it reached 40 %: 40 of 100\\n\n"), "{first}");
+        assert!(!first.contains("it had reached"), "{first}");
+        let second = traced(2, "");
+        assert!(
+            second.contains("leased until 1970-01-01T00:00:09.000Z; at 1970-01-01T00:00:03.000Z it had reached 40 %\n"),
+            "{second}"
+        );
+        assert!(!second.contains("it reached"), "{second}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! One attempt of a job.
 
+use std::fmt;
+
 use retraced_jobs::failure::Code;
 use retraced_jobs::retry::Decision;
-use retraced_jobs::trace::{self, AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
+use retraced_jobs::store::JobView;
+use retraced_jobs::trace::{self, AttemptLog, AttemptRecord, Ended, Released, StoredAttempt, StoredProgress};
 use serde::Serialize;
 
 use super::Timestamp;
@@ -65,7 +68,7 @@ pub struct AttemptDetail {
     /// What was decided after the failure, with every number that went into it; none for a job that was cancelled or rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// The last progress the handler reported.
+    /// The last progress the handler reported, as far as it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// What the handler wrote to the attempt's log.
@@ -105,8 +108,11 @@ pub enum AttemptOutcome {
 pub struct Progress {
     /// How much of the work is done, from 0 to 100.
     pub percent: u8,
-    /// What the handler was doing.
+    /// What the handler was doing. It comes from a handler: print it through [`printable`](super::printable).
     pub note: String,
+    /// When the store was told, while the handler ran; none if the worker told it with the end of the attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// A line of an attempt's log.
@@ -146,6 +152,14 @@ impl From<&StoredAttempt> for AttemptDetail {
 }
 
 impl AttemptDetail {
+    /// The attempts kept of a job, oldest first. One without a report of its worker has the progress that the store was told while it ran.
+    pub(crate) fn all_of(view: &JobView) -> Vec<Self> {
+        let stored_for =
+            |attempt| view.progress.as_ref().filter(|stored| stored.attempt == attempt).map(Progress::from);
+        let attempts = view.history.iter().map(Self::from);
+        attempts.map(|one| Self { progress: one.progress.clone().or_else(|| stored_for(one.attempt)), ..one }).collect()
+    }
+
     fn new(stored: &StoredAttempt, outcome: AttemptOutcome) -> Self {
         Self {
             attempt: stored.attempt,
@@ -206,7 +220,21 @@ impl AttemptDetail {
 
 impl From<&trace::Progress> for Progress {
     fn from(progress: &trace::Progress) -> Self {
-        Self { percent: progress.percent, note: progress.note.clone() }
+        Self { percent: progress.percent, note: progress.note.clone(), at: None }
+    }
+}
+
+impl From<&StoredProgress> for Progress {
+    fn from(stored: &StoredProgress) -> Self {
+        Self { at: Some(Timestamp::from_ms(stored.at_ms)), ..Self::from(&stored.progress) }
+    }
+}
+
+/// As in `40 %: 40 of 100 rows`.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.percent)?;
+        if self.note.is_empty() { Ok(()) } else { write!(f, ": {}", self.note) }
     }
 }
 

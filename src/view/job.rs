@@ -8,7 +8,7 @@ use retraced_jobs::store::{self, JobSummary, JobView};
 use retraced_jobs::trace::{AttemptRecord, Ended, LastError, StoredAttempt};
 use serde::Serialize;
 
-use super::{ActDetail, AttemptDetail, Timestamp};
+use super::{ActDetail, AttemptDetail, Progress, Timestamp};
 
 /// A job without its payload and history: one line of a list.
 ///
@@ -62,6 +62,8 @@ pub struct JobRow {
     pub ended_at: Option<Timestamp>,
     /// Its latest failure or crash.
     pub last_error: Option<JobError>,
+    /// The progress of the running attempt; only while it is processing, and if its handler has reported some.
+    pub progress: Option<Progress>,
 }
 
 /// The latest failure or crash of a job.
@@ -151,13 +153,14 @@ struct CommonFields<'a> {
     enqueued_ms: Option<u64>,
     at_ms: Option<u64>,
     last_error: Option<LastError>,
+    progress: Option<Progress>,
 }
 
 impl JobRow {
     /// One line of a list of the queue's jobs.
     #[must_use]
     pub fn new(queue: &QueueName, job: &JobSummary) -> Self {
-        let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, .. } = job;
+        let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, progress, .. } = job;
         let last_error = last_error.clone();
         let common = CommonFields {
             id,
@@ -166,12 +169,13 @@ impl JobRow {
             enqueued_ms: *enqueued_ms,
             at_ms: *at_ms,
             last_error,
+            progress: progress.as_ref().map(Progress::from),
         };
         Self::of(queue, common, codec::open(&job.envelope).ok().as_ref())
     }
 
     fn of(queue: &QueueName, job: CommonFields<'_>, envelope: Option<&Envelope>) -> Self {
-        let CommonFields { id, state, counters, enqueued_ms, at_ms, last_error } = job;
+        let CommonFields { id, state, counters, enqueued_ms, at_ms, last_error, progress } = job;
         let at = |applies: bool| at_ms.filter(|_| applies).map(Timestamp::from_ms);
         Self {
             id: id.clone(),
@@ -188,6 +192,7 @@ impl JobRow {
             lease_expires_at: at(state == JobState::Processing),
             ended_at: at(state.is_final()),
             last_error: last_error.map(JobError::from),
+            progress,
         }
     }
 
@@ -207,6 +212,7 @@ impl From<&JobView> for JobRow {
             enqueued_ms: view.enqueued_ms,
             at_ms: view.at_ms,
             last_error: view.last_error(),
+            progress: view.running_progress().map(Progress::from),
         };
         let mut row = Self::of(&view.queue, common, codec::open(&view.envelope).ok().as_ref());
         row.max_attempts = row.max_attempts.or_else(|| view.history.iter().rev().find_map(decided_max_attempts));
@@ -241,7 +247,7 @@ impl From<&JobView> for JobDetail {
             held_by: view.held_by.as_ref().map(LeaseHolder::from),
             payload,
             unreadable,
-            history: view.history.iter().map(AttemptDetail::from).collect(),
+            history: AttemptDetail::all_of(view),
             history_collapsed: view.collapsed,
             acts: view.acts.iter().map(ActDetail::from).collect(),
             acts_dropped: view.acts_dropped,

@@ -14,8 +14,8 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     Admin, Block, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, JobView, Leases, Ledger,
-    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Settled, Settlement, Store,
-    StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Report, Settled, Settlement,
+    Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, WorkerRow,
 };
 use retraced_jobs::trace::OperatorName;
 
@@ -31,6 +31,7 @@ pub enum Verb {
     Reconcile,
     Renew,
     Begin,
+    Report,
     Trim,
     CheckCounts,
     Scan,
@@ -353,6 +354,10 @@ impl Leases for FaultyStore {
 
     fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         self.call(Verb::Renew, "renew", move |store| store.renew(queue, lease, held))
+    }
+
+    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
+        self.call(Verb::Report, "report", move |store| store.report(queue, lease, reports))
     }
 }
 

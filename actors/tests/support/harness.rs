@@ -174,6 +174,14 @@ async fn perform(work: Work, ctx: Context, recorder: Recorder) -> Result<(), Fai
     let result = match step.then {
         Action::Succeed => Ok(()),
         Action::FailTemporary => Err(Failure::temporary(Code::NetworkError, "connection reset")),
+        Action::ReportAndFail(times) => {
+            report(&ctx, times).await;
+            Err(Failure::temporary(Code::NetworkError, "connection reset"))
+        }
+        Action::ReportAndHang(times) => {
+            report(&ctx, times).await;
+            std::future::pending().await
+        }
         Action::FailAskingFor(ms) => {
             Err(Failure::temporary(Code::RateLimitExceeded, "too many requests").retry_after(millis(ms)))
         }
@@ -199,6 +207,13 @@ async fn perform(work: Work, ctx: Context, recorder: Recorder) -> Result<(), Fai
     };
     run.finish(if result.is_ok() { RunEnd::Succeeded } else { RunEnd::Failed });
     result
+}
+
+async fn report(ctx: &Context, times: u32) {
+    for n in 1..=times {
+        ctx.progress((n * 100 / times) as u8, format!("{n} of {times}"));
+        tokio::time::sleep(millis(1)).await;
+    }
 }
 
 /// The actions a blocking handler supports.

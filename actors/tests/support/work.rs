@@ -28,6 +28,10 @@ pub struct Step {
 pub enum Action {
     Succeed,
     FailTemporary,
+    /// Reports its progress this many times, 1 ms apart, then fails.
+    ReportAndFail(u32),
+    /// Reports its progress this many times, 1 ms apart, then never returns.
+    ReportAndHang(u32),
     /// Fails, and asks to be retried after this many ms.
     FailAskingFor(u64),
     FailPermanent,

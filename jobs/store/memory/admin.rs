@@ -20,7 +20,7 @@ use crate::store::{
     QueueDeletion, QueueStats, Removal, RetentionRule, StoreError, StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
     TrimmedJobs,
 };
-use crate::trace::{ActKind, OperatorName, StoredAttempt};
+use crate::trace::{ActKind, OperatorName, StoredAttempt, StoredProgress};
 use crate::units::millis;
 
 impl Admin for MemoryStore {
@@ -232,6 +232,7 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         history,
         acts: job.acts.read(),
         acts_dropped: job.acts.dropped,
+        progress: job.progress.clone(),
     }
 }
 
@@ -374,7 +375,14 @@ fn summary(id: &JobId, job: &StoredJob) -> JobSummary {
         at_ms: job.container.at_ms(),
         envelope: job.envelope.clone(),
         last_error: job.history.read().rev().find_map(|attempt| attempt.error()),
+        progress: running_progress(job),
     }
+}
+
+/// The progress of the running attempt.
+fn running_progress(job: &StoredJob) -> Option<StoredProgress> {
+    let grant = job.grant()?;
+    job.progress.clone().filter(|stored| stored.attempt == grant.token.attempt)
 }
 
 /// The first `limit` items, and a cursor if there are more.

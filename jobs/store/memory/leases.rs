@@ -8,7 +8,7 @@ use super::queue::Queue;
 use super::store::MemoryStore;
 use crate::job::{Lease, QueueName};
 use crate::store::batch::check_batch;
-use crate::store::{Leases, Renewal, Renewed, StoreFuture};
+use crate::store::{Leases, Renewal, Renewed, Report, StoreFuture};
 use crate::units::millis;
 
 impl Leases for MemoryStore {
@@ -27,13 +27,38 @@ impl Leases for MemoryStore {
         }
         .boxed()
     }
+
+    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
+        async move {
+            check_batch("report", reports.len())?;
+            Ok(self.extend_each(queue, lease, reports, |queue, report, expires_ms, now| {
+                let renewal = queue.renew(&report.lease, expires_ms, true);
+                if renewal != Renewal::Stale {
+                    queue.note_progress(&report.lease.id, &report.progress, now);
+                }
+                renewal
+            }))
+        }
+        .boxed()
+    }
 }
 
 impl MemoryStore {
     fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], begins: bool) -> Renewed {
+        self.extend_each(queue, lease, held, |queue, lease, expires_ms, _| queue.renew(lease, expires_ms, begins))
+    }
+
+    /// Extends the lease of each item by `renew`, which is given the end of the lease and the present time.
+    fn extend_each<T>(
+        &self,
+        queue: &QueueName,
+        lease: Duration,
+        items: &[T],
+        renew: impl Fn(&mut Queue, &T, u64, u64) -> Renewal,
+    ) -> Renewed {
         self.write(queue, |queue, now| {
             let expires_ms = now.saturating_add(millis(lease));
-            let results: Vec<Renewal> = held.iter().map(|lease| queue.renew(lease, expires_ms, begins)).collect();
+            let results: Vec<Renewal> = items.iter().map(|item| renew(queue, item, expires_ms, now)).collect();
             if results.iter().any(|renewal| *renewal != Renewal::Stale) {
                 queue.lease_lengths.lease_begins(millis(lease), now);
             }

@@ -16,7 +16,7 @@ use super::waits::Waits;
 use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, RunAt, Token, Transition};
 use crate::limits::{HEADER_BYTES, KEPT_BYTES_MIN};
 use crate::store::{BATCH_MAX, Removal, StoreError, Tombstone};
-use crate::trace::{Act, ActKind, OperatorName};
+use crate::trace::{Act, ActKind, OperatorName, Progress, StoredProgress};
 use crate::units::millis;
 
 /// One queue.
@@ -63,6 +63,7 @@ pub(super) struct StoredJob {
     pub(super) counters: Counters,
     pub(super) history: History,
     pub(super) acts: Acts,
+    pub(super) progress: Option<StoredProgress>,
     pub(super) container: Container,
 }
 
@@ -258,6 +259,7 @@ impl Queue {
             counters: Counters::default(),
             history: History::default(),
             acts: Acts::default(),
+            progress: None,
             container,
         };
         self.jobs.insert(new.id.clone(), job);
@@ -312,6 +314,15 @@ impl Queue {
     pub(super) fn note_act(&mut self, id: &JobId, kind: ActKind, from: JobState, by: &OperatorName, now: u64) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.acts.note(Act::new(kind, now, from, job.counters.attempts, by.clone()));
+        }
+    }
+
+    /// Records what the handler of the running attempt of a job reported.
+    pub(super) fn note_progress(&mut self, id: &JobId, progress: &Progress, now: u64) {
+        if let Some(job) = self.jobs.get_mut(id)
+            && let Container::Processing(grant) = &job.container
+        {
+            job.progress = Some(StoredProgress::new(grant.token.attempt, now, progress.clone()));
         }
     }
 

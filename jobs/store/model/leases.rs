@@ -1,4 +1,17 @@
-//! The results of [`Leases`](crate::store::Leases).
+//! The arguments and results of [`Leases`](crate::store::Leases).
+
+use crate::job::Lease;
+use crate::trace::Progress;
+
+/// What the handler of a running attempt reported, and the lease of this attempt.
+/// Exhaustive: a store must keep every field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The lease.
+    pub lease: Lease,
+    /// How far the handler has come.
+    pub progress: Progress,
+}
 
 /// The results of renewals.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

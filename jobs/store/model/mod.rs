@@ -14,7 +14,7 @@ pub use admin::{
 };
 pub use call::CallId;
 pub use cursor::Cursor;
-pub use leases::{Renewal, Renewed};
+pub use leases::{Renewal, Renewed, Report};
 pub use ledger::{LedgerPage, WorkerRow};
 pub use store::{Hint, StoreFacts};
 pub use tombstone::{Removal, Tombstone};

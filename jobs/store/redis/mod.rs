@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod options;
 mod prefix;
+mod progress;
 mod reply;
 mod rights;
 mod scan;

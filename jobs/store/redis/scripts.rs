@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod leases;
 mod ledger;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,9 @@ pub(super) use audit::{
     KeptPage, KeptRepair, KeptSum, LastDrawn, check_counts, repair_orphaned, scan_containers, scan_jobs, scan_kept,
     scan_pending, scan_stale,
 };
+pub(super) use leases::{begin, renew, report};
 pub(super) use ledger::{forget, heartbeat, probe, record};
-pub(super) use transitions::{begin, claim, enqueue, promote, reclaim, reconcile, renew, settle, settle_and_claim};
+pub(super) use transitions::{claim, enqueue, promote, reclaim, reconcile, settle, settle_and_claim};
 
 macro_rules! lua {
     ($name:ident, $($file:literal),+) => {

@@ -6,8 +6,8 @@ use super::{RedisStore, scripts};
 use crate::job::{InstanceId, Lease, NewJob, Nonce, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{
-    CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Settled,
-    Settlement, StoreFuture, Transitions,
+    CallId, ClaimRequest, Claims, Cursor, Enqueued, Leases, Promoted, Reclaim, Reclaimed, Reconciled, Renewed, Report,
+    Settled, Settlement, StoreFuture, Transitions,
 };
 
 impl Transitions for RedisStore {
@@ -93,6 +93,13 @@ impl Leases for RedisStore {
         Box::pin(async move {
             check_batch("begin", held.len())?;
             scripts::begin(&self.0.renewals, &self.keys(queue), lease, held).await
+        })
+    }
+
+    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
+        Box::pin(async move {
+            check_batch("report", reports.len())?;
+            scripts::report(&self.0.renewals, &self.keys(queue), lease, reports).await
         })
     }
 }

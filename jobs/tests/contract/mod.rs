@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod outcome;
+pub(crate) mod progress;
 pub(crate) mod race;
 pub(crate) mod reclaim;
 pub(crate) mod reconcile;
@@ -125,6 +126,11 @@ macro_rules! for_each_guarantee {
                 a_renewal_reports_a_requested_cancellation,
                 recording_a_start_renews_the_lease_and_changes_nothing_with_a_stale_token,
                 a_renewal_takes_a_full_batch_and_an_empty_one_returns_the_time;
+            progress: a_report_renews_the_lease_and_shows_how_far_the_attempt_has_come,
+                a_stale_report_never_overwrites_the_progress_of_the_next_attempt,
+                the_last_progress_of_a_crashed_attempt_stays_visible,
+                progress_never_outlives_its_job,
+                a_report_of_more_than_a_batch_is_refused;
             reclaim: an_expired_lease_is_reclaimed_to_the_front_and_counted_only_if_its_handler_had_started,
                 the_crash_that_reaches_the_limit_poisons_the_job,
                 a_job_lost_too_often_in_a_row_before_its_handler_started_is_poisoned,

@@ -10,9 +10,9 @@ use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName, RunAt};
 use retraced_jobs::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, JobView, Moved, Promoted,
-    QueueStats, Reclaim, Reclaimed, Renewal, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
+    QueueStats, Reclaim, Reclaimed, Renewal, Report, Settled, Settlement, Store, Target, TrimPolicy, Trimmed, Verdict,
 };
-use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId};
+use retraced_jobs::trace::{AttemptLog, Ended, ExecutorId, Progress};
 use uuid::Uuid;
 
 use super::{Harness, LONG};
@@ -184,6 +184,14 @@ impl Worker {
     pub(crate) async fn begin(&self, lease: Duration, jobs: &[ClaimedJob]) -> Vec<Renewal> {
         let held: Vec<Lease> = jobs.iter().map(|job| job.lease(self.instance)).collect();
         self.store.begin(&self.queue, lease, &held).await.unwrap().results
+    }
+
+    /// Reports this progress of these jobs.
+    pub(crate) async fn report(&self, lease: Duration, jobs: &[ClaimedJob], percent: u8, note: &str) -> Vec<Renewal> {
+        let progress = Progress::new(percent, note);
+        let report = |job: &ClaimedJob| Report { lease: job.lease(self.instance), progress: progress.clone() };
+        let reports: Vec<Report> = jobs.iter().map(report).collect();
+        self.store.report(&self.queue, lease, &reports).await.unwrap().results
     }
 
     pub(crate) async fn redrive(&self, id: &JobId) -> Moved {

@@ -8,9 +8,10 @@ use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    Admin, CallId, ClaimRequest, Claims, Enqueued, Leases, LiveJobs, Reclaim, ReplaySlot, ReplaySlots, Retention,
-    RetentionRule, Settled, Settlement, StoreError, Transitions, TrimPolicy, Verdict,
+    Admin, CallId, ClaimRequest, Claims, Enqueued, Leases, LiveJobs, Reclaim, ReplaySlot, ReplaySlots, Report,
+    Retention, RetentionRule, Settled, Settlement, StoreError, Transitions, TrimPolicy, Verdict,
 };
+use retraced_jobs::trace::Progress;
 
 use super::redis_server::RedisServer;
 
@@ -140,7 +141,7 @@ pub fn keep_nothing() -> TrimPolicy {
 }
 
 /// How many verbs [`every_verb`] knows.
-pub const VERBS: usize = 23;
+pub const VERBS: usize = 24;
 
 /// Calls the verb with this number, on a queue that [`busy`] has filled. Returns `None` for a number beyond the last verb.
 pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Option<Result<(), StoreError>> {
@@ -183,6 +184,11 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         20 => store.resume(&queue).await.map(drop),
         21 => store.delete_queue(&queue, LiveJobs::Delete).await.map(drop),
         22 => store.tombstone(&queue, &id("h0")).await.map(drop),
+        23 => {
+            let progress = Progress::new(40, "half");
+            let report = |lease: &Lease| Report { lease: lease.clone(), progress: progress.clone() };
+            store.report(&queue, LEASE, &leases.iter().map(report).collect::<Vec<_>>()).await.map(drop)
+        }
         _ => return None,
     })
 }

@@ -22,8 +22,8 @@ for i = 1, #scanned[2], 2 do
   local entry = scanned[2][i]
   if entry ~= ENCODING_SENTINEL and not seen[entry] then
     seen[entry] = true
-    -- A field of `history` is id\0N, or id\0a (lib/acts.lua).
-    local id = key == HISTORY and (string.match(entry, '^(.*)%z%d+$') or string.match(entry, '^(.*)%za$')) or entry
+    -- A field of `history` is id\0N, id\0a (lib/acts.lua) or id\0p (lib/history.lua).
+    local id = key == HISTORY and (string.match(entry, '^(.*)%z%d+$') or string.match(entry, '^(.*)%z[ap]$')) or entry
     if call('HEXISTS', JOB, id) == 1 then
       n = n + 1
       entries[n], ids[n], values[n] = entry, id, scanned[2][i + 1]

@@ -11,6 +11,7 @@ use crate::job::{InstanceId, JobId, JobState, QueueName};
 use crate::store::redis::acts::acts_of;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
+use crate::store::redis::progress::progress_of;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::store::{
     CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, Removal,
@@ -221,8 +222,9 @@ pub(in crate::store::redis) async fn jobs(
             let attempt = latest_attempts.text()?.parse().unwrap_or(0);
             last_error = attempt_of(attempt, &latest_attempts.bytes()?).error();
         }
+        let progress = progress_of(&job.bytes()?).filter(|stored| stored.attempt == counters.attempts);
         let enqueued_ms = header.map(|(_, enqueued_ms)| enqueued_ms);
-        jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error });
+        jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error, progress });
     }
     Ok(JobPage { jobs, next: (!next.is_empty()).then(|| Cursor::from(next)) })
 }
@@ -321,6 +323,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
     let (acts_dropped, acts) = acts_of(&reply.bytes()?);
+    let progress = progress_of(&reply.bytes()?);
     let ended_attempts = counters.attempts.saturating_sub(u32::from(held_by.is_some()));
     Ok(JobView {
         queue: queue.clone(),
@@ -337,6 +340,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         history,
         acts,
         acts_dropped,
+        progress,
     })
 }
 

@@ -1,20 +1,20 @@
-//! Calls the scripts of the traits `Transitions` and `Leases`.
+//! Calls the scripts of the trait `Transitions`.
 
 use std::time::Duration;
 
 use redis::Cmd;
 
 use super::{
-    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, RENEW, SETTLE, SETTLE_AND_CLAIM, SlotCall, bad_cursor, letters,
-    millis, on_keys, on_queue, replay_arguments, six_bytes, state,
+    CLAIM, ENQUEUE, PROMOTE, RECLAIM, RECONCILE, SETTLE, SETTLE_AND_CLAIM, SlotCall, bad_cursor, letters, millis,
+    on_keys, on_queue, replay_arguments, six_bytes, state,
 };
-use crate::job::{Counters, InstanceId, JobId, JobState, Lease, NewJob, Nonce, RunAt, Token};
+use crate::job::{Counters, InstanceId, JobId, JobState, NewJob, Nonce, RunAt, Token};
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::reply::{Reply, big_endian, corrupt, open_body};
 use crate::store::{
     BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Claims, Cursor, Enqueued, Promoted, QueueEmpty, Reclaim, Reclaimed,
-    ReclaimedJob, Reconciled, Renewal, Renewed, Settled, Settlement, StoreError, Verdict,
+    ReclaimedJob, Reconciled, Settled, Settlement, StoreError, Verdict,
 };
 
 /// `enqueue.lua`
@@ -290,54 +290,6 @@ pub(in crate::store::redis) async fn reconcile(
         released.extend(JobId::from_wire(&ids.bytes()?));
     }
     Ok(Reconciled { released, next: (next != "0").then(|| Cursor::from(next)) })
-}
-
-/// `renew.lua`; changes only the leases.
-pub(in crate::store::redis) async fn renew(
-    link: &Link,
-    keys: &QueueKeys,
-    lease: Duration,
-    held: &[Lease],
-) -> Result<Renewed, StoreError> {
-    extend("renew", link, keys, lease, held, false).await
-}
-
-/// `renew.lua`; also records that the handlers of these jobs are about to start.
-pub(in crate::store::redis) async fn begin(
-    link: &Link,
-    keys: &QueueKeys,
-    lease: Duration,
-    held: &[Lease],
-) -> Result<Renewed, StoreError> {
-    extend("begin", link, keys, lease, held, true).await
-}
-
-async fn extend(
-    operation: &'static str,
-    link: &Link,
-    keys: &QueueKeys,
-    lease: Duration,
-    held: &[Lease],
-    begins: bool,
-) -> Result<Renewed, StoreError> {
-    let mut reply = on_queue(operation, link, keys, &RENEW, |command| {
-        command.arg(millis(lease)).arg(u8::from(begins));
-        for lease in held {
-            command.arg(lease.id.as_wire()).arg(&lease.token.to_wire()[..]);
-        }
-    })
-    .await?;
-    reply.status()?;
-    let now_ms = reply.number()?;
-    let results = letters(operation, &mut reply, held.len())?
-        .into_iter()
-        .map(|letter| match letter {
-            b'k' => Renewal::Kept { cancel_asked: false },
-            b'c' => Renewal::Kept { cancel_asked: true },
-            _ => Renewal::Stale,
-        })
-        .collect();
-    Ok(Renewed { now_ms, results })
 }
 
 /// How long it is until an instant; zero when it has passed.

@@ -15,6 +15,7 @@ local function forget(ids)
       history[#history + 1] = ids[i] .. suffix_of(1)
     end
     history[#history + 1] = ids[i] .. '\0a' -- lib/acts.lua
+    history[#history + 1] = ids[i] .. '\0p' -- lib/history.lua
   end
   each('HDEL', HISTORY, history)
   if retry_kept > 0 then each('HDEL', RETRY, ids) end
