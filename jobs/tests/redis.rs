@@ -519,43 +519,6 @@ async fn a_listing_of_completed_jobs_does_not_read_their_outputs() {
     assert!(sent < OUTPUT, "{sent} bytes were sent for four jobs");
 }
 
-/// Goal: keeping outcomes for waiters costs nothing where nobody waits. Method: the commands of an enqueue, a claim and a `settle_and_claim` are counted.
-#[tokio::test]
-async fn no_command_is_spent_on_outcomes_that_nobody_waits_for() {
-    let mut harness = Harness::new().await;
-    let (store, queue, mut raw) = (harness.store.clone(), harness.queue.clone(), harness.server.connection());
-    let mut commands = || -> BTreeMap<String, u64> {
-        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut raw).unwrap();
-        let calls = |line: &str| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
-        };
-        let counts = info
-            .lines()
-            .filter_map(calls)
-            .filter(|(name, _)| !["info", "config", "config|resetstat"].contains(&name.as_str()));
-        let counts = counts.collect();
-        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut raw).unwrap();
-        counts
-    };
-    harness.enqueue(&["a", "b"]).await;
-    let claims = harness.claim(1).await;
-    let end = |claims: &Claims| [settlement(claims, 0, Verdict::Complete { keep: false })];
-    let (_, claims) = store.settle_and_claim(harness.call(), &queue, &end(&claims), &request(1, LEASE)).await.unwrap();
-    commands();
-    harness.enqueue(&["c"]).await;
-    let enqueue: u64 = commands().values().sum();
-    assert!(harness.claim(1).await.jobs.len() == 1);
-    let claim: u64 = commands().values().sum();
-    store.settle_and_claim(harness.call(), &queue, &end(&claims), &request(1, LEASE)).await.unwrap();
-    let settle_and_claim = commands();
-    assert!(!settle_and_claim.contains_key("zmscore"), "{settle_and_claim:?}");
-    let settle_and_claim: u64 = settle_and_claim.values().sum();
-    let spent = (enqueue, claim, settle_and_claim);
-    // One of those of a claim and of a settlement is `begin_writes` (lua/lib/queue.lua).
-    assert!(enqueue <= 11 && claim <= 16 && settle_and_claim <= 19, "{spent:?} commands, the call itself included");
-}
-
 /// Goal: replay slots of dead processes do not accumulate, and those of live processes are kept. Method: the test writes replay slots with old times.
 #[tokio::test]
 async fn replay_slots_of_dead_processes_are_dropped_by_later_ones() {

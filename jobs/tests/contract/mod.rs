@@ -101,7 +101,8 @@ macro_rules! for_each_guarantee {
                 a_paused_queue_grants_nothing_and_does_everything_else,
                 a_claim_with_limit_zero_grants_nothing_and_one_over_the_bound_is_refused,
                 a_full_batch_can_be_claimed_and_settled_at_once,
-                settle_and_claim_settles_before_it_claims;
+                settle_and_claim_settles_before_it_claims,
+                a_cancelled_job_is_never_granted_whatever_was_retried_before;
             settle: every_verdict_leads_to_its_state_and_adds_to_its_counters,
                 a_completed_job_that_is_not_kept_leaves_no_trace,
                 what_a_worker_reported_is_kept_unchanged,

@@ -88,6 +88,20 @@ impl Harness {
         self.store.settle(call, &self.queue, settlements).await.unwrap()
     }
 
+    /// How often the server ran each command, those of scripts included, since the last call of this function.
+    pub fn commands(&self) -> BTreeMap<String, u64> {
+        let mut raw = self.server.connection();
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut raw).unwrap();
+        let calls = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        let own = ["info", "config", "config|resetstat", "client", "client|setinfo", "select", "hello"];
+        let counts = info.lines().filter_map(calls).filter(|(name, _)| !own.contains(&name.as_str())).collect();
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut raw).unwrap();
+        counts
+    }
+
     /// Every key with its content.
     pub fn contents(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
         let mut connection = self.server.connection();
