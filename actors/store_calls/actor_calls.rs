@@ -6,6 +6,7 @@ use retraced_jobs::store::{Block, CallId, Store, StoreError, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::call_ids::Sendings;
 use super::{CallError, CallWatch, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
@@ -49,7 +50,8 @@ impl StoreCalls {
     ) -> Option<Result<T, StoreError>> {
         let mut slot = self.slots.take().await;
         let call = &call;
-        let send = |id| self.resend_until_ended(when_blocked, operation, move |store| call(store, id));
+        let send =
+            |sendings: Sendings| self.resend_until_ended(when_blocked, operation, move |store| call(store, sendings.next()));
         known(when_blocked, self.under(&mut slot, send).await)
     }
 

@@ -612,18 +612,18 @@ impl<'a> Pair<'a> {
                 let (sequence, last) = self.last[worker].clone();
                 let Some(call) = last else { return Ok(()) };
                 let older = u64::from(matches!(step, Step::Older));
-                self.send(worker, sequence - older, &call).await
+                self.send(worker, sequence - older, &call, true).await
             }
             Step::Taken => {
                 let sequence = self.last[worker].0;
                 let other = Call::Enqueue(vec![self.new_job(0, When::Now)]);
-                self.send(worker, sequence, &other).await
+                self.send(worker, sequence, &other, true).await
             }
             step => {
                 let call = self.call(worker, step);
                 let sequence = self.last[worker].0 + 2;
                 self.last[worker] = (sequence, Some(call.clone()));
-                self.send(worker, sequence, &call).await
+                self.send(worker, sequence, &call, false).await
             }
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
@@ -638,8 +638,10 @@ impl<'a> Pair<'a> {
         &self.memory
     }
 
-    async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
-        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8] };
+    async fn send(&self, worker: usize, sequence: u64, call: &Call, is_again: bool) -> (Reply, Reply) {
+        // A first sending for some calls, and for none that is sent again (`Step::Again`).
+        let first_sending = sequence.is_multiple_of(4) && !is_again;
+        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8], first_sending };
         (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
     }
 

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Commands;
-use retraced_jobs::store::{Admin, Claims, Settlement, Transitions, Verdict};
+use retraced_jobs::job::InstanceId;
+use retraced_jobs::store::{
+    Admin, CallId, Claims, ReplaySlot, ReplaySlots, Settlement, Transitions, Verdict,
+};
 use support::redis_harness::{Harness, LEASE, id, ids, request, settlement};
 
 const DONE: Verdict = Verdict::Complete { keep: false };
@@ -69,6 +72,58 @@ async fn the_last_retry_state_is_never_taken_for_the_encoding_sentinel() {
     let removed: usize = harness.server.connection().hdel(harness.key("retry"), [0xff; 65].as_slice()).unwrap();
     assert_eq!(removed, 1);
     assert_eq!(ids(&harness.claim(2).await), ["live"]);
+}
+
+/// As a runtime sends a call for the first time.
+fn first(call: CallId) -> CallId {
+    CallId { first_sending: true, ..call }
+}
+
+/// Goal: a hint wakes every idle worker of a queue, and those that find nothing cost the server no write. Method: twenty workers are idle, one job is enqueued, and
+/// all of them claim; the commands of the losers are counted.
+#[tokio::test]
+async fn no_worker_writes_when_it_finds_nothing() {
+    const WRITES: [&str; 8] = ["hset", "hdel", "hincrby", "lpop", "lpush", "rpush", "zadd", "zrem"];
+    let mut harness = Harness::new().await;
+    let (store, queue) = (harness.store.clone(), harness.queue.clone());
+    let mut workers: Vec<ReplaySlot> = Vec::new();
+    for _ in 0..20 {
+        workers.push(ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await);
+    }
+    let mut claim_each = async |limit| {
+        let mut granted = 0;
+        for worker in &mut workers {
+            let claims = store.claim(first(worker.next_call()), &queue, &request(limit, LEASE)).await.unwrap();
+            granted += claims.jobs.len();
+        }
+        granted
+    };
+    let writes = |commands: BTreeMap<String, u64>| -> Vec<(String, u64)> {
+        commands.into_iter().filter(|(name, _)| WRITES.contains(&name.as_str())).collect()
+    };
+    let idle_noted = [("hdel".to_owned(), 1), ("hset".to_owned(), 1)];
+    harness.commands();
+    assert_eq!(claim_each(2).await, 0);
+    assert_eq!(writes(harness.commands()), idle_noted, "the first idle worker says so for all");
+    assert_eq!(claim_each(2).await, 0);
+    assert_eq!(writes(harness.commands()), []);
+
+    // The winner gets less than it asked for and notes that it is idle.
+    for (limit, noted_by_a_loser) in [(2, false), (1, true)] {
+        harness.enqueue(&[&format!("job-{limit}")]).await;
+        let mut winner = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+        let claims = harness.store.claim(first(winner.next_call()), &harness.queue, &request(limit, LEASE)).await.unwrap();
+        assert_eq!(claims.jobs.len(), 1);
+        harness.commands();
+        assert_eq!(claim_each(limit).await, 0);
+        let expected = if noted_by_a_loser { &idle_noted[..] } else { &[] };
+        assert_eq!(writes(harness.commands()), expected, "twenty losers that asked for {limit}");
+    }
+    harness.store.pause(&harness.queue).await.unwrap();
+    harness.commands();
+    assert_eq!(claim_each(2).await, 0);
+    harness.store.promote(first(harness.replay_slot.next_call()), &harness.queue, 10).await.unwrap();
+    assert_eq!(writes(harness.commands()), [], "a paused queue, and one without delayed jobs");
 }
 
 /// Goal: keeping outcomes for waiters costs nothing where nobody waits. Method: the commands of an enqueue, a claim and a `settle_and_claim` are counted.

@@ -225,10 +225,24 @@ impl Queue {
         now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
+        self.apply_once_unless(|_| false, call, now, step)
+    }
+
+    /// As [`apply_once`](Self::apply_once). But if the reply says that the call changed nothing, and this is its first sending, the reply is not kept: if it gets lost,
+    /// the next sending may as well find something.
+    pub(super) fn apply_once_unless<T: Clone + Send + 'static>(
+        &mut self,
+        changed_nothing: impl FnOnce(&T) -> bool,
+        call: SlotCall,
+        now: u64,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, StoreError> {
         match self.calls.lookup(call) {
             Lookup::Never => {
                 let reply = step(self);
-                self.calls.keep(call, reply.clone(), now);
+                if !(call.is_first_sending() && changed_nothing(&reply)) {
+                    self.calls.keep(call, reply.clone(), now);
+                }
                 Ok(reply)
             }
             Lookup::Again(reply) => Ok(reply),

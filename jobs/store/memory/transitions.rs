@@ -34,7 +34,8 @@ impl Transitions for MemoryStore {
             let slot_call = SlotCall::new(call, "claim", request);
             self.write(queue, |queue, now| {
                 let mut queue_empty = None;
-                let claims = queue.apply_once(slot_call, now, |queue| {
+                let granted_nothing = |claims: &Claims| claims.jobs.is_empty();
+                let claims = queue.apply_once_unless(granted_nothing, slot_call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
                     queue_empty = queue.queue_empty(&claims, request.limit, now);
                     claims
@@ -85,7 +86,10 @@ impl Transitions for MemoryStore {
         async move {
             check_batch("promote", limit)?;
             let call = SlotCall::new(call, "promote", limit);
-            self.write_once(call, queue, |queue, now| queue.promote(limit, now))
+            self.write(queue, |queue, now| {
+                let moved_nothing = |promoted: &Promoted| promoted.moved == 0;
+                queue.apply_once_unless(moved_nothing, call, now, |queue| queue.promote(limit, now))
+            })
         }
         .boxed()
     }

@@ -6,7 +6,7 @@ use crate::limits::REPLAY_SLOTS_MAX;
 /// The identity of a call, by which the store recognizes a call that is sent again and does not apply it twice. [`ReplaySlot`](crate::store::ReplaySlot) makes it. An id
 /// is used for one call only, with the same arguments in each sending. A store refuses another verb or other arguments under the same id
 /// ([`StoreError::CallIdTaken`](crate::store::StoreError::CallIdTaken)).
-/// Exhaustive: these fields identify a call, and none will be added.
+/// Exhaustive: whoever makes a call id decides about every part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId {
     /// The process instance that calls.
@@ -17,6 +17,10 @@ pub struct CallId {
     pub sequence: u64,
     /// Random bytes of the call. By them a store tells two calls of the same sequence apart, even with the same arguments: a copy of this process's memory draws others.
     pub nonce: [u8; 8],
+    /// A promise: this call was not sent before, every further sending of it says `false`, and no earlier call of its replay slot is still on its way to the store. A
+    /// store then need not keep the reply to a call that changed nothing. `false` promises nothing and is never wrong; [`ReplaySlot::next_call`](crate::store::ReplaySlot::next_call)
+    /// gives it.
+    pub first_sending: bool,
 }
 
 impl CallId {
@@ -26,7 +30,7 @@ impl CallId {
     /// ```
     /// use retraced_jobs::job::InstanceId;
     /// use retraced_jobs::store::CallId;
-    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7, nonce: *b"8 random" };
+    /// let call = CallId { instance: InstanceId::from(uuid::Uuid::from_u128(1)), replay_slot: 3, sequence: 7, nonce: *b"8 random", first_sending: false };
     /// assert_ne!(call.companion().replay_slot, 3);
     /// assert_eq!(call.companion().companion(), call);
     /// ```

@@ -87,7 +87,7 @@ impl Worker {
     /// The id of the next call.
     pub(crate) fn call(&self) -> CallId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        CallId { instance: self.instance, replay_slot: self.replay_slot, sequence, nonce: self.nonce() }
+        CallId { instance: self.instance, replay_slot: self.replay_slot, sequence, nonce: self.nonce(), first_sending: false }
     }
 
     /// A nonce for a claim, different in every call.

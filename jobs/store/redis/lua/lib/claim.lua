@@ -3,10 +3,12 @@ local IDLE_MS = 60000     -- how long a worker counts as idle after a claim that
 local SKIPPED_MAX = 1000  -- a claim ends when it has skipped more entries than this, because they were stale, damaged or written by hand
 local stopped_early = false -- the claim ended at SKIPPED_MAX or READ_BYTES_MAX, so there may be jobs behind what it has seen
 
--- Records that a worker found fewer jobs than it wanted and may wait for a hint now. To save writes, a record that holds for another
--- IDLE_MS / 2 is not written again.
+-- Whether a record that a worker is idle holds for long enough. To save writes, one that holds for another IDLE_MS / 2 is not written again.
+local function is_idle_noted() return IDLE_UNTIL >= NOW + IDLE_MS / 2 end
+
+-- Records that a worker found fewer jobs than it wanted and may wait for a hint now.
 local function note_idle()
-  if IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
+  if not is_idle_noted() then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
 end
 
 -- Checks the types of the keys that a claim writes (lib/queue.lua). Returns the size of the body at the front of pending. From it
