@@ -50,8 +50,9 @@ impl StoreCalls {
     ) -> Option<Result<T, StoreError>> {
         let mut slot = self.slots.take().await;
         let call = &call;
-        let send =
-            |sendings: Sendings| self.resend_until_ended(when_blocked, operation, move |store| call(store, sendings.next()));
+        let send = |sendings: Sendings| {
+            self.resend_until_ended(when_blocked, operation, move |store| call(store, sendings.next()))
+        };
         known(when_blocked, self.under(&mut slot, send).await)
     }
 

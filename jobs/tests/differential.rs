@@ -304,6 +304,8 @@ enum Call {
     Redrive(Vec<Target>),
     Cancel(Vec<Target>),
     Discard(Vec<Target>),
+    Pause,
+    Resume,
     Trim(TrimPolicy),
 }
 
@@ -364,6 +366,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Redrive(jobs) => store.redrive(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Pause => store.pause(id, queue, &by).await.map(Reply::Paused),
+        Call::Resume => store.resume(id, queue).await.map(Reply::Paused),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(|mut trimmed| {
             // The two clocks differ.
             trimmed.jobs.iter_mut().for_each(|jobs| jobs.oldest_ms = 0);
@@ -395,6 +399,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
     let now_ms = now(store, queue).await;
     let passed = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
     let mut stats = store.stats(queue).await.unwrap();
+    stats.paused_since_ms = stats.paused_since_ms.map(passed);
     stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
     stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
     let counts = store.check_counts(queue).await.unwrap();
@@ -579,14 +584,6 @@ impl<'a> Pair<'a> {
                 let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
-            Step::Pause(paused) => {
-                let (ours, theirs) = (self.memory_store(), &*self.other.store);
-                let (ours, theirs) = match paused {
-                    true => (ours.pause(&self.queue), theirs.pause(&self.queue)),
-                    false => (ours.resume(&self.queue), theirs.resume(&self.queue)),
-                };
-                (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
-            }
             Step::DeleteQueue(live_too) => {
                 let live = if *live_too { LiveJobs::Delete } else { LiveJobs::Refuse };
                 let ours = self.memory_store().delete_queue(&self.queue, live).await.unwrap();
@@ -685,6 +682,8 @@ impl<'a> Pair<'a> {
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
             Step::Discard(aims) => Call::Discard(self.targets(aims)),
+            Step::Pause(true) => Call::Pause,
+            Step::Pause(false) => Call::Resume,
             Step::Trim { kept, aged, completed, limit } => {
                 let rule =
                     RetentionRule::new(if *aged { Duration::ZERO } else { LONG }, *kept).bytes_max(*kept * 1_500);
@@ -693,7 +692,6 @@ impl<'a> Pair<'a> {
                 Call::Trim(TrimPolicy { retention: kept, limit: *limit })
             }
             Step::Renew { .. }
-            | Step::Pause(_)
             | Step::DeleteQueue(_)
             | Step::Watch(_)
             | Step::Again

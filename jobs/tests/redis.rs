@@ -15,8 +15,8 @@ use retraced_jobs::events::FindingKind;
 use retraced_jobs::job::{InstanceId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    Admin, BATCH_MAX, CallId, ClaimRequest, Claims, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled,
-    Settlement, Store, StoreError, Transitions, Verdict,
+    Admin, BATCH_MAX, CallId, ClaimRequest, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled, Settlement,
+    Store, StoreError, Transitions, Verdict,
 };
 use support::redis_harness::{Harness, KEYS, LEASE, busy, every_verb, id, ids, keep_nothing, new, request, settlement};
 use support::redis_server::RedisServer;
@@ -79,6 +79,8 @@ async fn a_call_sent_again_gives_the_same_reply_and_changes_nothing() {
     let mut taken: Vec<String> = reclaimed.jobs.iter().map(|job| job.id.to_string()).collect();
     taken.sort();
     assert_eq!(taken, ["d", "e", "f", "g", "h"]);
+    twice!("pause", call, store.pause(call, &queue, &"ada".into()));
+    twice!("resume", call, store.resume(call, &queue));
     twice!("cancel", call, store.cancel(call, &queue, &"ada".into(), &[id("e").into(), id("c").into()]));
     twice!("redrive", call, store.redrive(call, &queue, &"ada".into(), &[id("e").into()]));
     twice!("discard", call, store.discard(call, &queue, &"ada".into(), &[id("f").into()]));
@@ -166,7 +168,7 @@ async fn a_key_of_a_wrong_type_is_named_and_nothing_is_half_done() {
 /// receives; each verb must be one script call.
 #[tokio::test]
 async fn no_transition_is_ever_two_commands() {
-    const TRANSITIONS: std::ops::Range<usize> = 0..12;
+    const TRANSITIONS: std::ops::Range<usize> = 0..14;
     let mut harness = Harness::new().await;
     let mut monitor = UnixStream::connect(harness.server.socket()).unwrap();
     monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -400,8 +402,8 @@ async fn a_user_without_rights_to_channels_loses_hints_and_nothing_else() {
     assert_eq!(store.discard(harness.call(), &queue, &"ada".into(), &[id("e").into()]).await.unwrap(), [removed]);
     let later = [new("f", RunAt::After(LEASE))];
     store.enqueue(harness.call(), &queue, &later).await.unwrap();
-    store.pause(&queue).await.unwrap();
-    store.resume(&queue).await.unwrap();
+    store.pause(harness.call(), &queue, &"ada".into()).await.unwrap();
+    store.resume(harness.call(), &queue).await.unwrap();
     assert_eq!(store.repair(&queue).await.unwrap(), []);
 }
 

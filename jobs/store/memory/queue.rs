@@ -31,13 +31,19 @@ pub(super) struct Queue {
     pub(super) dead: Timeline,
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
-    pub(super) paused: bool,
+    pub(super) pause: Option<Pause>,
     pub(super) lease_lengths: LeaseLengths,
     waits: Waits,
     pub(super) tombstones: Tombstones,
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     hints: UnsentHints,
+}
+
+/// Since when a queue is paused, and by whom.
+pub(super) struct Pause {
+    pub(super) since_ms: u64,
+    pub(super) by: OperatorName,
 }
 
 /// The counters of [`QueueStats`](crate::store::QueueStats) that never decrease.

@@ -92,7 +92,13 @@ mod tests {
 
     #[test]
     fn replay_slots_idle_for_24_h_are_removed_and_others_are_not() {
-        let id = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1, nonce: [0; 8], first_sending: false };
+        let id = |n: u128| CallId {
+            instance: Uuid::from_u128(n).into(),
+            replay_slot: 0,
+            sequence: 1,
+            nonce: [0; 8],
+            first_sending: false,
+        };
         let call = |n| SlotCall::new(id(n), "test", ());
         let mut calls = LastCalls::default();
         for n in 0..1_000 {

@@ -132,9 +132,9 @@ impl Queue {
 
     fn claim(&mut self, request: &ClaimRequest, instance: InstanceId, now: u64) -> Claims {
         let expires_ms = now.saturating_add(millis(request.lease));
-        let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
+        let mut claims = Claims { now_ms: now, expires_ms, paused: self.pause.is_some(), ..Claims::default() };
         let mut bytes = 0;
-        while !self.paused && claims.jobs.len() < request.limit {
+        while self.pause.is_none() && claims.jobs.len() < request.limit {
             let Some(id) = self.pending.first_key_value().map(|(_, id)| id.clone()) else { break };
             bytes += HEADER_BYTES + self.job(&id).map_or(0, |job| job.envelope.len());
             if bytes > request.bytes_max && !claims.jobs.is_empty() {

@@ -35,7 +35,7 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     assert_eq!((next_due().await, next_due().await), (None, None));
     assert!(next_due().await.is_some(), "the last pending job has been claimed");
     worker.enqueue(&[id("held")]).await;
-    worker.store.pause(&worker.queue).await.unwrap();
+    worker.pause().await;
     assert_eq!(next_due().await, None, "a paused queue is not reported as empty");
 }
 
@@ -113,8 +113,8 @@ pub(crate) async fn a_claim_stays_within_its_bytes_but_grants_one_job_of_any_siz
 
 pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn Harness, worker: Worker) {
     let running = worker.run(&id("running")).await;
-    assert!(!worker.store.pause(&worker.queue).await.unwrap());
-    assert!(worker.store.pause(&worker.queue).await.unwrap(), "it was paused before");
+    assert!(!worker.pause().await);
+    assert!(worker.pause().await, "it was paused before");
     assert!(worker.stats().await.paused);
 
     worker.enqueue(&[id("waiting")]).await;
@@ -130,8 +130,8 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert!(claims.paused && claims.jobs.is_empty());
     assert_eq!(worker.listed(JobState::Pending).await, [id("running"), id("waiting")]);
 
-    assert!(worker.store.resume(&worker.queue).await.unwrap());
-    assert!(!worker.store.resume(&worker.queue).await.unwrap());
+    assert!(worker.resume().await);
+    assert!(!worker.resume().await);
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 
@@ -216,8 +216,7 @@ pub(crate) async fn a_cancelled_job_is_never_granted_whatever_was_retried_before
     let job = worker.run(&id("released")).await;
     let released = [worker.settlement(&job, Verdict::ReleaseNow)];
     let request = worker.request(2, LONG);
-    let (_, claims) =
-        worker.store.settle_and_claim(worker.call(), &worker.queue, &released, &request).await.unwrap();
+    let (_, claims) = worker.store.settle_and_claim(worker.call(), &worker.queue, &released, &request).await.unwrap();
     let counters: Vec<_> = claims.jobs.iter().map(|job| (job.id.clone(), job.counters.attempts)).collect();
     assert_eq!(counters, [(id("released"), 2)]);
     assert_eq!(worker.check_counts().await.difference(), 0);

@@ -150,6 +150,7 @@ macro_rules! for_each_guarantee {
                 reconcile_reaches_every_lost_grant_slice_by_slice,
                 a_lost_grant_whose_cancellation_was_requested_is_cancelled;
             admin: a_queue_nobody_used_is_empty_everywhere,
+                a_paused_queue_tells_since_when_and_by_whom_until_it_is_resumed,
                 an_empty_batch_is_accepted_by_every_verb,
                 a_batch_over_the_bound_is_refused_by_every_verb,
                 every_state_is_listed_in_its_order_page_by_page,
@@ -188,6 +189,7 @@ macro_rules! for_each_guarantee {
                 reclaim_sent_again_reclaims_once,
                 reconcile_sent_again_releases_once,
                 redrive_cancel_and_discard_sent_again_move_once,
+                pause_and_resume_sent_again_report_the_same,
                 trim_sent_again_trims_once,
                 a_claim_sent_again_returns_only_what_is_still_held,
                 a_claim_whose_first_sending_found_nothing_never_grants_twice,

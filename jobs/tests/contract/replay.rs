@@ -154,6 +154,16 @@ pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(harness: &dy
     assert_eq!(worker.find(&id("a")).await, None);
 }
 
+pub(crate) async fn pause_and_resume_sent_again_report_the_same(harness: &dyn Harness, worker: Worker) {
+    let pause = twice(harness, &worker, |worker, call| {
+        Box::pin(async move { worker.store.pause(call, &worker.queue, &ADA).await })
+    });
+    assert!(!pause.await, "it was not paused before");
+    let resume =
+        twice(harness, &worker, |worker, call| Box::pin(async move { worker.store.resume(call, &worker.queue).await }));
+    assert!(resume.await, "it was paused before");
+}
+
 pub(crate) async fn trim_sent_again_trims_once(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     for name in ids(4) {
