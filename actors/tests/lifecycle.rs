@@ -5,7 +5,6 @@ use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::retry::OnUnknown;
-use retraced_jobs::store::Admin;
 use retraced_jobs::typed_job::JobOptions;
 use tokio::time::Instant;
 

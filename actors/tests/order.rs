@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy, limits};
 use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobId, JobState, RunAt};
-use retraced_jobs::store::{Admin, BATCH_MAX};
+use retraced_jobs::store::BATCH_MAX;
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};

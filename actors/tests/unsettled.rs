@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use retraced_actors::limits;
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Admin, BATCH_MAX};
+use retraced_jobs::store::BATCH_MAX;
 use tokio::time::Instant;
 
 use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};

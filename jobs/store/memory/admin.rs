@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::cursor::parse_cursor;
-use super::queue::{Container, Pause, Queue, StoredJob};
+use super::pause::Pause;
+use super::queue::{Container, Queue, StoredJob};
 use super::replay::SlotCall;
 use super::store::MemoryStore;
 use super::timeline::{Point, Timeline};

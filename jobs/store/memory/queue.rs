@@ -9,7 +9,8 @@ use super::acts::Acts;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
-use super::replay::{LastCalls, Lookup, SlotCall};
+use super::pause::Pause;
+use super::replay::{LastCalls, SlotCall};
 use super::timeline::Timeline;
 use super::tombstones::Tombstones;
 use super::waits::Waits;
@@ -38,12 +39,6 @@ pub(super) struct Queue {
     pub(super) totals: Totals,
     pub(super) calls: LastCalls,
     hints: UnsentHints,
-}
-
-/// Since when a queue is paused, and by whom.
-pub(super) struct Pause {
-    pub(super) since_ms: u64,
-    pub(super) by: OperatorName,
 }
 
 /// The counters of [`QueueStats`](crate::store::QueueStats) that never decrease.
@@ -243,18 +238,14 @@ impl Queue {
         now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
-        match self.calls.lookup(call) {
-            Lookup::Never => {
-                let reply = step(self);
-                if !(call.is_first_sending() && changed_nothing(&reply)) {
-                    self.calls.keep(call, reply.clone(), now);
-                }
-                Ok(reply)
-            }
-            Lookup::Again(reply) => Ok(reply),
-            Lookup::Superseded => Err(StoreError::Superseded { operation: call.verb }),
-            Lookup::Other => Err(StoreError::CallIdTaken { operation: call.verb }),
+        if let Some(reply) = self.calls.kept_reply(call)? {
+            return Ok(reply);
         }
+        let reply = step(self);
+        if !(call.is_first_sending() && changed_nothing(&reply)) {
+            self.calls.keep(call, reply.clone(), now);
+        }
+        Ok(reply)
     }
 
     /// Accepts a job and returns its state. If a job with this id is already kept, changes nothing and returns the state of that job as `Err`.

@@ -7,8 +7,8 @@ use std::hash::Hash;
 
 use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
-use crate::store::CallId;
 use crate::store::content_hash::ContentHash;
+use crate::store::{CallId, StoreError};
 
 /// The last call of each replay slot. A slot is removed when its process instance is forgotten, or by a sweep when it was idle for [`REPLAY_SLOT_IDLE_MS`].
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct LastCall {
 #[derive(Clone, Copy)]
 pub(super) struct SlotCall {
     id: CallId,
-    pub(super) verb: &'static str,
+    verb: &'static str,
     content: ContentHash,
 }
 
@@ -46,7 +46,7 @@ impl SlotCall {
 }
 
 /// Whether a call was applied before.
-pub(super) enum Lookup<T> {
+enum Lookup<T> {
     /// No: the queue has not seen this call or a later one of its replay slot.
     Never,
     /// Yes, with this reply.
@@ -58,7 +58,17 @@ pub(super) enum Lookup<T> {
 }
 
 impl LastCalls {
-    pub(super) fn lookup<T: Clone + 'static>(&self, SlotCall { id, verb, content }: SlotCall) -> Lookup<T> {
+    /// The reply that is kept to this call, or `None` if the call was not applied before, as far as the queue knows.
+    pub(super) fn kept_reply<T: Clone + 'static>(&self, call: SlotCall) -> Result<Option<T>, StoreError> {
+        match self.lookup(call) {
+            Lookup::Never => Ok(None),
+            Lookup::Again(reply) => Ok(Some(reply)),
+            Lookup::Superseded => Err(StoreError::Superseded { operation: call.verb }),
+            Lookup::Other => Err(StoreError::CallIdTaken { operation: call.verb }),
+        }
+    }
+
+    fn lookup<T: Clone + 'static>(&self, SlotCall { id, verb, content }: SlotCall) -> Lookup<T> {
         let Some(last) = self.replay_slots.get(&(id.instance, id.replay_slot)) else { return Lookup::Never };
         match last.sequence.cmp(&id.sequence) {
             Ordering::Less => Lookup::Never,
