@@ -4,10 +4,10 @@ use clap::Args;
 use retraced::job::OperatorName;
 use retraced::supervision::host_name;
 
-/// Under which name a command acts on jobs.
+/// Under which name a command acts.
 #[derive(Args)]
 pub(crate) struct By {
-    /// Who is recorded as having done this; `retraced trace` shows it. Of a long name the first 64 bytes are kept. Default: user and host.
+    /// Who is recorded as having done this; `retraced trace` of a job and `retraced queues` show it. Of a long name the first 64 bytes are kept. Default: user and host.
     #[arg(long, value_name = "NAME", env = "RETRACED_BY", hide_env_values = true)]
     by: Option<String>,
 }

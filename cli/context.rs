@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use retraced::store::{KeyPrefix, RedisOptions, StoreError, StoreFacts};
+use retraced::view::QueueRow;
 use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
 use crate::error::CliError;
 use crate::output::{Output, note, one_line};
+use crate::paused::paused;
 use crate::tls::{TlsArgs, with_flags};
 
 /// What a command is given: the server, the prefix of its keys, and where results go.
@@ -62,8 +64,9 @@ impl CommandContext {
 
     /// Says that the queue is paused, if it is: then its waiting jobs do not run.
     pub(crate) async fn note_if_paused(&self, operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
-        if operator.stats(queue).await?.paused {
-            note(format_args!("queue {queue} is paused: its jobs wait until `retraced queue resume {queue}`"));
+        let row = QueueRow::new(queue, &operator.stats(queue).await?);
+        if let Some(paused) = paused(&row) {
+            note(format_args!("queue {queue} is {paused}: its jobs wait until `retraced queue resume {queue}`"));
         }
         Ok(())
     }

@@ -11,10 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::args;
+use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
 use crate::output::{Cell, Column, NOTHING, Style, job_count, note, short_duration};
+use crate::paused::paused;
+
+/// The columns of a narrow terminal that `paused` needs, with the sign that its text is cut.
+const PAUSED_COLUMNS: usize = 8;
 
 /// `retraced queues`
 #[derive(Args)]
@@ -63,6 +68,8 @@ pub(crate) struct Pause {
     /// Pause a queue that does not exist yet, so that none of its jobs runs before it is resumed.
     #[arg(long)]
     create: bool,
+    #[command(flatten)]
+    by: By,
 }
 
 #[derive(Args)]
@@ -176,7 +183,7 @@ impl Queues {
         if self.measure.rates_over.is_some() {
             columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
-        columns.push(Column::new(""));
+        columns.push(Column::new("").cut(PAUSED_COLUMNS));
         columns
     }
 
@@ -209,7 +216,7 @@ impl Queues {
             }
             None => {}
         }
-        cells.push(Cell::new(if row.paused { "paused" } else { "" }, Style::Warn));
+        cells.push(Cell::new(paused(row).unwrap_or_default(), Style::Warn));
         cells
     }
 }
@@ -241,7 +248,7 @@ impl Pause {
             false => context.operator_of(&queue).await?,
         };
         // Paused first, so that no worker claims from the new queue in between.
-        let was_paused = operator.pause(&queue).await?;
+        let was_paused = operator.named(self.by.name()).pause(&queue).await?;
         if self.create {
             operator.create_queue(&queue).await?;
         }
@@ -357,7 +364,8 @@ fn failed_and_trimmed(row: &QueueRow) -> u64 {
 }
 
 fn title(row: &QueueRow) -> String {
-    format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
+    let paused = paused(row).map(|paused| format!(" ({paused})")).unwrap_or_default();
+    format!("queue {}{paused}", row.queue)
 }
 
 fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {

@@ -6,6 +6,7 @@ use retraced_jobs::store::{Block, CallId, Store, StoreError, StoreFuture};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::call_ids::Sendings;
 use super::{CallError, CallWatch, StoreCalls, WhenBlocked, resend};
 use crate::limits::ACTOR_CALL_TIMEOUT;
 
@@ -48,7 +49,9 @@ impl StoreCalls {
     ) -> Result<T, CallError> {
         let mut slot = self.slots.take().await;
         let call = &call;
-        let send = |id| self.resend_until_ended(when_blocked, operation, move |store| call(store, id));
+        let send = |sendings: Sendings| {
+            self.resend_until_ended(when_blocked, operation, move |store| call(store, sendings.next()))
+        };
         self.under(&mut slot, send).await
     }
 

@@ -9,6 +9,7 @@ use retraced_jobs::store::{CallId, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::call_ids::Sendings;
 use super::{CallError, StoreCalls, resend};
 use crate::limits::DEADLINE_MAX;
 
@@ -31,7 +32,9 @@ impl StoreCalls {
             let slot = timeout_at(deadline, calls.slots.take()).await;
             let mut slot = slot.map_err(|_| CallError::NoReplaySlot)?;
             let (calls, call) = (&calls, &call);
-            calls.under(&mut slot, |id| calls.resend_by(deadline, move || call(calls.store.clone(), id))).await
+            let send =
+                |sendings: Sendings| calls.resend_by(deadline, move || call(calls.store.clone(), sendings.next()));
+            calls.under(&mut slot, send).await
         })
         .await
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use retraced_jobs::clock::TokioClock;
@@ -87,6 +88,34 @@ async fn a_call_without_an_answer_is_sent_again_under_the_same_id_and_the_outage
         matches!(reported[..], [EventKind::StoreUnreachable { .. }, EventKind::StoreReachable { .. }]),
         "{reported:?}"
     );
+}
+
+/// A call that is answered after this many sendings without an answer, and notes what each sending says of itself.
+fn noting<'a>(said: &'a Mutex<Vec<bool>>, unanswered: usize) -> impl Fn(&'a dyn Store, CallId) -> StoreFuture<'a, ()> {
+    let sent = AtomicUsize::new(0);
+    move |_, call| {
+        said.lock().unwrap().push(call.first_sending);
+        let is_answered = sent.fetch_add(1, Ordering::Relaxed) == unanswered;
+        Box::pin(async move { if is_answered { Ok(()) } else { unavailable() } })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_sending_of_a_call_says_that_it_is_the_first_and_none_after_a_call_that_was_given_up() {
+    let (world, said) = (World::new(1), Mutex::default());
+    let taken = || std::mem::take(&mut *said.lock().unwrap());
+    for (unanswered, expected) in [(0, vec![true]), (2, vec![true, false, false]), (0, vec![true])] {
+        world.calls.until_known("test", noting(&said, unanswered)).await.unwrap().unwrap();
+        assert_eq!(taken(), expected);
+    }
+    let given_up = world.calls.until_known("test", noting(&said, usize::MAX));
+    assert!(tokio::time::timeout(TIMEOUT, given_up).await.is_err());
+    assert_eq!(taken().iter().filter(|first| **first).count(), 1);
+    // A late copy of that call may be on its way, so the store has to keep the reply to the next one.
+    for expected in [vec![false], vec![true]] {
+        world.calls.until_known("test", noting(&said, 0)).await.unwrap().unwrap();
+        assert_eq!(taken(), expected);
+    }
 }
 
 /// One call with this answer. What is due to be reported half of the time later that makes an outage is reported, as the store link does.

@@ -17,7 +17,7 @@ fn sealed(id: &str) -> Enqueue {
 #[tokio::test(start_paused = true)]
 async fn a_full_front_door_rejects_enqueues_counts_dropped_casts_and_accepts_again() {
     let harness = Harness::start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.store.plan_faults(|verb, n| (verb == Verb::Enqueue && n <= 2).then_some(Fault::RequestDelayed(secs(2))));
     let actor = harness.handle().actor().unwrap();
     // Two flushes take one batch each before the rest fills the buffer.
@@ -59,7 +59,7 @@ fn dropped(harness: &Harness) -> (u64, u64) {
 #[tokio::test(start_paused = true)]
 async fn dropped_casts_are_reported_with_the_reason_of_each() {
     let harness = Harness::start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.store.plan_faults(|verb, n| (verb == Verb::Enqueue && n <= 2).then_some(Fault::RequestDelayed(secs(2))));
     let actor = harness.handle().actor().unwrap();
     for n in 0..limits::FRONT_DOOR_JOBS_MAX + 2 {
@@ -120,9 +120,9 @@ async fn jobs_for_fast_handlers_are_prefetched_up_to_the_bound() {
         let stats = futures_util::FutureExt::now_or_never(memory.stats(&queue)).unwrap().unwrap();
         seen.fetch_max(stats.processing, std::sync::atomic::Ordering::SeqCst);
     });
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let ids = harness.enqueue_many("job", 2_000, &Work::succeed()).await;
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     let most = most.load(std::sync::atomic::Ordering::SeqCst);
     // Finished jobs stay leased until their settlement is confirmed.
@@ -138,10 +138,10 @@ async fn prefetched_jobs_not_started_within_a_second_are_released_once_to_the_fr
     // Fast jobs make the fetcher prefetch. Then a slow job arrives, and further jobs behind it.
     let quick = harness.enqueue_many("quick", 30, &Work::lasting(millis(1))).await;
     harness.until_all(&quick, JobState::Completed).await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let slow = harness.enqueue("slow", Work::lasting(secs(20))).await;
     let behind = harness.enqueue_many("behind", 12, &Work::succeed()).await;
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("some were prefetched", || harness.stats().processing > 1).await;
     let ahead = harness.stats().processing - 1;
     harness.until("they are released", || harness.stats().processing == 1).await;
@@ -166,7 +166,7 @@ async fn prefetched_jobs_not_started_within_a_second_are_released_once_to_the_fr
 #[tokio::test(start_paused = true)]
 async fn a_claim_respects_its_byte_limit_and_large_jobs_still_fill_all_executors() {
     let harness = Harness::build().concurrency(10).start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     // Only the size of these jobs matters. Each runs for a minute, so all ten run at once.
     let padding = 900 * 1024;
     let mut ids = Vec::new();
@@ -179,7 +179,7 @@ async fn a_claim_respects_its_byte_limit_and_large_jobs_still_fill_all_executors
         let job = options.seal(Kind::new("work").unwrap(), payload.into()).unwrap();
         ids.push(harness.handle().enqueue(job, secs(5)).await.unwrap().id);
     }
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_within(millis(100), "all ten run", || harness.recorder.running() == 10).await;
     harness.until_all(&ids, JobState::Completed).await;
     harness.close().await;

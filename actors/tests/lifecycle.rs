@@ -5,7 +5,6 @@ use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{JobState, Kind, RunAt};
 use retraced_jobs::retry::OnUnknown;
-use retraced_jobs::store::Admin;
 use retraced_jobs::typed_job::JobOptions;
 use tokio::time::Instant;
 
@@ -259,12 +258,12 @@ async fn a_cancelled_job_whose_handler_completes_anyway_is_completed() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_claimed_from_a_paused_queue_and_jobs_run_at_once_when_it_is_resumed() {
     let harness = Harness::start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let ids = harness.enqueue_many("job", 10, &Work::succeed()).await;
     tokio::time::sleep(secs(30)).await;
     assert_eq!((harness.recorder.count(), harness.stats().pending), (0, 10));
     let resumed = Instant::now();
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     assert!(resumed.elapsed() <= millis(10), "took {:?}", resumed.elapsed());
     harness.close().await;
@@ -273,12 +272,12 @@ async fn nothing_is_claimed_from_a_paused_queue_and_jobs_run_at_once_when_it_is_
 #[tokio::test(start_paused = true)]
 async fn jobs_start_in_the_order_they_were_enqueued() {
     let harness = Harness::build().concurrency(1).start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = Vec::new();
     for n in 0..50 {
         ids.push(harness.enqueue(&format!("job-{n}"), Work::lasting(millis(n % 3))).await);
     }
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     let order: Vec<_> = harness.recorder.all().into_iter().map(|run| run.id).collect();
     assert_eq!(order, ids);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_actors::{Budget, RestartDelay, RestartPolicy, Strategy, limits};
 use retraced_jobs::events::EventKind;
 use retraced_jobs::job::{JobId, JobState, RunAt};
-use retraced_jobs::store::{Admin, BATCH_MAX};
+use retraced_jobs::store::BATCH_MAX;
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 
 use crate::support::{Action, Fault, Harness, Verb, Work, millis, secs};
@@ -34,10 +34,10 @@ async fn a_late_reply_of_a_claim_never_changes_the_order_at_a_concurrency_of_one
         let harness = Harness::build().concurrency(1).start().await;
         harness.store.latency(millis(2));
         harness.measure_fast_handlers().await;
-        harness.store.pause(&harness.queue).await.unwrap();
+        harness.pause().await;
         let ids = harness.enqueue_many("job", 300, &Work::lasting(millis(1))).await;
         harness.store.delay_every_other_claim(seed, millis(40));
-        harness.store.resume(&harness.queue).await.unwrap();
+        harness.resume().await;
         harness.until("all have run", || harness.recorder.ended() == 330).await;
         assert_order(&started(&harness)[30..], &ids);
         harness.close().await;
@@ -49,10 +49,10 @@ async fn a_late_reply_of_a_claim_never_changes_the_order_at_a_concurrency_of_one
 async fn jobs_that_waited_too_long_are_never_overtaken_by_those_of_an_open_claim() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = vec![harness.enqueue("slow", Work::lasting(secs(3))).await];
     ids.extend(harness.enqueue_many("early", 3, &Work::lasting(millis(1))).await);
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("they are claimed", || harness.stats().processing == 4).await;
     harness.store.plan_faults(|verb, _| (verb == Verb::Claim).then_some(Fault::ReplyDelayed(secs(5))));
     ids.extend(harness.enqueue_many("late", 3, &Work::lasting(millis(1))).await);
@@ -67,10 +67,10 @@ async fn jobs_that_waited_too_long_are_never_overtaken_by_those_of_an_open_claim
 async fn a_job_on_its_way_back_to_the_front_is_never_overtaken_by_one_claimed_meanwhile() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = vec![harness.enqueue("slow", Work::lasting(millis(1_500))).await];
     ids.extend(harness.enqueue_many("job", 60, &Work::lasting(millis(1))).await);
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("some were prefetched", || harness.stats().processing > 3).await;
     assert!(harness.stats().pending > 3, "some must be left");
     harness.store.plan_faults(|verb, n| {
@@ -90,10 +90,10 @@ async fn many_released_jobs_never_change_their_order() {
     harness.store.latency(millis(2));
     let quick = harness.enqueue_many("quick", 60, &Work::succeed()).await;
     harness.until_all(&quick, JobState::Completed).await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = vec![harness.enqueue("slow", Work::lasting(secs(20))).await];
     ids.extend(harness.enqueue_many("job", 2 * BATCH_MAX, &Work::lasting(millis(1))).await);
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("more than a batch waits", || harness.stats().processing as usize > 1 + 3 * BATCH_MAX / 2).await;
     harness.until("all are released", || harness.stats().processing == 1).await;
     harness.until_all(&ids, JobState::Completed).await;
@@ -107,10 +107,10 @@ async fn crowded() -> (Harness, Vec<JobId>) {
     harness.store.latency(millis(2));
     let quick = harness.enqueue_many("quick", 60, &Work::succeed()).await;
     harness.until_all(&quick, JobState::Completed).await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = vec![harness.enqueue("hangs", Work::then(Action::Hang).and(millis(1), Action::Succeed)).await];
     ids.extend(harness.enqueue_many("job", BATCH_MAX + 50, &Work::lasting(millis(1))).await);
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("more than a batch waits", || harness.stats().processing as usize == 1 + BATCH_MAX + 50).await;
     harness.store.plan_faults(|verb, _| (verb == Verb::Claim).then_some(Fault::ReplyDelayed(millis(500))));
     ids.extend(harness.enqueue_many("late", 3, &Work::lasting(millis(1))).await);
@@ -159,10 +159,10 @@ async fn closing_workers_never_change_the_order_of_their_jobs_at_a_concurrency_o
 async fn a_restart_of_the_pool_never_changes_the_order_of_jobs_at_a_concurrency_of_one() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let mut ids = vec![harness.enqueue("hangs", Work::then(Action::Hang).and(millis(1), Action::Succeed)).await];
     ids.extend(harness.enqueue_many("job", 20, &Work::lasting(millis(1))).await);
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("some wait", || harness.stats().processing > 10).await;
     harness.kill_and_await_restart("email/pool").await;
     harness.until_all(&ids, JobState::Completed).await;
@@ -175,7 +175,7 @@ async fn a_restart_of_the_pool_never_changes_the_order_of_jobs_at_a_concurrency_
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_receipt_was_awaited_is_never_overtaken_by_one_sent_after_it() {
     let harness = Harness::build().concurrency(1).start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.store.plan_faults(|verb, n| match (verb, n % 5) {
         (Verb::Enqueue, 0) => Some(Fault::RequestDelayed(millis(30))),
         (Verb::Enqueue, 2) => Some(Fault::ReplyDelayed(millis(20))),
@@ -193,7 +193,7 @@ async fn a_job_whose_receipt_was_awaited_is_never_overtaken_by_one_sent_after_it
         ids.push(harness.enqueue_at(&format!("job-{n}"), Work::succeed(), RunAt::Now).await);
     }
     harness.store.clear_faults();
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     let awaited: Vec<_> = started(&harness).into_iter().filter(|id| ids.contains(id)).collect();
     assert_order(&awaited, &ids);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use retraced_actors::limits;
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Admin, BATCH_MAX};
+use retraced_jobs::store::BATCH_MAX;
 use tokio::time::Instant;
 
 use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};
@@ -26,10 +26,10 @@ fn stops(harness: &Harness) -> Vec<(u64, String)> {
 #[tokio::test(start_paused = true)]
 async fn outcomes_that_the_store_refuses_never_pile_up() {
     let harness = Harness::build().concurrency(CONCURRENCY).start().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let ids = harness.enqueue_many("job", 2 * HELD_MAX, &Work::lasting(millis(1))).await;
     harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("the queue claims no more", || !stops(&harness).is_empty()).await;
     tokio::time::sleep(secs(600)).await;
     let ran = harness.recorder.count();
@@ -63,11 +63,11 @@ async fn a_store_that_settles_slowly_is_not_reported() {
 async fn a_queue_whose_releases_are_refused_never_stops_in_silence() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.enqueue("slow", Work::lasting(secs(3))).await;
     harness.enqueue_many("job", 3, &Work::lasting(millis(1))).await;
     harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("the queue says that it claims no more", || !stops(&harness).is_empty()).await;
     let [(unsettled, _)] = stops(&harness)[..] else { panic!("{:?}", harness.events()) };
     assert_eq!(unsettled, 3);
@@ -88,7 +88,7 @@ async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
     harness.store.plan_faults(|verb, _| (verb == Verb::Hints).then_some(Fault::Refused));
     harness.kill_and_await_restart("store-link").await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.enqueue("slow", Work::lasting(secs(3))).await;
     harness.enqueue("late", Work::lasting(millis(1))).await;
     let mut fault = Some(Fault::Refused);
@@ -104,7 +104,7 @@ async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
             seen.lock().unwrap().push(Instant::now());
         }
     });
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("both have run", || harness.recorder.ended() == 32).await;
     let started = harness.recorder.all()[31].started;
     let [released] = settled.lock().unwrap().iter().copied().filter(|at| *at <= started).collect::<Vec<_>>()[..] else {
@@ -120,11 +120,11 @@ async fn a_queue_that_was_held_back_never_waits_for_its_timer() {
 async fn a_hint_that_came_during_a_refused_claim_is_never_forgotten() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     harness.enqueue("first", Work::lasting(millis(5))).await;
     harness.enqueue("second", Work::lasting(millis(200))).await;
     harness.store.plan_faults(|verb, _| (verb == Verb::SettleAndClaim).then_some(Fault::Refused));
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until("the first runs", || harness.recorder.running() == 1).await;
     let claims = harness.store.calls(Verb::SettleAndClaim);
     harness.store.latency(secs(1));

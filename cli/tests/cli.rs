@@ -121,12 +121,15 @@ fn a_queue_is_paused_resumed_and_counted() {
     let harness = Harness::new();
     harness.enqueue("q", "k", "a-1", &[]);
     let pause = |verb: &str| harness.one(&["queue", verb, "q"]);
-    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": true}));
+    assert_eq!(harness.one(&["queue", "stats", "q"])["paused_by"], json!(null));
+    let first = harness.one(&["queue", "pause", "q", "--by", "ada\u{1b}[31m"]);
+    assert_eq!(first, json!({"queue": "q", "paused": true, "changed": true}));
     assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": false}));
     let stats = harness.one(&["queue", "stats", "q"]);
     for (field, value) in [
         ("queue", json!("q")),
         ("paused", json!(true)),
+        ("paused_by", json!("ada\u{1b}[31m")),
         ("pending", json!(1)),
         ("processing", json!(0)),
         ("delayed", json!(0)),
@@ -139,6 +142,16 @@ fn a_queue_is_paused_resumed_and_counted() {
         assert_eq!(stats[field], value, "{field} of {stats}");
     }
     assert!(stats["oldest_pending_ms"].is_u64(), "{stats}");
+    let since = stats["paused_since"].as_str().unwrap().to_owned();
+    assert_eq!(harness.one(&["queues"])["paused_since"], since);
+    // Whoever reads that a queue is paused reads also by whom and since when, with control characters escaped.
+    let said = format!(r"paused by ada\u{{1b}}[31m since {since}");
+    for command in [["queues"].as_slice(), &["queue", "stats", "q"]] {
+        let shown = harness.run(command).stdout;
+        assert!(shown.contains(&said), "{shown:?}");
+    }
+    let note = harness.run(&["enqueue", "q", "--kind", "k", "--payload", "1"]).stderr;
+    assert!(note.contains(&format!("queue q is {said}: its jobs wait until")), "{note:?}");
     assert_eq!(pause("resume"), json!({"queue": "q", "paused": false, "changed": true}));
     assert_eq!(harness.one(&["queues", "--rates-over", "100ms"])["completed_per_s"], json!(0.0));
 }

@@ -25,7 +25,7 @@ fn steady(value: &Value) -> Value {
     let named = |name: &str, value: &Value| match (name, value) {
         (_, Value::Null) => Value::Null,
         ("worker", _) => json!("<worker>"),
-        ("by", _) => json!("<by>"),
+        ("by" | "paused_by", _) => json!("<by>"),
         ("backtrace", _) => json!("<backtrace>"),
         ("location", _) => json!("<location>"),
         // Sentences of a trace name workers, instants and durations.
@@ -61,8 +61,8 @@ fn json_keeps_its_fields() {
     tell(&["queues"]);
     tell(&["queues", "--rates-over", "100ms"]);
     tell(&["queue", "pause", "q"]);
-    tell(&["queue", "resume", "q"]);
     tell(&["queue", "stats", "q"]);
+    tell(&["queue", "resume", "q"]);
     tell(&["jobs", "q", "--state", "pending"]);
     tell(&["jobs", "q", "--state", "delayed"]);
     tell(&["job", "show", "q", "later"]);
@@ -86,6 +86,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
     let harness = Harness::new();
     let id = "01a213a3-1375-7026-9136-f54aa1ebe517";
     run_jobs(&harness, &[(id, "bad.data"), ("b", "mail.down"), ("hostile", "hostile")]);
+    harness.one(&["queue", "pause", "q", "--by", "somebody of the night shift"]);
     for columns in [20, 80, 120] {
         for arguments in [
             ["queues"].as_slice(),

@@ -55,15 +55,16 @@ fn a_paused_or_mistyped_queue_is_not_used_in_silence() {
     let mistyped = enqueue("biling");
     assert_eq!(mistyped.status, Some(0), "{mistyped:?}");
     assert!(mistyped.stderr.contains("queue biling is new; if billing was meant"), "{mistyped:?}");
-    harness.json(&["queue", "pause", "billing"]);
+    harness.json(&["queue", "pause", "billing", "--by", "ada"]);
     let paused = enqueue("billing");
     assert_eq!(paused.status, Some(0), "{paused:?}");
-    let said = "queue billing is paused: its jobs wait until `retraced queue resume billing`";
-    assert!(paused.stderr.contains(said), "{paused:?}");
+    for said in ["queue billing is paused by ada since ", ": its jobs wait until `retraced queue resume billing`"] {
+        assert!(paused.stderr.contains(said), "{paused:?}");
+    }
 
     let mut work = harness.command(&["work", "billing", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
     let worker = Worker::spawn(work.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    worker.wait_for(said);
+    worker.wait_for("queue billing is paused by ada since ");
 }
 
 #[test]

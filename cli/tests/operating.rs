@@ -408,13 +408,14 @@ fn jobs_that_wait_in_a_paused_queue_are_shown_with_that_reason() {
     let harness = Harness::new();
     run_jobs(&harness, &[("dead", "mail.down")]);
     harness.enqueue("q", "k", "waits", &[]);
-    let said = "queue q is paused: its jobs wait until `retraced queue resume q`\n";
     let about_waiting =
         [["trace", "q", "waits"].as_slice(), &["job", "show", "q", "waits"], &["jobs", "q", "--state", "pending"]];
     for command in about_waiting {
         assert_eq!(harness.run(command).stderr, "", "{command:?}");
     }
-    harness.one(&["queue", "pause", "q"]);
+    harness.one(&["queue", "pause", "q", "--by", "ada"]);
+    let since = harness.one(&["queues"])["paused_since"].as_str().unwrap().to_owned();
+    let said = format!("queue q is paused by ada since {since}: its jobs wait until `retraced queue resume q`\n");
     for command in about_waiting {
         assert_eq!(harness.run(command).stderr, said, "{command:?}");
     }

@@ -408,11 +408,12 @@ pub trait Admin: Send + Sync + 'static {
         jobs: &'a [Target],
     ) -> StoreFuture<'a, Vec<Moved>>;
 
-    /// Pauses claiming; running jobs continue. Returns whether the queue was paused before.
-    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
+    /// Pauses claiming; running jobs continue. Returns whether the queue was paused before; then it is still paused by whom it was, and since then
+    /// ([`QueueStats::paused_by`]).
+    fn pause<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName) -> StoreFuture<'a, bool>;
 
     /// Resumes claiming. Returns whether the queue was paused before.
-    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool>;
+    fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
     /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. On Redis it costs the same for a queue of any length. The call has no replay slot:
     /// sent a second time, it also concerns the jobs that came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not

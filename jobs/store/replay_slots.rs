@@ -34,9 +34,9 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Numbers of the slots that were returned, with the last sequence of each. The lowest number is taken first, so that a process with few calls at a time uses
-    /// few slots: the store keeps an entry for every slot that was used for a queue.
-    returned: BinaryHeap<Reverse<(u16, u64)>>,
+    /// Numbers of the slots that were returned, with the last sequence of each, and whether its last call was answered. The lowest number is taken first, so that a
+    /// process with few calls at a time uses few slots: the store keeps an entry for every slot that was used for a queue.
+    returned: BinaryHeap<Reverse<(u16, u64, bool)>>,
     /// The lowest number that was never taken.
     never_used: u16,
 }
@@ -67,20 +67,20 @@ impl ReplaySlots {
 
     /// Takes a replay slot that no other caller uses; waits until one is free. The wait has no timeout.
     ///
-    /// Drop the replay slot to return it, even if the outcome of its last call is unknown. The next call of the slot has a higher sequence. A queue that has seen that
-    /// call refuses a late copy of an earlier one as [`Superseded`](super::StoreError::Superseded).
+    /// Drop the replay slot to return it, even if the outcome of its last call is unknown. The next call of the slot has a higher sequence. A queue that has kept the reply
+    /// to that call refuses a late copy of an earlier one as [`Superseded`](super::StoreError::Superseded).
     pub async fn take(&self) -> ReplaySlot {
         // Never `None`, because the semaphore is never closed.
         let permit = self.0.capacity.clone().acquire_owned().await.ok();
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, sequence) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
+        let (number, sequence, answered) = if let Some(Reverse(replay_slot)) = free.returned.pop() {
             replay_slot
         } else {
             free.never_used += 1;
-            (free.never_used - 1, 0)
+            (free.never_used - 1, 0, true)
         };
         drop(free);
-        ReplaySlot { replay_slots: self.0.clone(), number, sequence, _permit: permit }
+        ReplaySlot { replay_slots: self.0.clone(), number, sequence, answered, _permit: permit }
     }
 }
 
@@ -90,22 +90,49 @@ pub struct ReplaySlot {
     replay_slots: Arc<Inner>,
     number: u16,
     sequence: u64,
+    answered: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl ReplaySlot {
-    /// The id of the next call. Send the call again under the same id until its outcome is known.
+    /// The id of the next call. Send the call again under the same id until its outcome is known, then say so by [`answered`](Self::answered).
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
-        let instance = self.replay_slots.instance.get();
-        CallId { instance, replay_slot: self.number, sequence: self.sequence, nonce: from_system() }
+        self.answered = false;
+        let (instance, sequence) = (self.replay_slots.instance.get(), self.sequence);
+        CallId { instance, replay_slot: self.number, sequence, nonce: from_system(), first_sending: false }
+    }
+
+    /// Notes that the store has replied to the last call.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    /// Whether the store has replied to the last call of this slot, or there was none. Only then may the next call promise that it is the
+    /// [`first_sending`](CallId::first_sending).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use retraced_jobs::{job::InstanceId, store::ReplaySlots};
+    /// let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+    /// let mut replay_slot = replay_slots.take().await;
+    /// assert!(replay_slot.is_answered());
+    /// let call = replay_slot.next_call();
+    /// assert!(!replay_slot.is_answered() && !call.first_sending);
+    /// replay_slot.answered();
+    /// assert!(replay_slot.is_answered());
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 }
 
 impl Drop for ReplaySlot {
     fn drop(&mut self) {
         let mut free = self.replay_slots.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.returned.push(Reverse((self.number, self.sequence)));
+        free.returned.push(Reverse((self.number, self.sequence, self.answered)));
     }
 }
 
@@ -132,5 +159,19 @@ mod tests {
         }
         let _first = replay_slots.take().await;
         assert_eq!(replay_slots.take().await.next_call().replay_slot, 1);
+    }
+
+    #[tokio::test]
+    async fn a_returned_replay_slot_remembers_that_its_last_call_was_not_answered() {
+        let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+        for answered in [true, false, true] {
+            let mut replay_slot = replay_slots.take().await;
+            replay_slot.next_call();
+            if answered {
+                replay_slot.answered();
+            }
+            drop(replay_slot);
+            assert_eq!(replay_slots.take().await.is_answered(), answered);
+        }
     }
 }

@@ -316,6 +316,8 @@ enum Call {
     Redrive(Vec<Target>),
     Cancel(Vec<Target>),
     Discard(Vec<Target>),
+    Pause,
+    Resume,
     Trim(TrimPolicy),
 }
 
@@ -376,6 +378,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         Call::Redrive(jobs) => store.redrive(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Cancel(jobs) => store.cancel(id, queue, &by, jobs).await.map(Reply::Moved),
         Call::Discard(jobs) => store.discard(id, queue, &by, jobs).await.map(Reply::Moved),
+        Call::Pause => store.pause(id, queue, &by).await.map(Reply::Paused),
+        Call::Resume => store.resume(id, queue).await.map(Reply::Paused),
         Call::Trim(policy) => store.trim(id, queue, policy).await.map(|mut trimmed| {
             // The two clocks differ.
             trimmed.jobs.iter_mut().for_each(|jobs| jobs.oldest_ms = 0);
@@ -407,6 +411,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
     let now_ms = now(store, queue).await;
     let passed = |at_ms: u64| if at_ms <= now_ms { 0 } else { u64::MAX };
     let mut stats = store.stats(queue).await.unwrap();
+    stats.paused_since_ms = stats.paused_since_ms.map(passed);
     stats.oldest_pending_ms = stats.oldest_pending_ms.map(|_| 0);
     stats.delayed_overdue_ms = stats.delayed_overdue_ms.map(i64::signum);
     let counts = store.check_counts(queue).await.unwrap();
@@ -598,14 +603,6 @@ impl<'a> Pair<'a> {
                 let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
-            Step::Pause(paused) => {
-                let (ours, theirs) = (self.memory_store(), &*self.other.store);
-                let (ours, theirs) = match paused {
-                    true => (ours.pause(&self.queue), theirs.pause(&self.queue)),
-                    false => (ours.resume(&self.queue), theirs.resume(&self.queue)),
-                };
-                (Reply::Paused(ours.await.unwrap()), Reply::Paused(theirs.await.unwrap()))
-            }
             Step::DeleteQueue(live_too) => {
                 let live = if *live_too { LiveJobs::Delete } else { LiveJobs::Refuse };
                 let ours = self.memory_store().delete_queue(&self.queue, live).await.unwrap();
@@ -631,18 +628,18 @@ impl<'a> Pair<'a> {
                 let (sequence, last) = self.last[worker].clone();
                 let Some(call) = last else { return Ok(()) };
                 let older = u64::from(matches!(step, Step::Older));
-                self.send(worker, sequence - older, &call).await
+                self.send(worker, sequence - older, &call, true).await
             }
             Step::Taken => {
                 let sequence = self.last[worker].0;
                 let other = Call::Enqueue(vec![self.new_job(0, When::Now)]);
-                self.send(worker, sequence, &other).await
+                self.send(worker, sequence, &other, true).await
             }
             step => {
                 let call = self.call(worker, step);
                 let sequence = self.last[worker].0 + 2;
                 self.last[worker] = (sequence, Some(call.clone()));
-                self.send(worker, sequence, &call).await
+                self.send(worker, sequence, &call, false).await
             }
         };
         prop_assert_eq!(&ours, &theirs, "the reply to step {}: {:?}", self.step, step);
@@ -657,8 +654,10 @@ impl<'a> Pair<'a> {
         &self.memory
     }
 
-    async fn send(&self, worker: usize, sequence: u64, call: &Call) -> (Reply, Reply) {
-        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8] };
+    async fn send(&self, worker: usize, sequence: u64, call: &Call, is_again: bool) -> (Reply, Reply) {
+        // A first sending for some calls, and for none that is sent again (`Step::Again`).
+        let first_sending = sequence.is_multiple_of(4) && !is_again;
+        let id = CallId { instance: self.workers[worker], replay_slot: 0, sequence, nonce: [0; 8], first_sending };
         (send(&self.memory, &self.queue, id, call).await, send(&*self.other.store, &self.queue, id, call).await)
     }
 
@@ -702,6 +701,8 @@ impl<'a> Pair<'a> {
             Step::Redrive(aims) => Call::Redrive(self.targets(aims)),
             Step::Cancel(aims) => Call::Cancel(self.targets(aims)),
             Step::Discard(aims) => Call::Discard(self.targets(aims)),
+            Step::Pause(true) => Call::Pause,
+            Step::Pause(false) => Call::Resume,
             Step::Trim { kept, aged, completed, limit } => {
                 let rule =
                     RetentionRule::new(if *aged { Duration::ZERO } else { LONG }, *kept).bytes_max(*kept * 1_500);
@@ -710,7 +711,6 @@ impl<'a> Pair<'a> {
                 Call::Trim(TrimPolicy { retention: kept, limit: *limit })
             }
             Step::Renew { .. }
-            | Step::Pause(_)
             | Step::DeleteQueue(_)
             | Step::Watch(_)
             | Step::Again

@@ -361,7 +361,7 @@ async fn the_documented_reader_may_look_at_everything_and_change_nothing() {
         assert_eq!(reader.queues().await.unwrap().len(), 1);
         reader.workers().await.unwrap();
         reader.events(None, 10).await.unwrap();
-        reader.pause(&harness.queue).await.unwrap_err();
+        reader.pause(harness.call(), &harness.queue, &"ada".into()).await.unwrap_err();
         reader.enqueue(harness.call(), &harness.queue, &[new("b", RunAt::Now)]).await.unwrap_err();
         assert!(before == harness.contents());
     }

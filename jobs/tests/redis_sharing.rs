@@ -111,8 +111,8 @@ async fn send_every_hint(harness: &mut Harness, store: &RedisStore, name: &str) 
     assert_eq!(held.jobs.len(), 1);
     store.enqueue(harness.call(), &queue, &[new("later", RunAt::After(LEASE))]).await.unwrap();
     store.watch_outcome(&queue, &id("later"), LEASE).await.unwrap();
-    store.pause(&queue).await.unwrap();
-    store.resume(&queue).await.unwrap();
+    store.pause(harness.call(), &queue, &"ada".into()).await.unwrap();
+    store.resume(harness.call(), &queue).await.unwrap();
     store.discard(harness.call(), &queue, &"ada".into(), &[id("later").into()]).await.unwrap();
     store.cancel(harness.call(), &queue, &"ada".into(), &[id(name).into()]).await.unwrap();
 }

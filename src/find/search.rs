@@ -431,7 +431,13 @@ mod tests {
             run_at: RunAt::Now,
             envelope: vec![0; FIND_BYTES_MAX / 2].into(),
         };
-        let call = CallId { instance: uuid::Uuid::nil().into(), replay_slot: 0, sequence: 1, nonce: [0; 8] };
+        let call = CallId {
+            instance: uuid::Uuid::nil().into(),
+            replay_slot: 0,
+            sequence: 1,
+            nonce: [0; 8],
+            first_sending: false,
+        };
         store.enqueue(call, &queue, &[large(0), large(1), large(2)]).await.unwrap();
         let operator = Operator::shared(store);
         let mut search = operator.search(&queue, &JobFilter::in_state(JobState::Pending), None).unwrap();

@@ -79,12 +79,25 @@ impl Operator {
         self.act(queue, jobs, |store, call, queue, by, jobs| store.discard(call, queue, by, jobs)).await
     }
 
-    /// Pauses a queue: workers claim no further jobs from it, and run the jobs they hold. Returns whether the queue was paused before.
+    /// Pauses a queue: workers claim no further jobs from it, and run the jobs they hold. Returns whether the queue was paused before. If it was not,
+    /// [`stats`](Self::stats) tells from now on since when it is paused, and that this operator ([`named`](Self::named)) paused it.
     ///
     /// # Errors
     /// [`OperatorError`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use retraced::{MemoryStore, Operator, QueueName};
+    /// # let queue = QueueName::new("email")?;
+    /// let operator = Operator::new(MemoryStore::new()).named("ada@laptop");
+    /// assert!(!operator.pause(&queue).await?);
+    /// assert_eq!(operator.stats(&queue).await?.paused_by.unwrap().as_str(), "ada@laptop");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pause(&self, queue: &QueueName) -> Result<bool, OperatorError> {
-        self.on_queue(queue, |store, queue| store.pause(queue)).await
+        self.pause_or_resume(queue, |store, call, queue, by| store.pause(call, queue, by)).await
     }
 
     /// Resumes a paused queue. Returns whether the queue was paused before.
@@ -92,7 +105,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub async fn resume(&self, queue: &QueueName) -> Result<bool, OperatorError> {
-        self.on_queue(queue, |store, queue| store.resume(queue)).await
+        self.pause_or_resume(queue, |store, call, queue, _| store.resume(call, queue)).await
     }
 
     /// Checks the counts of a queue, then scans all of it for damage that no transition causes: jobs in no container or in two, grants without a lease, entries of
@@ -193,6 +206,19 @@ impl Operator {
             async move { action(&*store, call, &queue, &by, &jobs).await }
         });
         moved.await.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
+    }
+
+    async fn pause_or_resume(
+        &self,
+        queue: &QueueName,
+        action: for<'a> fn(&'a dyn Store, CallId, &'a QueueName, &'a OperatorName) -> StoreFuture<'a, bool>,
+    ) -> Result<bool, OperatorError> {
+        let (queue, by) = (queue.clone(), self.name.clone());
+        let was_paused = self.calls.until_known_by(OPERATOR_TIMEOUT, move |store, call| {
+            let (queue, by) = (queue.clone(), by.clone());
+            async move { action(&*store, call, &queue, &by).await }
+        });
+        was_paused.await.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
     }
 
     async fn audit_with(

@@ -7,6 +7,8 @@ use retraced_jobs::store::QueueStats;
 use retraced_jobs::units::millis;
 use serde::Serialize;
 
+use super::Timestamp;
+
 /// Depths and counters of a queue. `completed`, `enqueued`, `failures`, `crashes`, `releases`, `stale_settlements`, `trimmed`, `trimmed_dead`, `trimmed_poisoned` and
 /// `garbage` count since the queue was first used; the other numbers describe the jobs stored now. In JSON the fields of `rates` stand beside the others.
 ///
@@ -33,6 +35,10 @@ pub struct QueueRow {
     pub queue: QueueName,
     /// Whether claiming is paused.
     pub paused: bool,
+    /// Since when; `None` if the queue is not paused.
+    pub paused_since: Option<Timestamp>,
+    /// Who paused it; `None` if the queue is not paused. It comes from outside: print it through [`printable`](super::printable).
+    pub paused_by: Option<String>,
     /// Jobs that wait to be claimed.
     pub pending: u64,
     /// Jobs that workers hold: running, prefetched, or waiting to be settled.
@@ -97,6 +103,8 @@ impl QueueRow {
         Self {
             queue: queue.clone(),
             paused: stats.paused,
+            paused_since: stats.paused_since_ms.map(Timestamp::from_ms),
+            paused_by: stats.paused_by.as_ref().map(|by| by.as_str().to_owned()),
             pending: stats.pending,
             processing: stats.processing,
             delayed: stats.delayed,

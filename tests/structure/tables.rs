@@ -123,7 +123,7 @@ const LAYERS: &[Layer] = &[
         rows: &[
             &["limits", "error"],
             &["output"],
-            &["args", "by", "filter", "tls"],
+            &["args", "by", "filter", "paused", "tls"],
             &["settings"],
             &["context"],
             &[

@@ -423,12 +423,12 @@ impl Admin for FaultyStore {
         self.0.memory.watch_outcome(queue, id, wait)
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        self.0.memory.pause(queue)
+    fn pause<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName) -> StoreFuture<'a, bool> {
+        self.0.memory.pause(call, queue, by)
     }
 
-    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        self.0.memory.resume(queue)
+    fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        self.0.memory.resume(call, queue)
     }
 
     fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed> {

@@ -334,6 +334,14 @@ impl Harness {
         self.store.cancel(call, &self.queue, &"ada".into(), &[id.into()]).await.unwrap();
     }
 
+    pub async fn pause(&self) {
+        self.store.pause(self.admin_call().await, &self.queue, &"ada".into()).await.unwrap();
+    }
+
+    pub async fn resume(&self) {
+        self.store.resume(self.admin_call().await, &self.queue).await.unwrap();
+    }
+
     pub async fn admin_call(&self) -> CallId {
         self.admin.take().await.next_call()
     }

@@ -1,12 +1,12 @@
 //! [`Admin`] in memory: what operators read and change.
 
-use std::mem;
 use std::ops::Bound;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use super::cursor::parse_cursor;
+use super::pause::Pause;
 use super::queue::{Container, Queue, StoredJob};
 use super::replay::SlotCall;
 use super::store::MemoryStore;
@@ -126,12 +126,14 @@ impl Admin for MemoryStore {
         .boxed()
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        async { Ok(self.write(queue, |queue, _| queue.pause())) }.boxed()
+    fn pause<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName) -> StoreFuture<'a, bool> {
+        let call = SlotCall::new(call, "pause", by);
+        async move { self.write_once(call, queue, |queue, now| queue.pause(by, now)) }.boxed()
     }
 
-    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        async { Ok(self.write(queue, |queue, _| queue.resume())) }.boxed()
+    fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        let call = SlotCall::new(call, "resume", ());
+        async move { self.write_once(call, queue, |queue, _| queue.resume()) }.boxed()
     }
 
     fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
@@ -242,7 +244,9 @@ impl Queue {
         let front = self.pending.first_key_value().and_then(|(_, id)| self.job(id));
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         QueueStats {
-            paused: self.paused,
+            paused: self.pause.is_some(),
+            paused_since_ms: self.pause.as_ref().map(|pause| pause.since_ms),
+            paused_by: self.pause.as_ref().map(|pause| pause.by.clone()),
             pending: self.pending.len() as u64,
             processing: count(&self.leases),
             delayed: count(&self.delayed),
@@ -286,15 +290,17 @@ impl Queue {
         self.advance(id, Transition::Cancel, Container::Cancelled { at_ms: now })
     }
 
-    fn pause(&mut self) -> bool {
-        mem::replace(&mut self.paused, true)
+    fn pause(&mut self, by: &OperatorName, now: u64) -> bool {
+        let was_paused = self.pause.is_some();
+        self.pause.get_or_insert_with(|| Pause { since_ms: now, by: by.clone() });
+        was_paused
     }
 
     fn resume(&mut self) -> bool {
         if !self.pending.is_empty() {
             self.hint_pending();
         }
-        mem::replace(&mut self.paused, false)
+        self.pause.take().is_some()
     }
 
     fn trim(&mut self, policy: &TrimPolicy, now: u64) -> Trimmed {

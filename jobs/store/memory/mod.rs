@@ -25,6 +25,7 @@ mod history;
 mod lease_lengths;
 mod leases;
 mod ledger;
+mod pause;
 mod queue;
 mod records;
 mod replay;

@@ -9,7 +9,8 @@ use super::acts::Acts;
 use super::hints::UnsentHints;
 use super::history::{History, Record};
 use super::lease_lengths::LeaseLengths;
-use super::replay::{LastCalls, Lookup, SlotCall};
+use super::pause::Pause;
+use super::replay::{LastCalls, SlotCall};
 use super::timeline::Timeline;
 use super::tombstones::Tombstones;
 use super::waits::Waits;
@@ -31,7 +32,7 @@ pub(super) struct Queue {
     pub(super) dead: Timeline,
     pub(super) poisoned: Timeline,
     pub(super) cancelled: Timeline,
-    pub(super) paused: bool,
+    pub(super) pause: Option<Pause>,
     pub(super) lease_lengths: LeaseLengths,
     waits: Waits,
     pub(super) tombstones: Tombstones,
@@ -226,16 +227,26 @@ impl Queue {
         now: u64,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, StoreError> {
-        match self.calls.lookup(call) {
-            Lookup::Never => {
-                let reply = step(self);
-                self.calls.keep(call, reply.clone(), now);
-                Ok(reply)
-            }
-            Lookup::Again(reply) => Ok(reply),
-            Lookup::Superseded => Err(StoreError::Superseded { operation: call.verb }),
-            Lookup::Other => Err(StoreError::CallIdTaken { operation: call.verb }),
+        self.apply_once_unless(|_| false, call, now, step)
+    }
+
+    /// As [`apply_once`](Self::apply_once). But if the reply says that the call changed nothing, and this is its first sending, the reply is not kept: if it gets lost,
+    /// the next sending may as well find something.
+    pub(super) fn apply_once_unless<T: Clone + Send + 'static>(
+        &mut self,
+        changed_nothing: impl FnOnce(&T) -> bool,
+        call: SlotCall,
+        now: u64,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, StoreError> {
+        if let Some(reply) = self.calls.kept_reply(call)? {
+            return Ok(reply);
         }
+        let reply = step(self);
+        if !(call.is_first_sending() && changed_nothing(&reply)) {
+            self.calls.keep(call, reply.clone(), now);
+        }
+        Ok(reply)
     }
 
     /// Accepts a job and returns its state. If a job with this id is already kept, changes nothing and returns the state of that job as `Err`.

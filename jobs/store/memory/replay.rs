@@ -7,8 +7,8 @@ use std::hash::Hash;
 
 use crate::job::InstanceId;
 use crate::limits::{REPLAY_SLOT_IDLE_MS, REPLAY_SLOTS_SWEPT_FROM};
-use crate::store::CallId;
 use crate::store::content_hash::ContentHash;
+use crate::store::{CallId, StoreError};
 
 /// The last call of each replay slot. A slot is removed when its process instance is forgotten, or by a sweep when it was idle for [`REPLAY_SLOT_IDLE_MS`].
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct LastCall {
 #[derive(Clone, Copy)]
 pub(super) struct SlotCall {
     id: CallId,
-    pub(super) verb: &'static str,
+    verb: &'static str,
     content: ContentHash,
 }
 
@@ -39,10 +39,14 @@ impl SlotCall {
     pub(super) fn new(id: CallId, verb: &'static str, arguments: impl Hash) -> Self {
         Self { id, verb, content: ContentHash::of(id, arguments) }
     }
+
+    pub(super) fn is_first_sending(&self) -> bool {
+        self.id.first_sending
+    }
 }
 
 /// Whether a call was applied before.
-pub(super) enum Lookup<T> {
+enum Lookup<T> {
     /// No: the queue has not seen this call or a later one of its replay slot.
     Never,
     /// Yes, with this reply.
@@ -54,7 +58,17 @@ pub(super) enum Lookup<T> {
 }
 
 impl LastCalls {
-    pub(super) fn lookup<T: Clone + 'static>(&self, SlotCall { id, verb, content }: SlotCall) -> Lookup<T> {
+    /// The reply that is kept to this call, or `None` if the call was not applied before, as far as the queue knows.
+    pub(super) fn kept_reply<T: Clone + 'static>(&self, call: SlotCall) -> Result<Option<T>, StoreError> {
+        match self.lookup(call) {
+            Lookup::Never => Ok(None),
+            Lookup::Again(reply) => Ok(Some(reply)),
+            Lookup::Superseded => Err(StoreError::Superseded { operation: call.verb }),
+            Lookup::Other => Err(StoreError::CallIdTaken { operation: call.verb }),
+        }
+    }
+
+    fn lookup<T: Clone + 'static>(&self, SlotCall { id, verb, content }: SlotCall) -> Lookup<T> {
         let Some(last) = self.replay_slots.get(&(id.instance, id.replay_slot)) else { return Lookup::Never };
         match last.sequence.cmp(&id.sequence) {
             Ordering::Less => Lookup::Never,
@@ -88,7 +102,13 @@ mod tests {
 
     #[test]
     fn replay_slots_idle_for_24_h_are_removed_and_others_are_not() {
-        let id = |n: u128| CallId { instance: Uuid::from_u128(n).into(), replay_slot: 0, sequence: 1, nonce: [0; 8] };
+        let id = |n: u128| CallId {
+            instance: Uuid::from_u128(n).into(),
+            replay_slot: 0,
+            sequence: 1,
+            nonce: [0; 8],
+            first_sending: false,
+        };
         let call = |n| SlotCall::new(id(n), "test", ());
         let mut calls = LastCalls::default();
         for n in 0..1_000 {

@@ -34,7 +34,8 @@ impl Transitions for MemoryStore {
             let slot_call = SlotCall::new(call, "claim", request);
             self.write(queue, |queue, now| {
                 let mut queue_empty = None;
-                let claims = queue.apply_once(slot_call, now, |queue| {
+                let granted_nothing = |claims: &Claims| claims.jobs.is_empty();
+                let claims = queue.apply_once_unless(granted_nothing, slot_call, now, |queue| {
                     let claims = queue.claim(request, call.instance, now);
                     queue_empty = queue.queue_empty(&claims, request.limit, now);
                     claims
@@ -85,7 +86,10 @@ impl Transitions for MemoryStore {
         async move {
             check_batch("promote", limit)?;
             let call = SlotCall::new(call, "promote", limit);
-            self.write_once(call, queue, |queue, now| queue.promote(limit, now))
+            self.write(queue, |queue, now| {
+                let moved_nothing = |promoted: &Promoted| promoted.moved == 0;
+                queue.apply_once_unless(moved_nothing, call, now, |queue| queue.promote(limit, now))
+            })
         }
         .boxed()
     }
@@ -128,9 +132,9 @@ impl Queue {
 
     fn claim(&mut self, request: &ClaimRequest, instance: InstanceId, now: u64) -> Claims {
         let expires_ms = now.saturating_add(millis(request.lease));
-        let mut claims = Claims { now_ms: now, expires_ms, paused: self.paused, ..Claims::default() };
+        let mut claims = Claims { now_ms: now, expires_ms, paused: self.pause.is_some(), ..Claims::default() };
         let mut bytes = 0;
-        while !self.paused && claims.jobs.len() < request.limit {
+        while self.pause.is_none() && claims.jobs.len() < request.limit {
             let Some(id) = self.pending.first_key_value().map(|(_, id)| id.clone()) else { break };
             bytes += HEADER_BYTES + self.job(&id).map_or(0, |job| job.envelope.len());
             if bytes > request.bytes_max && !claims.jobs.is_empty() {

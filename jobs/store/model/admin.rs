@@ -4,6 +4,7 @@ use super::Cursor;
 use crate::events::TrimReason;
 use crate::job::{JobId, JobState};
 use crate::store::{JobSummary, JobView, Retention};
+use crate::trace::OperatorName;
 
 /// A job that an operator acts on, and how the operator saw it. Another operator may have redriven the job since, and a discard that was meant for a dead job must
 /// not delete a live one. So the store compares the job with `seen`, in the same step in which it acts.
@@ -152,6 +153,10 @@ pub struct JobPage {
 pub struct QueueStats {
     /// Whether the queue is paused; then claims grant nothing.
     pub paused: bool,
+    /// Since when, on the store's clock, in ms since the Unix epoch. `None` while the queue is not paused, and if the store does not know.
+    pub paused_since_ms: Option<u64>,
+    /// The operator who paused it. `None` as above. It comes from outside and may hold control characters.
+    pub paused_by: Option<OperatorName>,
     /// Jobs ready to be claimed.
     pub pending: u64,
     /// Leased jobs.

@@ -104,12 +104,12 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::watch_outcome(&self.0.general, &self.keys(queue), queue, id, wait).await })
     }
 
-    fn pause<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::pause(&self.0.general, &self.keys(queue)).await })
+    fn pause<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName) -> StoreFuture<'a, bool> {
+        Box::pin(async move { scripts::pause(&self.0.general, &self.keys(queue), call, by).await })
     }
 
-    fn resume<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, bool> {
-        Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue)).await })
+    fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool> {
+        Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue), call).await })
     }
 
     fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {

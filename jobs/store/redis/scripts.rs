@@ -164,7 +164,7 @@ lua!(
     "lib/tombstones.lua",
     "discard.lua"
 );
-lua!(PAUSE, "lib/queue.lua", "lib/stats.lua", "lib/write.lua", "pause.lua");
+lua!(PAUSE, "lib/queue.lua", "lib/stats.lua", "lib/write.lua", "lib/replay.lua", "pause.lua");
 lua!(
     TRIM,
     "lib/queue.lua",

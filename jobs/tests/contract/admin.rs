@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use retraced_jobs::job::{Counters, JobState, QueueName, RunAt};
+use retraced_jobs::limits::OPERATOR_NAME_BYTES_MAX;
 use retraced_jobs::store::{
     BATCH_MAX, Cursor, Enqueued, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, StoreError, Target, Verdict,
 };
+use retraced_jobs::trace::OperatorName;
 
 use super::{Harness, LONG, SHORT, Worker, id, ids, targets};
 
@@ -18,6 +20,34 @@ pub(crate) async fn a_queue_nobody_used_is_empty_everywhere(_: &dyn Harness, wor
     }
     assert_eq!(worker.promote(9).await, Default::default());
     assert_eq!(worker.reclaim(3).await, Default::default());
+}
+
+pub(crate) async fn a_paused_queue_tells_since_when_and_by_whom_until_it_is_resumed(
+    harness: &dyn Harness,
+    worker: Worker,
+) {
+    let told = async || {
+        let stats = worker.stats().await;
+        (stats.paused, stats.paused_since_ms, stats.paused_by)
+    };
+    let pause = async |by: &str| worker.store.pause(worker.call(), &worker.queue, &by.into()).await.unwrap();
+    assert_eq!(told().await, (false, None, None));
+    // As long as a name may be, and with a control character.
+    let name = OperatorName::new("é\n".repeat(OPERATOR_NAME_BYTES_MAX / 3));
+    let before = worker.now_ms().await;
+    assert!(!pause(name.as_str()).await);
+    let (paused, since_ms, by) = told().await;
+    assert!(paused && by == Some(name.clone()), "{by:?}");
+    assert!((before..=worker.now_ms().await).contains(&since_ms.unwrap()), "{since_ms:?}");
+    // Whoever pauses it again does not take the place of the first.
+    harness.pass_short().await;
+    assert!(pause("bob").await);
+    assert_eq!(told().await, (true, since_ms, Some(name)));
+    assert!(worker.resume().await);
+    assert_eq!(told().await, (false, None, None));
+    assert!(!pause("bob").await);
+    let (_, again_ms, by) = told().await;
+    assert!(again_ms > since_ms && by == Some("bob".into()), "{again_ms:?} {by:?}");
 }
 
 pub(crate) async fn an_empty_batch_is_accepted_by_every_verb(_: &dyn Harness, worker: Worker) {
@@ -393,7 +423,7 @@ pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_del
         drop(gone.bring(harness, name, state).await);
     }
     gone.store.announce(&[gone.queue.clone(), other.queue.clone()]).await.unwrap();
-    gone.store.pause(&gone.queue).await.unwrap();
+    gone.pause().await;
     let listed = async || -> Vec<QueueName> { gone.store.queues().await.unwrap() };
     let delete = async |live| gone.store.delete_queue(&gone.queue, live).await.unwrap();
 

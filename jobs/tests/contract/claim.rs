@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retraced_jobs::job::{Counters, JobState, NewJob, RunAt};
-use retraced_jobs::store::{BATCH_MAX, ClaimRequest, HEADER_BYTES, StoreError, Verdict};
+use retraced_jobs::store::{BATCH_MAX, ClaimRequest, ClaimedJob, HEADER_BYTES, StoreError, Verdict};
 
 use super::{Harness, LONG, Worker, id, ids};
 
@@ -35,7 +35,7 @@ pub(crate) async fn a_claim_that_finds_nothing_reports_when_the_next_delayed_job
     assert_eq!((next_due().await, next_due().await), (None, None));
     assert!(next_due().await.is_some(), "the last pending job has been claimed");
     worker.enqueue(&[id("held")]).await;
-    worker.store.pause(&worker.queue).await.unwrap();
+    worker.pause().await;
     assert_eq!(next_due().await, None, "a paused queue is not reported as empty");
 }
 
@@ -113,8 +113,8 @@ pub(crate) async fn a_claim_stays_within_its_bytes_but_grants_one_job_of_any_siz
 
 pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &dyn Harness, worker: Worker) {
     let running = worker.run(&id("running")).await;
-    assert!(!worker.store.pause(&worker.queue).await.unwrap());
-    assert!(worker.store.pause(&worker.queue).await.unwrap(), "it was paused before");
+    assert!(!worker.pause().await);
+    assert!(worker.pause().await, "it was paused before");
     assert!(worker.stats().await.paused);
 
     worker.enqueue(&[id("waiting")]).await;
@@ -130,8 +130,8 @@ pub(crate) async fn a_paused_queue_grants_nothing_and_does_everything_else(_: &d
     assert!(claims.paused && claims.jobs.is_empty());
     assert_eq!(worker.listed(JobState::Pending).await, [id("running"), id("waiting")]);
 
-    assert!(worker.store.resume(&worker.queue).await.unwrap());
-    assert!(!worker.store.resume(&worker.queue).await.unwrap());
+    assert!(worker.resume().await);
+    assert!(!worker.resume().await);
     assert_eq!(worker.claim(9).await.len(), 2);
 }
 
@@ -178,4 +178,46 @@ pub(crate) async fn settle_and_claim_settles_before_it_claims(_: &dyn Harness, w
         worker.store.settle_and_claim(worker.call(), &worker.queue, &settlements, &request).await.unwrap();
     assert_eq!(settled, [retraced_jobs::store::Settled::Done { state: JobState::Completed }]);
     assert_eq!(claims.jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), [&id("b")]);
+}
+
+/// Only the retry state of a cancelled job tells that its entry is stale, so claims must look for it whatever retry states the queue holds.
+pub(crate) async fn a_cancelled_job_is_never_granted_whatever_was_retried_before(_: &dyn Harness, worker: Worker) {
+    let retry = |delay| Verdict::Retry { delay };
+    let cancelled_before_live = async |round: u64| {
+        let [gone, live] = ["gone", "live"].map(|name| id(&format!("{name}-{round}")));
+        worker.enqueue(&[gone.clone(), live.clone()]).await;
+        worker.cancel(&gone).await;
+        (gone, live)
+    };
+    let names = |jobs: Vec<ClaimedJob>| jobs.into_iter().map(|job| job.id).collect::<Vec<_>>();
+    // No job was retried so far.
+    let (gone, live) = cancelled_before_live(0).await;
+    assert_eq!(names(worker.claim(2).await), [live]);
+    // Every job that had a retry state is gone: first the cancelled one, then one that was retried.
+    worker.discard(&gone).await;
+    worker.enqueue(&[id("retried")]).await;
+    for verdict in [retry(Duration::ZERO), Verdict::Complete { keep: false }] {
+        worker.settle(&worker.claim_one().await, verdict).await;
+    }
+    for round in [1, 2] {
+        let (gone, live) = cancelled_before_live(round).await;
+        assert_eq!(names(worker.claim(2).await), [live]);
+        worker.discard(&gone).await;
+    }
+    // Another job has a retry state.
+    worker.enqueue(&[id("waits")]).await;
+    worker.settle(&worker.claim_one().await, retry(LONG)).await;
+    let (gone, live) = cancelled_before_live(3).await;
+    assert_eq!(names(worker.claim(2).await), [live]);
+    for job in [&id("waits"), &gone] {
+        worker.discard(job).await;
+    }
+    // The settlement in the same call writes the first retry state.
+    let job = worker.run(&id("released")).await;
+    let released = [worker.settlement(&job, Verdict::ReleaseNow)];
+    let request = worker.request(2, LONG);
+    let (_, claims) = worker.store.settle_and_claim(worker.call(), &worker.queue, &released, &request).await.unwrap();
+    let counters: Vec<_> = claims.jobs.iter().map(|job| (job.id.clone(), job.counters.attempts)).collect();
+    assert_eq!(counters, [(id("released"), 2)]);
+    assert_eq!(worker.check_counts().await.difference(), 0);
 }

@@ -102,7 +102,8 @@ macro_rules! for_each_guarantee {
                 a_paused_queue_grants_nothing_and_does_everything_else,
                 a_claim_with_limit_zero_grants_nothing_and_one_over_the_bound_is_refused,
                 a_full_batch_can_be_claimed_and_settled_at_once,
-                settle_and_claim_settles_before_it_claims;
+                settle_and_claim_settles_before_it_claims,
+                a_cancelled_job_is_never_granted_whatever_was_retried_before;
             settle: every_verdict_leads_to_its_state_and_adds_to_its_counters,
                 a_completed_job_that_is_not_kept_leaves_no_trace,
                 what_a_worker_reported_is_kept_unchanged,
@@ -155,6 +156,7 @@ macro_rules! for_each_guarantee {
                 reconcile_reaches_every_lost_grant_slice_by_slice,
                 a_lost_grant_whose_cancellation_was_requested_is_cancelled;
             admin: a_queue_nobody_used_is_empty_everywhere,
+                a_paused_queue_tells_since_when_and_by_whom_until_it_is_resumed,
                 an_empty_batch_is_accepted_by_every_verb,
                 a_batch_over_the_bound_is_refused_by_every_verb,
                 every_state_is_listed_in_its_order_page_by_page,
@@ -193,8 +195,12 @@ macro_rules! for_each_guarantee {
                 reclaim_sent_again_reclaims_once,
                 reconcile_sent_again_releases_once,
                 redrive_cancel_and_discard_sent_again_move_once,
+                pause_and_resume_sent_again_report_the_same,
                 trim_sent_again_trims_once,
                 a_claim_sent_again_returns_only_what_is_still_held,
+                a_claim_whose_first_sending_found_nothing_never_grants_twice,
+                a_claim_that_was_given_up_grants_nothing_after_a_later_call,
+                a_promotion_whose_first_sending_found_nothing_promotes_once,
                 a_reply_is_replayed_only_to_its_own_slot_process_and_queue,
                 a_call_refused_for_its_size_does_not_block_its_replay_slot,
                 a_call_id_used_for_another_verb_is_refused,

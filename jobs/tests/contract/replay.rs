@@ -154,6 +154,16 @@ pub(crate) async fn redrive_cancel_and_discard_sent_again_move_once(harness: &dy
     assert_eq!(worker.find(&id("a")).await, None);
 }
 
+pub(crate) async fn pause_and_resume_sent_again_report_the_same(harness: &dyn Harness, worker: Worker) {
+    let pause = twice(harness, &worker, |worker, call| {
+        Box::pin(async move { worker.store.pause(call, &worker.queue, &ADA).await })
+    });
+    assert!(!pause.await, "it was not paused before");
+    let resume =
+        twice(harness, &worker, |worker, call| Box::pin(async move { worker.store.resume(call, &worker.queue).await }));
+    assert!(resume.await, "it was paused before");
+}
+
 pub(crate) async fn trim_sent_again_trims_once(harness: &dyn Harness, worker: Worker) {
     worker.enqueue(&ids(4)).await;
     for name in ids(4) {
@@ -321,4 +331,53 @@ pub(crate) async fn a_forgotten_process_may_use_its_call_ids_again(harness: &dyn
         matches!(kept, StoreError::Superseded { .. }),
         "the replay slots of other processes are not forgotten: {kept:?}"
     );
+}
+
+/// A first sending that finds nothing keeps no reply. If its reply is lost, the next sending may find something; whatever arrives later gets the reply to that one.
+pub(crate) async fn a_claim_whose_first_sending_found_nothing_never_grants_twice(_: &dyn Harness, worker: Worker) {
+    let claimer = worker.on_replay_slot(1);
+    let (call, request) = (claimer.call(), worker.request(1, LONG));
+    let first = CallId { first_sending: true, ..call };
+    let claim = async |call| worker.store.claim(call, &worker.queue, &request).await;
+    assert_eq!(claim(first).await.unwrap().jobs, []);
+    worker.enqueue(&ids(3)).await;
+    let granted = claim(call).await.unwrap().jobs;
+    assert_eq!(granted.len(), 1);
+    // The caller sends it again, and a first sending that was given up arrives late.
+    for sending in [call, first] {
+        assert_eq!(claim(sending).await.unwrap().jobs, granted);
+    }
+    // A first sending that grants something keeps its reply, like any other.
+    let (call, request) = (claimer.call(), worker.request(1, LONG));
+    let first = CallId { first_sending: true, ..call };
+    let granted = worker.store.claim(first, &worker.queue, &request).await.unwrap().jobs;
+    assert_eq!(granted.len(), 1);
+    assert_eq!(worker.store.claim(call, &worker.queue, &request).await.unwrap().jobs, granted);
+    assert_eq!(worker.stats().await.processing, 2);
+}
+
+/// The caller of a first claim gave it up. Its next call is not announced as a first sending, so the queue keeps the reply, and refuses the first claim when it arrives late.
+pub(crate) async fn a_claim_that_was_given_up_grants_nothing_after_a_later_call(_: &dyn Harness, worker: Worker) {
+    let (given_up, next) = (CallId { first_sending: true, ..worker.call() }, worker.call());
+    let request = worker.request(1, LONG);
+    assert_eq!(worker.store.claim(next, &worker.queue, &request).await.unwrap().jobs, []);
+    worker.on_replay_slot(1).enqueue(&ids(1)).await;
+    let late = worker.store.claim(given_up, &worker.queue, &request).await.unwrap_err();
+    assert!(matches!(late, StoreError::Superseded { .. }), "{late:?}");
+    assert_eq!(worker.stats().await.pending, 1);
+}
+
+pub(crate) async fn a_promotion_whose_first_sending_found_nothing_promotes_once(harness: &dyn Harness, worker: Worker) {
+    let call = worker.on_replay_slot(1).call();
+    let first = CallId { first_sending: true, ..call };
+    let promote = async |call| worker.store.promote(call, &worker.queue, 1).await.unwrap().moved;
+    assert_eq!(promote(first).await, 0);
+    for name in ids(2) {
+        worker.put_at(&name, RunAt::After(SHORT)).await;
+    }
+    harness.pass_short().await;
+    for sending in [call, call, first] {
+        assert_eq!(promote(sending).await, 1);
+    }
+    assert_eq!(worker.stats().await.pending, 1);
 }

@@ -87,7 +87,13 @@ impl Worker {
     /// The id of the next call.
     pub(crate) fn call(&self) -> CallId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        CallId { instance: self.instance, replay_slot: self.replay_slot, sequence, nonce: self.nonce() }
+        CallId {
+            instance: self.instance,
+            replay_slot: self.replay_slot,
+            sequence,
+            nonce: self.nonce(),
+            first_sending: false,
+        }
     }
 
     /// A nonce for a claim, different in every call.
@@ -204,6 +210,15 @@ impl Worker {
 
     pub(crate) async fn discard(&self, id: &JobId) -> Moved {
         self.store.discard(self.call(), &self.queue, &"ada".into(), &[id.into()]).await.unwrap()[0]
+    }
+
+    /// Pauses the queue as ada; whether it was paused before.
+    pub(crate) async fn pause(&self) -> bool {
+        self.store.pause(self.call(), &self.queue, &"ada".into()).await.unwrap()
+    }
+
+    pub(crate) async fn resume(&self) -> bool {
+        self.store.resume(self.call(), &self.queue).await.unwrap()
     }
 
     pub(crate) async fn trim(&self, policy: &TrimPolicy) -> Trimmed {

@@ -89,6 +89,20 @@ impl Harness {
         self.store.settle(call, &self.queue, settlements).await.unwrap()
     }
 
+    /// How often the server ran each command, those of scripts included, since the last call of this function.
+    pub fn commands(&self) -> BTreeMap<String, u64> {
+        let mut raw = self.server.connection();
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut raw).unwrap();
+        let calls = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        let own = ["info", "config", "config|resetstat", "client", "client|setinfo", "select", "hello"];
+        let counts = info.lines().filter_map(calls).filter(|(name, _)| !own.contains(&name.as_str())).collect();
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut raw).unwrap();
+        counts
+    }
+
     /// Every key with its content.
     pub fn contents(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
         let mut connection = self.server.connection();
@@ -173,15 +187,15 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         9 => store.discard(call, &queue, &"ada".into(), &all).await.map(drop),
         10 => store.trim(call, &queue, &keep_nothing()).await.map(drop),
         11 => store.renew(&queue, LEASE, &leases).await.map(drop),
-        12 => store.pause(&queue).await.map(drop),
-        13 => store.stats(&queue).await.map(drop),
-        14 => store.check_counts(&queue).await.map(drop),
-        15 => store.job(&queue, &id("h0")).await.map(drop),
-        16 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
-        17 => store.repair(&queue).await.map(drop),
-        18 => store.scan(&queue).await.map(drop),
-        19 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
-        20 => store.resume(&queue).await.map(drop),
+        12 => store.pause(call, &queue, &"ada".into()).await.map(drop),
+        13 => store.resume(call, &queue).await.map(drop),
+        14 => store.stats(&queue).await.map(drop),
+        15 => store.check_counts(&queue).await.map(drop),
+        16 => store.job(&queue, &id("h0")).await.map(drop),
+        17 => store.jobs(&queue, JobState::Processing, None, 10).await.map(drop),
+        18 => store.repair(&queue).await.map(drop),
+        19 => store.scan(&queue).await.map(drop),
+        20 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
         21 => store.delete_queue(&queue, LiveJobs::Delete).await.map(drop),
         22 => store.tombstone(&queue, &id("h0")).await.map(drop),
         23 => {

@@ -1,16 +1,16 @@
 -- promote.lua: move due jobs to the back of `pending`, in the order of their due times.
--- Guarantee: a due job is moved once, however many callers ask.
+-- Guarantee: a due job is moved once, however many callers ask. If none is due, the first sending of a call writes nothing.
 -- KEYS    see lib/queue.lua
--- ARGV    1 to 3 see lib/replay.lua, 4 limit
+-- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 '1' first sending (lib/replay.lua) | '0'
 -- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'} (lib/replay.lua)
-local limit = ARGV[4]
+local limit, is_first_sending = ARGV[4], ARGV[5] == '1'
 local status, stored_reply = replay_open()
 if status == 'superseded' or status == 'other' then return { status } end
 if status == 'again' then return stored_reply end
-begin_writes()
 
 local moved = 0
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', NOW_TEXT, 'LIMIT', 0, limit)
+if #due > 0 or not is_first_sending then begin_writes() end
 if #due > 0 then
   check_all_types()
   local old_retry_states = call('HMGET', RETRY, unpack(due))
@@ -29,4 +29,5 @@ if #due > 0 then
   count('garbage', garbage)
 end
 local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-return replay_close({ 'ok', NOW, moved, next_due or '' })
+local reply = { 'ok', NOW, moved, next_due or '' }
+return moved == 0 and is_first_sending and reply or replay_close(reply)

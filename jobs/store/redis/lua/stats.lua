@@ -1,8 +1,8 @@
--- stats.lua: depths and counters of a queue, and whether it is paused.
+-- stats.lua: depths and counters of a queue, and whether, since when and by whom it is paused.
 -- Guarantee: reads only; everything is of the same instant.
 -- KEYS    see lib/queue.lua
 -- ARGV    none
--- Reply   {'ok', now, paused 1 | 0, pending, processing, delayed, completed kept, dead, poisoned, cancelled,
+-- Reply   {'ok', now, paused 1 | 0, since when or '', by whom or '', pending, processing, delayed, completed kept, dead, poisoned, cancelled,
 --         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 8 MiB of them), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, trimmed dead, trimmed poisoned, garbage}
 check_all_types()
@@ -20,8 +20,9 @@ for i = 1, #entries do
 end
 local leases = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 local pending = math.max(0, call('LLEN', PENDING) - math.max(STALE, 0))
+local pause = PAUSED and call('HMGET', STATS, 'paused_at', 'paused_by') or {}
 local reply = {
-  'ok', NOW, PAUSED and 1 or 0, pending, leases, call('ZCARD', DELAYED), completed_kept, call('ZCARD', DEAD),
+  'ok', NOW, PAUSED and 1 or 0, tonumber(pause[1]) and pause[1] or '', sub(pause[2] or '', 1, 255), pending, leases, call('ZCARD', DELAYED), completed_kept, call('ZCARD', DEAD),
   call('ZCARD', POISONED), call('ZCARD', CANCELLED), oldest, call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or '',
 }
 local totals = call('HMGET', STATS, 'enqueued', 'completed', 'failures', 'crashes', 'releases', 'stale_settlements',

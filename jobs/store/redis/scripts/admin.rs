@@ -78,21 +78,34 @@ pub(in crate::store::redis) async fn act(
 }
 
 /// `pause.lua` with `pause`.
-pub(in crate::store::redis) async fn pause(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
-    pause_or_resume("pause", link, keys).await
+pub(in crate::store::redis) async fn pause(
+    link: &Link,
+    keys: &QueueKeys,
+    call: CallId,
+    by: &OperatorName,
+) -> Result<bool, StoreError> {
+    pause_or_resume("pause", link, keys, SlotCall::new(call, b'u', by), by.as_str()).await
 }
 
 /// `pause.lua` with `resume`.
-pub(in crate::store::redis) async fn resume(link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
-    pause_or_resume("resume", link, keys).await
+pub(in crate::store::redis) async fn resume(link: &Link, keys: &QueueKeys, call: CallId) -> Result<bool, StoreError> {
+    pause_or_resume("resume", link, keys, SlotCall::new(call, b'w', ()), "").await
 }
 
-async fn pause_or_resume(operation: &'static str, link: &Link, keys: &QueueKeys) -> Result<bool, StoreError> {
+async fn pause_or_resume(
+    operation: &'static str,
+    link: &Link,
+    keys: &QueueKeys,
+    call: SlotCall,
+    by: &str,
+) -> Result<bool, StoreError> {
     let mut reply = on_queue(operation, link, keys, &PAUSE, |command| {
-        command.arg(operation).arg(keys.hint_channel());
+        replay_arguments(command, call, keys);
+        command.arg(operation).arg(by);
     })
     .await?;
     reply.status()?;
+    reply.number()?;
     Ok(reply.number()? == 1)
 }
 
@@ -159,6 +172,10 @@ pub(in crate::store::redis) async fn stats(link: &Link, keys: &QueueKeys) -> Res
     let now_ms = reply.number()?;
     Ok(QueueStats {
         paused: reply.number()? == 1,
+        paused_since_ms: reply.instant()?,
+        paused_by: Some(reply.bytes()?)
+            .filter(|by| !by.is_empty())
+            .map(|by| String::from_utf8_lossy(&by).as_ref().into()),
         pending: reply.number()?,
         processing: reply.number()?,
         delayed: reply.number()?,

@@ -89,6 +89,7 @@ pub(in crate::store::redis) async fn claim(
     let mut reply = on_queue(OPERATION, link, keys, &CLAIM, |command| {
         replay_arguments(command, call, keys);
         claim_arguments(command, request);
+        command.arg(u8::from(call.id.first_sending));
     })
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
@@ -217,7 +218,7 @@ pub(in crate::store::redis) async fn promote(
     let call = SlotCall::new(call, b'p', limit);
     let mut reply = on_queue("promote", link, keys, &PROMOTE, |command| {
         replay_arguments(command, call, keys);
-        command.arg(limit);
+        command.arg(limit).arg(u8::from(call.id.first_sending));
     })
     .await?;
     reply.status()?;

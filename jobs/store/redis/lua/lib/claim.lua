@@ -3,10 +3,12 @@ local IDLE_MS = 60000     -- how long a worker counts as idle after a claim that
 local SKIPPED_MAX = 1000  -- a claim ends when it has skipped more entries than this, because they were stale, damaged or written by hand
 local stopped_early = false -- the claim ended at SKIPPED_MAX or READ_BYTES_MAX, so there may be jobs behind what it has seen
 
--- Records that a worker found fewer jobs than it wanted and may wait for a hint now. To save writes, a record that holds for another
--- IDLE_MS / 2 is not written again.
+-- Whether a record that a worker is idle holds for long enough. To save writes, one that holds for another IDLE_MS / 2 is not written again.
+local function is_idle_noted() return IDLE_UNTIL >= NOW + IDLE_MS / 2 end
+
+-- Records that a worker found fewer jobs than it wanted and may wait for a hint now.
 local function note_idle()
-  if IDLE_UNTIL < NOW + IDLE_MS / 2 then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
+  if not is_idle_noted() then call('HSET', STATS, 'idle_until', NOW + IDLE_MS) end
 end
 
 -- Checks the types of the keys that a claim writes (lib/queue.lua). Returns the size of the body at the front of pending. From it
@@ -16,6 +18,17 @@ local function check_types_and_size_front()
   leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
   local front = call('LINDEX', PENDING, 0)
   return call('HSTRLEN', JOB, front and sub(front, 7) or '')
+end
+
+-- The retry states of jobs, or false if none of them has one. Every entry is asked for as long as any job has a retry state: only that tells
+-- that the entry of a cancelled job is stale.
+local function retry_states_of(ids)
+  if retry_kept == 0 then return false end
+  local read = call('HMGET', RETRY, unpack(ids))
+  for i = 1, #ids do
+    if read[i] then return read end
+  end
+  return false
 end
 
 -- Puts the entries from the index `first` to `last`, which a claim has taken, back to the front of pending.
@@ -37,6 +50,8 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local grant_by_attempts = {} -- the grants of jobs with a retry state, by their attempts(4) so far: jobs with the same number share one
   local leases, grants, damaged = {}, {}, nil
   local expiry = string.format('%.0f', NOW + lease_ms)
+  -- The encoding sentinel, left alone, leaves: no job has a retry state any more, and no script has to look for one.
+  if retry_kept == 1 then retry_kept = 1 - call('HDEL', RETRY, ENCODING_SENTINEL) end
 
   while n < limit and not is_full do
     if skipped > SKIPPED_MAX then
@@ -59,11 +74,11 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
       for i = remaining + 1, #entries do ids_read[i] = nil end
     end
     local bodies_read = call('HMGET', JOB, unpack(ids_read))
-    local retry_states_read = retry_kept > 0 and call('HMGET', RETRY, unpack(ids_read))
+    local retry_states_read = retry_states_of(ids_read)
     local bytes_granted = 0
     if not retry_states_read and n == 0 then
-      -- The common case: no job of the queue has had a retry state so far, and every entry is live and fits. Otherwise nothing of
-      -- this is kept, and the general case below handles all the entries.
+      -- The common case: none of these jobs has a retry state, and every entry is live and fits. Otherwise nothing of this is kept,
+      -- and the general case below handles all the entries.
       for i = 1, remaining do
         local body = bodies_read[i]
         if not body or #body < HEADER or sub(entries[i], 1, 6) ~= sub(body, 1, 6) then break end

@@ -1,4 +1,16 @@
 -- lib/replay.lua: stores the reply to the last call of each replay slot, so that a call sent again gets the same reply and changes nothing.
+-- First sendings: a call that changed nothing keeps no reply if its caller says that this is its first sending (CallId::first_sending in
+-- model/call.rs). claim.lua and promote.lua make use of that. It is safe, because a reply is kept only for further copies of the call:
+--   * A caller that got the reply sends no further copy.
+--   * A caller that got none sends the call again, and each of these sendings says that it is not the first one and so keeps its reply.
+--     It may find what the first one did not find; nobody has seen the reply of that one.
+--   * A first sending that arrives late, after the caller gave it up, finds the reply to a later sending, or to a later call of its replay
+--     slot. For that, a call after one whose reply never came is not announced as a first sending either, so its reply is kept.
+--   * No connection sends anything again. A server that does not know a script (NOSCRIPT) has not run it, so EVAL after EVALSHA is still the
+--     first sending. Should a proxy send a command twice before it passes on an answer, then either the first copy changes nothing, and the
+--     second one counts, or its reply is kept. Only a proxy that passes on the first answer while another copy is still on its way could
+--     grant jobs that nobody learns of; they would wait for the end of their leases. Such a proxy would also repeat every INCR and LPUSH.
+--   * A failover can lose no reply that was not kept.
 -- ARGV    1 instance(16) replay slot(2), 2 sequence(6) verb(1) hash of nonce and arguments(8), 3 hint channel
 local REPLAY_SLOT, CALL, HINT_CHANNEL = ARGV[1], ARGV[2], ARGV[3]
 local SLOT_IDLE_MS = 24 * 3600000      -- 24 h: a replay slot without a call for longer may be removed

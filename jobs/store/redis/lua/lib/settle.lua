@@ -246,8 +246,8 @@ local function settle(first)
   push('LPUSH', front, retry_states)
   push('RPUSH', back, retry_states)
   put(RETRY, retry_kept, retry_states)
-  -- A claim in the same script must know that there are retry states now.
-  if #retry_states > 0 then retry_kept = retry_kept + 1 end
+  -- A claim in the same script must know that there are retry states now, beside the sentinel, which `put` wrote if there was none.
+  if #retry_states > 0 then retry_kept = math.max(1, retry_kept) + #retry_states / 2 end
   add_delayed(delayed, earliest)
   count('completed', completions)
   count('failures', failures_counted)
