@@ -20,6 +20,7 @@ mod jobs;
 mod limits;
 mod listing;
 mod output;
+mod processed;
 mod queues;
 mod settings;
 mod start;

@@ -126,6 +126,7 @@ const LAYERS: &[Layer] = &[
             &["args", "by", "filter", "tls"],
             &["settings"],
             &["context"],
+            &["processed"],
             &[
                 "bulk",
                 "completions",
