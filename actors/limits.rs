@@ -205,7 +205,7 @@ pub const BATCHES_PER_ROUND_MAX: usize = 20;
 pub const LOSSES_MAX: u32 = 20;
 /// The starts of the crash suspects of one claim are spread over this time.
 pub const SUSPECT_START_SPREAD: Duration = Duration::from_secs(1);
-/// The delay with which a job is released if a quarantine keeps it from starting for longer than [`UNSTARTED_MAX`].
+/// The delay of a job that a quarantine keeps from starting for longer than [`UNSTARTED_MAX`].
 pub const QUARANTINE_DELAY: Duration = Duration::from_secs(10);
 
 // Housekeeping
@@ -218,6 +218,8 @@ pub const TRIM_DELAY_MAX: Duration = Duration::from_secs(1);
 pub const TRIM_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs trimmed per call.
 pub const TRIM_BATCH_MAX: usize = 200;
+/// The shortest time between two reports of a queue that jobs were delayed by a quarantine. The first is reported at once; later ones are summed up meanwhile.
+pub const POSTPONED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// The shortest time between two reports of a queue that dead or poisoned jobs were trimmed. The first trim is reported at once; later ones are summed up meanwhile.
 pub const TRIM_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Time from the start of one round of audits to the start of the next. A round audits each queue.

@@ -202,6 +202,8 @@ impl FromStr for WorkedQueue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // People write a space after the comma of a list.
+        let text = text.trim();
         let (name, concurrency) = match text.split_once('=') {
             None => (text, None),
             Some((name, number)) => {
@@ -217,6 +219,12 @@ impl FromStr for WorkedQueue {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_list_of_queues_may_have_spaces_after_its_commas() {
+        let worked: WorkedQueue = " mail=5".parse().unwrap();
+        assert_eq!((worked.name.as_str(), worked.concurrency), ("mail", Some(5)));
+    }
 
     #[test]
     fn durations_read_as_people_write_them() {

@@ -105,7 +105,7 @@ impl Bulk<'_> {
                 true => self.show(context, operator, slice, &mut tally).await?,
                 false => {
                     let moved = self.act(operator, slice).await?;
-                    print_results(&context.out, self.queue, slice.iter().cloned().zip(moved), &mut tally)?;
+                    print_results(&context.out, self.verb, self.queue, slice.iter().cloned().zip(moved), &mut tally)?;
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Bulk<'_> {
                 }
                 view => {
                     let moved = view.map_or(Moved::NotFound, |view| Moved::Refused { state: view.state });
-                    note(sentence(&context.out, &ActionRow::new(self.queue, id, moved)));
+                    note(sentence(&context.out, self.verb, &ActionRow::new(self.queue, id, moved)));
                     tally.unchanged += 1;
                 }
             }
@@ -232,7 +232,7 @@ impl Bulk<'_> {
             progress.advance(step.examined);
             // On a terminal the total is enough; a program gets one line for each job.
             if !context.out.is_text_on_terminal() {
-                print_results(&context.out, self.queue, step.results, &mut Tally::default())?;
+                print_results(&context.out, self.verb, self.queue, step.results, &mut Tally::default())?;
             }
         }
         Ok(())
@@ -268,6 +268,7 @@ pub(crate) fn distinct(ids: impl IntoIterator<Item = JobId>) -> Vec<JobId> {
 /// Prints and counts the result for each job.
 pub(crate) fn print_results(
     out: &Output,
+    verb: Verb,
     queue: &QueueName,
     results: impl IntoIterator<Item = (JobId, Moved)>,
     tally: &mut Tally,
@@ -279,17 +280,17 @@ pub(crate) fn print_results(
             _ if row.is_changed() => tally.done += 1,
             _ => tally.unchanged += 1,
         }
-        out.result(&row, || sentence(out, &row))?;
+        out.result(&row, || sentence(out, verb, &row))?;
     }
     Ok(())
 }
 
-fn sentence(out: &Output, row: &ActionRow) -> String {
+fn sentence(out: &Output, verb: Verb, row: &ActionRow) -> String {
     let id = &row.id;
     match row.result {
         ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
-        ActionResult::Refused => format!("{id}  is {}, which does not allow this", state(out, row.state)),
+        ActionResult::Refused => format!("{id}  is {}, so it cannot be {}", state(out, row.state), verb.done()),
         ActionResult::Removed => format!("{id}  {} → removed", state(out, row.from)),
         _ => format!("{id}  {} → {}", state(out, row.from), state(out, row.state)),
     }

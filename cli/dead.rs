@@ -1,5 +1,7 @@
 //! `retraced dead …`: lists, shows, redrives and discards dead and poisoned jobs.
 
+mod codes;
+
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
@@ -42,6 +44,9 @@ pub(crate) enum Dead {
 pub(crate) struct List {
     /// The queue.
     queue: QueueName,
+    /// Count the jobs by the code of their last failure instead of listing them, most frequent code first.
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    by_code: bool,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -87,7 +92,10 @@ impl Dead {
         filter.check()?;
         let operator = context.operator_of(queue).await?;
         match self {
-            Dead::List(List { queue, filter, paging }) => {
+            Dead::List(List { queue, by_code: true, filter, .. }) => {
+                codes::count(context, &operator, &listing(&queue, &filter.of(JobFilter::failed()))).await
+            }
+            Dead::List(List { queue, filter, paging, .. }) => {
                 listing(&queue, &filter.of(JobFilter::failed())).run(context, &operator, paging).await
             }
             Dead::Show(selection) => selection.show(context, &operator).await,

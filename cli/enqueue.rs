@@ -23,6 +23,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
 use crate::output::{Progress, job_count, millis, note, printable};
+use crate::processed::{WithWorkers, note_if_unprocessed, workers_of};
 
 /// `retraced enqueue`
 #[derive(Args)]
@@ -30,10 +31,10 @@ pub(crate) struct Enqueue {
     /// The queue. Its name has 1 to 128 of the characters A-Z a-z 0-9 . _ -
     queue: QueueName,
     /// The kind of job, by which workers choose the handler. The same characters are allowed as in the name of a queue.
-    #[arg(long, required_unless_present = "from")]
+    #[arg(long)]
     kind: Option<Kind>,
     /// The job's data, as JSON.
-    #[arg(long, value_name = "JSON", required_unless_present_any = ["from", "payload_file"], value_parser = args::payload)]
+    #[arg(long, value_name = "JSON", value_parser = args::payload)]
     payload: Option<Bytes>,
     /// Take the job's data, one JSON value, from a file or from standard input (-).
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
@@ -194,11 +195,14 @@ impl Enqueue {
                 enqueuer.send(&[job], &[], 0).await.map_err(|error| match enqueuer.stored {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
-                })
+                })?;
+                note_if_unprocessed(context, &self.queue, enqueuer.workers);
+                Ok(())
             }
-            (None, ..) => {
-                Err(CliError::Usage("either --kind and --payload (or --payload-file), or --from, is required".into()))
-            }
+            (None, ..) => Err(CliError::Usage(
+                "a job needs --kind and either --payload or --payload-file; --from takes jobs from a file instead"
+                    .into(),
+            )),
         }
     }
 }
@@ -249,7 +253,7 @@ async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path)
     let progress = Progress::new(&context.out, "enqueueing", total);
     let ended = enqueuer.send_all(&mut lines, &progress).await;
     drop(progress);
-    let Enqueuer { stored, created, .. } = enqueuer;
+    let Enqueuer { stored, created, workers, .. } = enqueuer;
     match ended {
         Ok(()) if stored == 0 => note(format_args!("nothing to enqueue: there is no job in {}", lines.name)),
         Ok(()) => {
@@ -259,6 +263,7 @@ async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path)
                 n => format!("; {n} existed already and are unchanged"),
             };
             note(format_args!("{} enqueued to {queue}{existing}", job_count(created)));
+            note_if_unprocessed(context, queue, workers);
         }
         Err(error) => {
             return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));
@@ -289,15 +294,19 @@ struct Enqueuer<'a> {
     created: u64,
     /// All jobs up to this line are stored.
     last_line: u64,
+    /// Live workers that process the queue, if the store says so.
+    workers: Option<usize>,
 }
 
 impl<'a> Enqueuer<'a> {
     async fn open(context: &'a CommandContext, queue: &'a QueueName) -> Result<Self, CliError> {
         let store = context.store().await?;
-        context.note_before_enqueue(&Operator::shared(store.clone()), queue).await;
+        let operator = Operator::shared(store.clone());
+        context.note_before_enqueue(&operator, queue).await;
+        let workers = workers_of(&operator, queue).await;
         let client = Client::shared(store);
         let client = client.queue(queue.as_str()).map_err(|e| CliError::Usage(e.to_string()))?;
-        Ok(Self { context, queue, client, stored: 0, created: 0, last_line: 0 })
+        Ok(Self { context, queue, client, stored: 0, created: 0, last_line: 0, workers })
     }
 
     /// Stores a batch of jobs that were read up to `last_line` (0: not from a file); `numbers` are the lines of the jobs. The error is about the first job that was not
@@ -324,7 +333,7 @@ impl<'a> Enqueuer<'a> {
         }
         for receipt in receipts {
             let row = EnqueuedRow::new(self.queue, receipt);
-            self.context.out.result(&row, || {
+            self.context.out.result(&WithWorkers::new(&row, self.workers), || {
                 let what = if row.created { "" } else { ", existed already and is unchanged" };
                 format!("{}  {}{what}", row.id, row.state)
             })?;

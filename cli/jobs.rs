@@ -121,7 +121,7 @@ impl Job {
                 let operator = context.operator_of(&queue).await?.named(by.name());
                 let moved = operator.redrive(&queue, [&id]).await?;
                 let mut tally = Tally::default();
-                print_results(&context.out, &queue, std::iter::once(id).zip(moved), &mut tally)?;
+                print_results(&context.out, Verb::Redrive, &queue, std::iter::once(id).zip(moved), &mut tally)?;
                 match tally.unchanged {
                     0 => context.note_if_paused(&operator, &queue).await,
                     _ => Err(CliError::Failed("nothing was changed".into())),

@@ -11,13 +11,13 @@ pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
 
 /// Jobs that one listing searches for those that match; at this number the list ends with the cursor to continue from.
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
-/// Characters of an error's message shown in a list; the rest is cut.
-pub(crate) const LISTED_MESSAGE_MAX: usize = 60;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 
 /// Time between two readings of `queues --watch`, unless another is given.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// How long `queues --watch` waits for one reading, besides the time of `--rates-over`. Past it the numbers on the screen are marked as old.
+pub(crate) const WATCH_ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Time between two drawings of a progress bar while nothing advances.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -57,6 +57,10 @@ pub(crate) const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 // --- `work`
 
+/// Age up to which dead jobs are kept below which `work` warns at its start: nobody reads a dead job that fast.
+pub(crate) const DEAD_AGE_WARNED_BELOW: Duration = Duration::from_secs(60);
+/// Number of smallest dead jobs that fit into the bytes kept below which `work` warns at its start.
+pub(crate) const DEAD_JOBS_WARNED_BELOW: u64 = 64;
 /// How long after the first signal to stop a further one has no effect, because senders often repeat the first. After that a further one ends the process at once.
 pub(crate) const SECOND_STOP_AFTER: Duration = Duration::from_secs(1);
 /// Signals that wait until the worker heeds them; past it, those that ask what runs are dropped.

@@ -9,8 +9,8 @@ use retraced::{JobState, Operator, QueueName};
 
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_MAX};
-use crate::output::{Cell, Column, NOTHING, Output, Style, Table, job_count, note, short};
+use crate::limits::LIST_EXAMINED_MAX;
+use crate::output::{Cell, Column, NOTHING, Output, Style, Table, job_count, note, printable};
 
 /// Which part of a list is printed.
 #[derive(Args)]
@@ -107,15 +107,17 @@ impl Listing<'_> {
             _ => "ENDED",
         };
         // In a list of one state the column STATE is the same in every row, so it is left out first; in one of several states it tells dead from poisoned.
-        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 6 } else { 0 });
+        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 8 } else { 1 });
         let mut columns = vec![
             Column::new("ID"),
             Column::new("KIND").cut(8),
             state,
-            Column::new("FAILURES").spare(2),
-            Column::new("ENQUEUED").spare(3),
-            Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
-            Column::new("LAST ERROR").cut(10),
+            Column::new("FAILURES").spare(5),
+            Column::new("ENQUEUED").spare(6),
+            Column::new(when).spare(if when == "WHEN" { 7 } else { 3 }),
+            // By the code of the failure an operator decides what to do: it is shown at every width, and never cut.
+            Column::new("CODE"),
+            Column::new("MESSAGE").cut(7).spare(4),
         ];
         if self.shows_progress() {
             columns.push(Column::new("PROGRESS").cut(8));
@@ -132,9 +134,10 @@ impl Listing<'_> {
 /// The cells of one job.
 fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
     let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
-    let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
+    let code = job.last_error.as_ref().map(|error| error.code.to_string());
+    let message = job.last_error.as_ref().map(|error| printable(&error.message));
     let progress = shows_progress.then(|| {
-        let text = job.progress.as_ref().map(|progress| short(&progress.to_string(), LISTED_MESSAGE_MAX));
+        let text = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
         text.unwrap_or_else(|| NOTHING.to_owned()).into()
     });
     let cells = [
@@ -144,7 +147,8 @@ fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
         job.failures.to_string().into(),
         when(job.enqueued_at),
         when(job.at()),
-        error.unwrap_or_else(|| NOTHING.to_owned()).into(),
+        code.unwrap_or_else(|| NOTHING.to_owned()).into(),
+        message.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ];
     cells.into_iter().chain(progress).collect()
 }

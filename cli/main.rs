@@ -21,6 +21,7 @@ mod limits;
 mod listing;
 mod output;
 mod paused;
+mod processed;
 mod queues;
 mod settings;
 mod start;

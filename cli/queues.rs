@@ -1,22 +1,26 @@
 //! `retraced queues` and `retraced queue …`: counts, ages and rates of queues, once or again and again; pause, resume, audit and delete.
 
+mod reading;
+mod watch;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use retraced::limits::WORKER_STALE_AFTER;
 use retraced::store::LiveJobs;
-use retraced::view::{AuditRow, QueueRow, Rates};
+use retraced::view::{AuditRow, QueueRow, Timestamp};
 use retraced::{JobState, Operator, OperatorError, QueueName};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
 
+use self::reading::{Reading, ShownQueue, read_rows};
 use crate::args;
 use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
-use crate::output::{Cell, Column, NOTHING, Style, job_count, note, short_duration};
+use crate::output::{Cell, Column, NOTHING, Style, job_count, millis, short_duration};
 use crate::paused::paused;
+use crate::processed::{LiveWorkers, WithWorkers, workers_of};
 
 /// The columns of a narrow terminal that `paused` needs, with the sign that its text is cut.
 const PAUSED_COLUMNS: usize = 8;
@@ -24,7 +28,7 @@ const PAUSED_COLUMNS: usize = 8;
 /// `retraced queues`
 #[derive(Args)]
 pub(crate) struct Queues {
-    /// Show the queues again and again, this far apart (100ms to 1h), until Ctrl-C. Without a duration: every 2 s.
+    /// Show the queues again and again, this far apart (100ms to 1h), until Ctrl-C. Without a duration: every 2 s. During an outage the last numbers stay, marked as old.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = args::shown(WATCH_INTERVAL), require_equals = true, value_parser = args::rates_over)]
     watch: Option<Duration>,
     #[command(flatten)]
@@ -120,56 +124,49 @@ struct PauseResult {
 impl Queues {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let operator = context.operator().await?;
-        let Some(every) = self.watch else {
-            let unread = self.print(context, &operator).await?;
-            return if unread.is_empty() { Ok(()) } else { Err(CliError::Failed(unread.join("; "))) };
-        };
-        // From here on, Ctrl-C ends the loop.
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        while !context.out.is_closed() {
-            let shown = async {
-                self.print(context, &operator).await?.iter().for_each(note);
-                tokio::time::sleep(every).await;
-                Ok::<_, CliError>(())
-            };
-            tokio::select! {
-                shown = shown => shown?,
-                _ = interrupts.recv() => break,
-            }
+        if let Some(every) = self.watch {
+            let (read, reads_for) = (async || self.read(&operator).await, self.measure.rates_over.unwrap_or_default());
+            let print = |reading: &Reading, read_at| self.print(context, reading, read_at);
+            return watch::run(context, every, reads_for, read, print).await;
         }
-        Ok(())
+        let reading = self.read(&operator).await?;
+        self.print(context, &reading, None)?;
+        if reading.unread.is_empty() { Ok(()) } else { Err(CliError::Failed(reading.unread.join("; "))) }
     }
 
-    /// Prints all queues. A queue with an error of its own does not hide the others: the error is returned. If the store cannot be reached, nothing is printed.
-    async fn print(&self, context: &CommandContext, operator: &Operator) -> Result<Vec<String>, CliError> {
+    /// Reads all queues. A queue with an error of its own does not hide the others.
+    async fn read(&self, operator: &Operator) -> Result<Reading, OperatorError> {
         let names = operator.queues().await?;
-        let (mut rows, mut unread) = (Vec::new(), Vec::new());
+        let mut reading = Reading { any_queue: !names.is_empty(), ..Reading::default() };
         for (name, row) in read_rows(operator, &names, self.measure.rates_over).await {
             match row {
-                Ok(row) => rows.push(row),
-                Err(error) if error.is_retryable() => return Err(error.into()),
-                Err(error) => unread.push(format!("queue {name} cannot be shown: {error}")),
+                Ok(row) => reading.rows.push(row),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => reading.unread.push(format!("queue {name} cannot be shown: {error}")),
             }
         }
-        if self.watch.is_some() && context.out.is_text_on_terminal() {
-            context.out.clear()?;
+        // Without the right to read the list of workers the numbers are of use all the same.
+        if let Ok(workers) = LiveWorkers::read(operator).await {
+            reading.workers = reading.rows.iter().map(|row| workers.of(&row.queue)).collect();
         }
-        match names.is_empty() && !context.out.is_json() {
-            true => context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?,
-            false => {
-                let any_trimmed = rows.iter().any(|row| failed_and_trimmed(row) > 0);
-                context.out.results(&rows, &self.columns(any_trimmed), |row| self.cells(row, any_trimmed))?;
-            }
+        Ok(reading)
+    }
+
+    fn print(&self, context: &CommandContext, reading: &Reading, read_at: Option<Timestamp>) -> Result<(), CliError> {
+        if !reading.any_queue && !context.out.is_json() {
+            return Ok(context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
         }
-        Ok(unread)
+        let any_trimmed = reading.rows.iter().any(|row| failed_and_trimmed(row) > 0);
+        let columns = self.columns(any_trimmed);
+        Ok(context.out.results(&reading.shown(read_at), &columns, |row| self.cells(row, any_trimmed))?)
     }
 
     /// The column TRIMMED is a warning: it is shown only if dead or poisoned jobs of a queue were trimmed.
     fn columns(&self, any_trimmed: bool) -> Vec<Column> {
         let mut columns = vec![
-            Column::new("QUEUE").cut(12),
+            Column::new("QUEUE").cut_in_the_middle(12),
             Column::new("PENDING"),
-            Column::new("PROCESSING").spare(4),
+            Column::new("PROCESSING").spare(1),
             Column::new("DELAYED").spare(2),
             Column::new("COMPLETED").spare(5),
             Column::new("DEAD"),
@@ -178,7 +175,7 @@ impl Queues {
             Column::new("OLDEST").spare(3),
         ];
         if any_trimmed {
-            columns.push(Column::new("TRIMMED").spare(1));
+            columns.push(Column::new("TRIMMED").spare(4));
         }
         if self.measure.rates_over.is_some() {
             columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
@@ -187,7 +184,8 @@ impl Queues {
         columns
     }
 
-    fn cells(&self, row: &QueueRow, any_trimmed: bool) -> Vec<Cell> {
+    fn cells(&self, shown: &ShownQueue<'_>, any_trimmed: bool) -> Vec<Cell> {
+        let row = shown.row.of;
         let mut cells = vec![Cell::from(row.queue.to_string())];
         cells.extend(
             [
@@ -216,7 +214,9 @@ impl Queues {
             }
             None => {}
         }
-        cells.push(Cell::new(paused(row).unwrap_or_default(), Style::Warn));
+        let no_worker = (shown.row.workers == Some(0)).then(|| "no worker".to_owned());
+        let remarks: Vec<_> = paused(row).into_iter().chain(no_worker).collect();
+        cells.push(Cell::new(remarks.join(", "), Style::Warn));
         cells
     }
 }
@@ -230,7 +230,10 @@ impl Queue {
                 let operator = context.operator_of(&queue).await?;
                 for (_, row) in read_rows(&operator, &[queue], measure.rates_over).await {
                     let row = row?;
-                    context.out.sheet(&row, &title(&row), &values(&row))?;
+                    let workers = workers_of(&operator, &row.queue).await;
+                    let mut values = values(&row);
+                    values.extend(workers.map(|n| ("live workers", Cell::new(n.to_string(), worked_style(n)))));
+                    context.out.sheet(&WithWorkers::new(&row, workers), &title(&row), &values)?;
                 }
                 Ok(())
             }
@@ -297,9 +300,20 @@ impl DeleteQueue {
         let operator = context.operator_of(&queue).await?;
         let live = if force { LiveJobs::Delete } else { LiveJobs::Refuse };
         let jobs = operator.delete_queue(&queue, live).await.map_err(|error| match &error {
-            OperatorError::QueueHasJobs { queue, pending, processing, delayed, .. } => CliError::Failed(format!(
-                "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel them with `retraced job cancel`, or give --force"
-            )),
+            OperatorError::QueueHasJobs { queue, pending, processing, delayed, .. } => {
+                // No live worker processes the queue, or it would have been refused for that: nobody is left who could stop a processing job.
+                let gone = match processing {
+                    0 => "",
+                    _ => ", which takes the processing ones too: their workers are gone, so they cannot be cancelled before a worker runs and their leases expire",
+                };
+                CliError::Failed(format!(
+                    "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel those that wait with `retraced job cancel {queue} --all`, or give --force{gone}"
+                ))
+            }
+            OperatorError::QueueHasWorkers { .. } => {
+                let after = short_duration(millis(WORKER_STALE_AFTER));
+                CliError::Failed(format!("{error}; one that was killed counts as live for {after} after its last heartbeat, so try again then"))
+            }
             _ => CliError::from(error),
         })?;
         let row = Deleted { queue, deleted: true, jobs };
@@ -326,33 +340,6 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     values
 }
 
-/// Reads the statistics of these queues, each with its own result, with rates if `rates_over` is given.
-async fn read_rows<'a>(
-    operator: &Operator,
-    names: &'a [QueueName],
-    rates_over: Option<Duration>,
-) -> Vec<(&'a QueueName, Result<QueueRow, OperatorError>)> {
-    let mut before = Vec::new();
-    if let Some(wait) = rates_over {
-        for name in names {
-            before.push((operator.stats(name).await, Instant::now()));
-        }
-        tokio::time::sleep(wait).await;
-    }
-    let mut rows = Vec::with_capacity(names.len());
-    for (at, name) in names.iter().enumerate() {
-        let row = operator.stats(name).await.map(|stats| {
-            let row = QueueRow::new(name, &stats);
-            match before.get(at) {
-                Some((Ok(before), since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
-                _ => row,
-            }
-        });
-        rows.push((name, row));
-    }
-    rows
-}
-
 /// The number of jobs in a state, in the colour of the state; zero is dimmed. For COMPLETED it is the number of all jobs that ever completed.
 fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
@@ -361,6 +348,11 @@ fn count_of(count: u64, state: JobState) -> Cell {
 /// How many dead and poisoned jobs retention has removed since the queue was first used.
 fn failed_and_trimmed(row: &QueueRow) -> u64 {
     row.trimmed_dead + row.trimmed_poisoned
+}
+
+/// A queue that no worker processes is worth a warning.
+fn worked_style(workers: usize) -> Style {
+    if workers == 0 { Style::Warn } else { Style::Plain }
 }
 
 fn title(row: &QueueRow) -> String {

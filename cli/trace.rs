@@ -1,10 +1,13 @@
 //! `retraced trace`: the history of one job.
 
 use clap::Args;
+use retraced::JobState;
 
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::jobs::OneJob;
+use crate::output::note;
+use crate::processed::{WithWorkers, note_if_unprocessed, workers_of};
 
 /// `retraced trace`
 #[derive(Args)]
@@ -21,11 +24,20 @@ impl Trace {
         let operator = context.operator_of(&self.job.queue).await?;
         let view = self.job.find(&operator).await?;
         let trace = retraced::Trace::from(view);
-        let waits = !trace.view().state.is_final();
-        context.out.result(&trace, || {
+        let state = trace.view().state;
+        let waits = !state.is_final();
+        let workers = workers_of(&operator, &self.job.queue).await;
+        context.out.result(&WithWorkers::new(&trace, workers), || {
             context.out.wrapped(&if self.backtrace { format!("{trace:#}") } else { trace.to_string() })
         })?;
+        if matches!(state, JobState::Dead | JobState::Poisoned) && !context.out.is_json() {
+            let OneJob { queue, id } = &self.job;
+            note(format_args!(
+                "to run it again: `retraced dead redrive {queue} {id}`; to delete it: `retraced dead discard {queue} {id}`"
+            ));
+        }
         if waits {
+            note_if_unprocessed(context, &self.job.queue, workers);
             context.note_if_paused(&operator, &self.job.queue).await?;
         }
         Ok(())

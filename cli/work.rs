@@ -5,6 +5,7 @@ mod health;
 mod limits;
 mod log;
 mod readiness;
+mod retention;
 mod signals;
 
 use std::convert::Infallible;
@@ -30,7 +31,7 @@ use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
-use crate::output::{job_count, millis, note, short_duration};
+use crate::output::{job_count, millis, note, note_with_time, short_duration};
 use crate::settings::Settings;
 use crate::webhook::{self, Addresses, Webhook};
 
@@ -122,6 +123,7 @@ impl Work {
             builder = builder.queue(self.queue(worked, &webhook)?);
             labels.push(worked.concurrency.map_or_else(|| worked.name.to_string(), |n| format!("{}={n}", worked.name)));
         }
+        retention::warn_if_few_dead_are_kept(self.keep_dead, self.keep_dead_bytes);
         limits::warn_if_files_are_few(
             self.queues.iter().map(|queue| queue.concurrency.unwrap_or(CONCURRENCY_DEFAULT)).sum(),
         );
@@ -130,7 +132,7 @@ impl Work {
             health.started(&runtime);
         }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
-        note(working_message(&labels, &to, runtime.instance()));
+        note_with_time(working_message(&labels, &to, runtime.instance()));
         let ended = tokio::select! {
             ended = self.until_ended(&runtime, &mut signals, health.as_ref()) => ended,
             // A signal to stop does not wait for the answers of the store.
@@ -155,7 +157,7 @@ impl Work {
             tokio::select! {
                 ended = runtime.wait() => return ended,
                 asked = signals.next() => match asked {
-                    SignalAction::ShowRunning => note(running_message(runtime)),
+                    SignalAction::ShowRunning => note_with_time(running_message(runtime)),
                     SignalAction::Drain => break,
                 },
             }
@@ -164,20 +166,20 @@ impl Work {
             health.draining();
         }
         let running = runtime.running();
-        note(draining_message(running, self.shutdown_grace));
+        note_with_time(draining_message(running, self.shutdown_grace));
         let mut shutdown = pin!(runtime.shutdown());
         let mut report = loop {
             tokio::select! {
                 report = &mut shutdown => break report?,
                 asked = signals.next() => match asked {
-                    SignalAction::ShowRunning => note(running_message(runtime)),
+                    SignalAction::ShowRunning => note_with_time(running_message(runtime)),
                     SignalAction::Drain => {}
                 },
             }
         };
         // `running` and `report.running` are counted one after the other, and a job may end in between. The larger number is shown.
         report.running = report.running.max(running);
-        note(drained_message(report));
+        note_with_time(drained_message(report));
         Ok(())
     }
 }
@@ -254,7 +256,7 @@ fn drained_message(report: ShutdownReport) -> String {
     let ShutdownReport { running, killed, unsettled, .. } = report;
     let mut text = match running {
         0 => "drained".to_owned(),
-        _ => format!("drained: {} of {} finished", running.saturating_sub(killed), job_count(running as u64)),
+        _ => format!("drained: {} of {} ended", running.saturating_sub(killed), job_count(running as u64)),
     };
     if killed > 0 {
         text += &format!(", {killed} went back to the front of their queue");

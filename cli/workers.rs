@@ -2,12 +2,12 @@
 
 use clap::Args;
 use retraced::limits::WORKER_STALE_AFTER;
+use retraced::store::WORKER_ROW_AGE_MAX;
 use retraced::view::WorkerDetail;
 
-use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, NOTHING, Style, note, now_ms, printable, short_duration};
+use crate::output::{Cell, Column, NOTHING, Style, millis, note, now_ms, printable, short_duration};
 
 /// `retraced workers`
 #[derive(Args)]
@@ -21,7 +21,7 @@ impl Workers {
         let mut workers: Vec<WorkerDetail> = rows.iter().map(|row| WorkerDetail::new(row, now_ms)).collect();
         workers.sort_by_key(|worker| worker.seen_ago_ms);
         if workers.is_empty() && !context.out.is_json() {
-            return Ok(context.out.line("no worker runs; start one with `retraced work`, or in your application")?);
+            return Ok(context.out.line("no worker is listed: none runs, or Redis has just lost its data and those that run are listed again within 10s. `retraced work` starts one, and so does your application")?);
         }
         let columns = [
             Column::new("WORKER"),
@@ -38,9 +38,9 @@ impl Workers {
         context.out.results(&workers, &columns, |worker| cells(worker, now_ms))?;
         let stale = workers.iter().filter(|worker| worker.stale).count();
         if stale > 0 && !context.out.is_json() {
-            let after = args::shown(WORKER_STALE_AFTER);
+            let [after, kept] = [WORKER_STALE_AFTER, WORKER_ROW_AGE_MAX].map(|time| short_duration(millis(time)));
             note(format_args!(
-                "stale: no heartbeat for more than {after}; the worker was killed, or cannot reach the server"
+                "stale: no heartbeat for more than {after}; the worker was killed, or cannot reach the server. Its line is removed {kept} after its last heartbeat"
             ));
         }
         if workers.iter().any(|worker| worker.unreadable) && !context.out.is_json() {
@@ -69,6 +69,11 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
     if worker.every_kind {
         kinds = if kinds.is_empty() { "every kind".to_owned() } else { format!("{kinds} and every other") };
     }
+    // Nobody knows what a stale worker runs, if it lives at all. It was up at its last heartbeat.
+    let (running, alive_until) = match worker.stale {
+        true => (format!("{NOTHING} of {}", worker.concurrency), worker.seen_at.as_ms()),
+        false => (format!("{} of {}", worker.running, worker.concurrency), now_ms),
+    };
     vec![
         worker.worker.clone().into(),
         printable(&worker.host).into(),
@@ -76,8 +81,8 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
         printable(&worker.build).into(),
         list(&mut worker.queues.iter().map(ToString::to_string)).into(),
         kinds.into(),
-        format!("{} of {}", worker.running, worker.concurrency).into(),
-        short_duration(now_ms.saturating_sub(worker.started_at.as_ms())).into(),
+        running.into(),
+        short_duration(alive_until.saturating_sub(worker.started_at.as_ms())).into(),
         seen,
         Cell::new(if worker.stale { "stale" } else { "" }, Style::Warn),
     ]

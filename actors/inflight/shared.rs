@@ -178,9 +178,9 @@ impl Inflight {
         self.table().holds(id)
     }
 
-    /// Releases jobs that have waited too long for an executor.
-    pub(crate) fn release_unstarted(&self, now: Instant) {
-        self.table().release_unstarted(now);
+    /// Releases jobs that have waited too long for an executor. Returns those that are delayed because of a quarantine.
+    pub(crate) fn release_unstarted(&self, now: Instant) -> Vec<JobId> {
+        self.table().release_unstarted(now)
     }
 
     /// Settles the attempts of handlers that ignore their timeout, and finds those that do not yield.

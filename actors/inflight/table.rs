@@ -366,21 +366,21 @@ impl<X: ExecutorPort> Table<X> {
     // --- time
 
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
-    /// crash suspects whose start time has come.
-    pub(super) fn release_unstarted(&mut self, now: Instant) {
+    /// crash suspects whose start time has come. Returns the jobs that the gate blocks.
+    pub(super) fn release_unstarted(&mut self, now: Instant) -> Vec<JobId> {
         let released = self.take_unstarted(now);
         // Too much was prefetched. The jobs below may have waited for the gate instead, so they do not count.
         if !released.is_empty() {
             self.credits.observe_wait(UNSTARTED_MAX);
         }
         released.into_iter().for_each(|grant| self.release(grant, None));
-        let gate = self.gate();
-        for (grant, blocked) in self.waiting.take_unstarted_returned(now, gate) {
-            self.release(grant, blocked.then_some(QUARANTINE_DELAY));
-        }
+        let returned = self.waiting.take_unstarted_returned(now, self.gate());
+        returned.iter().for_each(|(grant, blocked)| self.release(*grant, blocked.then_some(QUARANTINE_DELAY)));
         if self.waiting.any_returned() {
             self.wake_one(now);
         }
+        let postponed = returned.iter().filter(|(_, blocked)| *blocked).filter_map(|(grant, _)| self.held.get(grant));
+        postponed.map(|held| held.job.id.clone()).collect()
     }
 
     /// Releases a job that waited for an executor.

@@ -185,6 +185,9 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::Undecodable { queue, job, error } => {
             say!(warn, event, "payload cannot be decoded here, job released", %queue, %job, error)
         }
+        EventKind::JobsPostponed { queue, count, job, delay_ms } => {
+            say!(warn, event, "a job runs that may crash its worker, and jobs that must not run beside it are delayed", %queue, count, example = %job, delay_ms)
+        }
         EventKind::OutOfResources { queue, resource, error } => {
             let remedy = resource.remedy();
             say!(error, event, "this process has run out of a resource, jobs are released and executors pause", %queue, %resource, error, remedy)
@@ -219,7 +222,7 @@ fn log_queue_event(event: &SupervisionEvent) {
             say!(error, event, "queue audit failed", %queue, difference)
         }
         EventKind::DataLost { queue, jobs_before, jobs, enqueued_before, enqueued, counted_before_ms } => {
-            say!(error, event, "the store has lost data: it was emptied or restored from an older copy, or the queue was deleted", %queue, jobs_before, jobs, enqueued_before, enqueued, counted_before_ms)
+            say!(error, event, "the store has lost data: it was emptied or restored from an older copy, or the queue was deleted; docs/operating.md says what to do", %queue, jobs_before, jobs, enqueued_before, enqueued, counted_before_ms)
         }
         EventKind::QueueRepaired { queue, findings } => {
             let found: Vec<_> = findings.iter().map(ToString::to_string).collect();

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::style::{Style, is_coloured};
-use super::text::printable;
+use super::text::{flowed, printable};
+use super::width::width_of;
 
 /// Whether messages are JSON objects.
 static AS_JSON: AtomicBool = AtomicBool::new(false);
@@ -32,7 +33,21 @@ pub(crate) fn note(message: impl Display) {
     if AS_JSON.load(Ordering::Relaxed) {
         return print_json("INFO", message.to_string());
     }
-    let _ = writeln!(std::io::stderr().lock(), "{message}");
+    let message = message.to_string();
+    // On a terminal a long message is wrapped between words.
+    let lines = match width_of(&std::io::stderr()) {
+        Some(width) => message.lines().map(|line| flowed(line, width)).collect::<Vec<_>>().join("\n"),
+        None => message,
+    };
+    let _ = writeln!(std::io::stderr().lock(), "{lines}");
+}
+
+/// Prints a message with its time, which lines of a log have in any case.
+pub(crate) fn note_with_time(message: impl Display) {
+    match AS_JSON.load(Ordering::Relaxed) {
+        true => note(message),
+        false => note(format_args!("{:.6}  {message}", Timestamp::now())),
+    }
 }
 
 /// Prints on stderr why the command failed.

@@ -8,17 +8,18 @@ mod progress;
 mod style;
 mod table;
 mod text;
+mod width;
 
 use std::cell::Cell as StdCell;
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ColorChoice;
 use retraced::view::Timestamp;
 use serde::Serialize;
 
-pub(super) use self::message::{note, print_error, print_messages_as_json};
+pub(super) use self::message::{note, note_with_time, print_error, print_messages_as_json};
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 use self::style::is_coloured;
@@ -26,9 +27,7 @@ pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{
     NOTHING, counted, distance, job_count, millis, one_line, printable, short, short_duration,
 };
-
-/// The assumed width of a terminal that does not report one.
-const WIDTH_DEFAULT: usize = 80;
+pub(super) use self::width::width;
 
 /// Where results go. After the reader has closed the pipe, printing does nothing, and the command continues.
 #[derive(Default)]
@@ -164,13 +163,6 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
-}
-
-/// The columns of the terminal to which stdout is connected; `None`: not a terminal.
-pub(super) fn width() -> Option<usize> {
-    let stdout = std::io::stdout();
-    let size = || terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
-    stdout.is_terminal().then(|| size().filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT))
 }
 
 /// Sets when this process writes in colour: results, help and errors, but not the log of `work`. `Auto`: on terminals, unless the environment says otherwise (`NO_COLOR`,

@@ -2,7 +2,7 @@
 //! lines.
 
 use super::style::Style;
-use super::text::{NOTHING, columns, fitted, wrapped};
+use super::text::{NOTHING, columns, fitted, fitted_in_the_middle, wrapped};
 use crate::limits::VALUE_COLUMNS_MIN;
 
 /// Columns between two cells.
@@ -14,13 +14,15 @@ pub(crate) struct Column {
     head: &'static str,
     /// Longer cells may be cut to this many columns of the terminal; `None`: never.
     least: Option<usize>,
+    /// Whether cells are cut in the middle instead of at their end.
+    middle: bool,
     /// The higher, the sooner it is left out; 0: never.
     spare: u8,
 }
 
 impl Column {
     pub(crate) const fn new(head: &'static str) -> Self {
-        Self { head, least: None, spare: 0 }
+        Self { head, least: None, middle: false, spare: 0 }
     }
 
     /// May be cut to this many columns.
@@ -28,9 +30,20 @@ impl Column {
         Self { least: Some(least), ..self }
     }
 
+    /// May be cut to this many columns, in the middle: names often begin alike.
+    pub(crate) const fn cut_in_the_middle(self, least: usize) -> Self {
+        Self { least: Some(least), middle: true, ..self }
+    }
+
     /// May be left out; columns with a higher rank are left out sooner.
     pub(crate) const fn spare(self, rank: u8) -> Self {
         Self { spare: rank, ..self }
+    }
+}
+
+impl Column {
+    fn fit(&self, text: &str, most: usize) -> String {
+        if self.middle { fitted_in_the_middle(text, most) } else { fitted(text, most) }
     }
 }
 
@@ -167,10 +180,14 @@ impl Table {
         let mut line = String::new();
         // Blanks are written only when text follows, so that no line ends with blanks.
         let mut blanks = 0;
-        let shown =
-            cells.iter().zip(widths).zip(numeric).filter_map(|((c, width), n)| width.map(|width| (c, width, n)));
-        for (cell, width, numeric) in shown {
-            let text = if self.width.is_some() { fitted(&cell.text, width) } else { cell.text.clone() };
+        let columns_and_cells = self.columns.iter().zip(cells).zip(widths).zip(numeric);
+        let shown = columns_and_cells.filter_map(|(((column, c), width), n)| width.map(|width| (column, c, width, n)));
+        for (column, cell, width, numeric) in shown {
+            // A later page may have a longer cell than the first. It is cut only in a column that allows it.
+            let text = match column.least {
+                Some(_) if self.width.is_some() => column.fit(&cell.text, width),
+                _ => cell.text.clone(),
+            };
             let padding = width.saturating_sub(columns(&text));
             let (before, after) = if *numeric { (padding, 0) } else { (0, padding) };
             blanks += before;
@@ -305,6 +322,23 @@ mod tests {
         };
         assert_eq!(table.render(&row("a")).lines().count(), 2);
         assert_eq!(table.render(&row("b")), "b   k     1  -\n");
+    }
+
+    #[test]
+    fn a_later_page_never_cuts_a_cell_of_a_column_that_may_not_be_cut() {
+        let mut table =
+            Table::new(vec![Column::new("ID"), Column::new("CODE"), Column::new("KIND").cut(5)], Some(20), false);
+        let row = |cells: [&str; 3]| vec![cells.map(|cell| Cell::from(cell.to_owned())).to_vec()];
+        table.render(&row(["a", "TIMEOUT", "k"]));
+        assert_eq!(table.render(&row(["job-12", "NETWORK_ERROR", "email.send"])), "job-12  NETWORK_ERROR  ema…\n");
+    }
+
+    #[test]
+    fn names_that_differ_at_their_end_do_not_look_alike_when_they_are_cut() {
+        let columns = [Column::new("QUEUE").cut_in_the_middle(9), Column::new("N")];
+        let (text, _) =
+            render(&columns, Some(14), &[&["email-transactional-eu", "1"], &["email-transactional-us", "2"]]);
+        assert_eq!(text, "QUEUE        N\nemail…al-eu  1\nemail…al-us  2\n");
     }
 
     #[test]

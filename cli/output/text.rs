@@ -54,6 +54,19 @@ pub(super) fn fitted(text: &str, most: usize) -> String {
     cut
 }
 
+/// The text in at most this many columns, with `…` in its middle where it was cut.
+pub(super) fn fitted_in_the_middle(text: &str, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let mut left = most.saturating_sub(1) / 2;
+    let mut right = most.saturating_sub(1) - left;
+    let mut end: Vec<char> = text.chars().rev().take_while(|c| take(&mut right, *c)).collect();
+    end.reverse();
+    let start: String = text.chars().take_while(|c| take(&mut left, *c)).collect();
+    format!("{start}…{}", end.into_iter().collect::<String>())
+}
+
 /// The text in lines of at most this many columns. A line has at least one character, even if that is too wide.
 pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

@@ -24,8 +24,14 @@ use support::{Finished, eventually, finish, finished};
 fn enqueue_prints_one_object_per_job_and_reports_an_id_that_exists() {
     let harness = Harness::new();
     let job = ["enqueue", "q", "--kind", "k", "--payload", "{\"big\":18446744073709551615}", "--id", "a-1"];
-    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": true, "state": "pending"}));
-    assert_eq!(harness.one(&job), json!({"id": "a-1", "queue": "q", "created": false, "state": "pending"}));
+    assert_eq!(
+        harness.one(&job),
+        json!({"id": "a-1", "queue": "q", "created": true, "state": "pending", "workers": 0})
+    );
+    assert_eq!(
+        harness.one(&job),
+        json!({"id": "a-1", "queue": "q", "created": false, "state": "pending", "workers": 0})
+    );
     let later = harness.one(&["enqueue", "q", "--kind", "k", "--payload", "1", "--delay", "1h"]);
     assert_eq!((&later["created"], &later["state"]), (&json!(true), &json!("delayed")));
     let shown = harness.one(&["job", "show", "q", "a-1"]);
@@ -435,7 +441,7 @@ fn a_first_signal_lets_running_jobs_finish() {
         worker.wait_for("draining: 1 job running");
         *gate.0.lock().unwrap() = true;
         gate.1.notify_all();
-        worker.wait_for("drained: 1 of 1 job finished");
+        worker.wait_for("drained: 1 of 1 job ended");
         assert_eq!(worker.ended(), Some(0));
         assert_eq!(harness.state("q", "a-1"), "completed");
     }

@@ -174,7 +174,7 @@ fn long_work_shows_its_progress_on_a_terminal_and_only_there() {
     assert!(printed.contains("enqueueing") && printed.contains("/3,000"), "{printed:?}");
     assert!(plain(&printed).contains("3000 jobs enqueued to q"), "{printed:?}");
     let piped = harness.run(&enqueue);
-    assert_eq!((piped.stdout.lines().count(), piped.stderr.as_str()), (3_000, "3000 jobs enqueued to q\n"));
+    assert_eq!((piped.stdout.lines().count(), piped.stderr.lines().next()), (3_000, Some("3000 jobs enqueued to q")));
 }
 
 fn into_full_disk(mut command: Command) -> Finished {

@@ -236,6 +236,18 @@ pub enum EventKind {
         /// Why.
         error: String,
     },
+    /// Jobs that were released or reclaimed before did not start within a second, because a crash suspect ran in this process, and they must not run beside it. They are
+    /// delayed, and nothing is counted. Reported at once, and then at most once per minute and queue.
+    JobsPostponed {
+        /// The queue.
+        queue: QueueName,
+        /// How many times a job was delayed since the last report.
+        count: u64,
+        /// One of the jobs.
+        job: JobId,
+        /// For how long, in ms.
+        delay_ms: u64,
+    },
     /// Attempts fail because this process has run out of something. Their jobs are released without counting a failure, and executors pause. Reported once, and again
     /// after a minute without such an attempt.
     OutOfResources {

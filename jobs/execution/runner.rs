@@ -224,10 +224,10 @@ impl Runner {
         settlement(job, Verdict::ReleaseNow, Bytes::new())
     }
 
-    /// The settlement of a job that a quarantine kept from starting for too long: it is released with this delay.
+    /// The settlement of a job that a quarantine kept from starting for too long: it is delayed, and that counts as nothing.
     #[must_use]
     pub fn postponed(&self, job: &ClaimedJob, delay: Duration) -> Settlement {
-        settlement(job, Verdict::ReleaseAfter { delay }, Bytes::new())
+        settlement(job, Verdict::Postpone { delay }, Bytes::new())
     }
 
     /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is a random number from −1000 to 1000, for a retry.

@@ -68,6 +68,7 @@ enum End {
     Poison,
     ReleaseNow,
     ReleaseAfter(Delay),
+    Postpone(Delay),
     Reject,
     Cancel,
 }
@@ -195,7 +196,9 @@ impl Step {
     /// Whether a time of [`SOON`] may start in this step. It must be over before the next step.
     fn starts_what_ends_soon(&self) -> bool {
         let delays = |endings: &[Ending]| {
-            endings.iter().any(|one| matches!(one.end, End::Retry(Delay::Soon) | End::ReleaseAfter(Delay::Soon)))
+            endings.iter().any(|one| {
+                matches!(one.end, End::Retry(Delay::Soon) | End::ReleaseAfter(Delay::Soon) | End::Postpone(Delay::Soon))
+            })
         };
         match self {
             Step::Enqueue(jobs) => jobs.iter().any(|(_, when)| matches!(when, When::Soon)),
@@ -222,6 +225,7 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(End::Poison),
         2 => Just(End::ReleaseNow),
         2 => delay().prop_map(End::ReleaseAfter),
+        1 => delay().prop_map(End::Postpone),
         1 => Just(End::Reject),
         1 => Just(End::Cancel),
     ]
@@ -454,10 +458,13 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
         job.progress.iter_mut().for_each(|progress| progress.at_ms = passed(progress.at_ms));
         for attempt in &mut job.history {
             attempt.settled_ms = passed(attempt.settled_ms);
-            if let Ok(AttemptRecord::Crashed { lease_expired_ms, .. } | AttemptRecord::Lost { lease_expired_ms, .. }) =
-                &mut attempt.record
+            if let Ok(
+                AttemptRecord::Crashed { lease_expired_ms: at_ms, .. }
+                | AttemptRecord::Lost { lease_expired_ms: at_ms, .. }
+                | AttemptRecord::Postponed { due_ms: at_ms, .. },
+            ) = &mut attempt.record
             {
-                *lease_expired_ms = passed(*lease_expired_ms);
+                *at_ms = passed(*at_ms);
             }
         }
     }
@@ -787,6 +794,7 @@ fn verdict(end: End) -> Verdict {
         End::Poison => Verdict::Poison,
         End::ReleaseNow => Verdict::ReleaseNow,
         End::ReleaseAfter(delay) => Verdict::ReleaseAfter { delay: duration(delay) },
+        End::Postpone(delay) => Verdict::Postpone { delay: duration(delay) },
         End::Reject => Verdict::Reject,
         End::Cancel => Verdict::Cancel,
     }

@@ -227,7 +227,9 @@ impl StoredAttempt {
             Ok(AttemptRecord::Crashed { instance, .. } | AttemptRecord::Lost { instance, .. }) => {
                 (Code::LeaseLost, format!("worker {} stopped renewing its lease", instance.short()))
             }
-            Ok(AttemptRecord::Reported(_) | AttemptRecord::Unclaimed { .. }) => return None,
+            Ok(AttemptRecord::Reported(_) | AttemptRecord::Postponed { .. } | AttemptRecord::Unclaimed { .. }) => {
+                return None;
+            }
             Err(unreadable) => (Code::UnknownError, unreadable.reason.clone()),
         };
         Some(LastError { code, message, at_ms: self.settled_ms })
@@ -257,6 +259,13 @@ pub enum AttemptRecord {
         watched: bool,
         /// How many attempts in a row ended as `Lost`, this one included.
         in_a_row: u32,
+    },
+    /// The handler did not start, because the worker ran a job that may crash it, and this one must not run beside it. The job was delayed. Counted as nothing.
+    Postponed {
+        /// The worker that gave it back.
+        instance: InstanceId,
+        /// Until when it was delayed, in ms since the Unix epoch.
+        due_ms: u64,
     },
     /// The worker never read the reply to its claim, so it does not know of this grant. The job was released without counting a failure.
     Unclaimed {

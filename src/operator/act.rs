@@ -5,7 +5,7 @@ use std::sync::Arc;
 use retraced_actors::CallError;
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target, WorkerRow};
+use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target};
 use retraced_jobs::trace::OperatorName;
 
 use super::{Audit, Operator, OperatorError};
@@ -168,11 +168,8 @@ impl Operator {
     /// # }
     /// ```
     pub async fn delete_queue(&self, queue: &QueueName, live: LiveJobs) -> Result<u64, OperatorError> {
-        let rows = self.workers().await?;
-        let now_ms = self.probe().await?.now_ms;
-        let is_live = |row: &WorkerRow| now_ms.is_none_or(|now_ms| !row.is_stale(now_ms));
-        let on_queue = rows.iter().filter(|row| row.may_process(queue) && is_live(row));
-        let workers: Vec<_> = on_queue.map(|row| row.instance).collect();
+        let rows = self.live_workers().await?;
+        let workers: Vec<_> = rows.iter().filter(|row| row.may_process(queue)).map(|row| row.instance).collect();
         if !workers.is_empty() {
             return Err(OperatorError::QueueHasWorkers { queue: queue.clone(), workers });
         }

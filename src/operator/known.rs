@@ -1,7 +1,7 @@
-//! Whether a queue exists. The store takes an unknown queue for an empty one, so a mistyped name would look like a queue without jobs.
+//! Whether a queue exists, and which workers are live. The store takes an unknown queue for an empty one, so a mistyped name would look like a queue without jobs.
 
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{QueueStats, StoreError};
+use retraced_jobs::store::{QueueStats, StoreError, WorkerRow};
 
 use super::{Operator, OperatorError};
 use crate::limits::SIMILARITY_MIN;
@@ -46,6 +46,30 @@ impl Operator {
     /// [`OperatorError`] when the store refuses the call or does not answer in time, or when the operator's runtime has ended.
     pub async fn create_queue(&self, queue: &QueueName) -> Result<(), OperatorError> {
         self.on_queue(queue, |store, queue| store.announce(std::slice::from_ref(queue))).await
+    }
+
+    /// The [`workers`](Self::workers) that are live: their last heartbeat is at most 30 s old ([`WORKER_STALE_AFTER`](crate::limits::WORKER_STALE_AFTER)). A worker that was
+    /// killed counts as live until then, and so does any worker if the store does not say its time.
+    /// [`WorkerRow::may_process`] says whether one processes a queue.
+    ///
+    /// # Errors
+    /// [`OperatorError`] when the store refuses the call or does not answer in time, or when the operator's runtime has ended.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use retraced::{MemoryStore, Operator, QueueName};
+    /// let (admin, queue) = (Operator::new(MemoryStore::new()), QueueName::new("email")?);
+    /// let workers = admin.live_workers().await?;
+    /// assert!(!workers.iter().any(|worker| worker.may_process(&queue)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn live_workers(&self) -> Result<Vec<WorkerRow>, OperatorError> {
+        let mut rows = self.workers().await?;
+        let now_ms = self.probe().await?.now_ms;
+        rows.retain(|row| now_ms.is_none_or(|now_ms| !row.is_stale(now_ms)));
+        Ok(rows)
     }
 }
 

@@ -97,12 +97,12 @@ mod tests {
             format!("cancellation of attempt 2 requested by {by}"),
             "attempt 2 never began".to_owned(),
             format!("redriven by {by}, was cancelled: attempt 3 is its first try again"),
-            "… 2 attempts are not kept in full".to_owned(),
+            "… attempts 3 to 4 are not kept in full".to_owned(),
             format!("cancelled by {by}, was pending"),
-            "… 2 attempts are not kept in full".to_owned(),
+            "… attempts 5 to 6 are not kept in full".to_owned(),
             "attempt 7 never began".to_owned(),
             format!("cancellation of attempt 7 requested by {by}"),
-            "… 2 attempts are not kept in full".to_owned(),
+            "… attempts 8 to 9 are not kept in full".to_owned(),
             format!("redriven by {by}, was dead: attempt 10 is its first try again"),
         ];
         assert_eq!(steps[..steps.len() - 1], expected);

@@ -20,9 +20,9 @@ fn without_class(decision: &Decision) -> String {
         (RetryOutcome::Retry, Why::RetryAfter) => {
             let asked_ms = decision.retry_after_ms.unwrap_or(decision.delay_ms);
             let how = if asked_ms > decision.delay_ms {
-                format!("the policy's longest delay; the handler asked for {}", duration_text(asked_ms))
+                format!("the policy's longest delay; the failure asked for {}", duration_text(asked_ms))
             } else {
-                "as the handler asked".into()
+                "as the failure asked".into()
             };
             format!("→ due again in {}, {how} (failure {n} of {max_attempts})", duration_text(decision.delay_ms))
         }
@@ -38,10 +38,10 @@ fn without_class(decision: &Decision) -> String {
             drawn_percent(*jitter_drawn, *jitter_percent),
             duration_text(*max_ms),
         ),
-        (_, Why::AttemptsExhausted) if *max_attempts == 1 => "→ dead: its only attempt failed".into(),
+        (_, Why::AttemptsExhausted) if *max_attempts == 1 => "→ dead: one failure is allowed, and this was it".into(),
         (_, Why::AttemptsExhausted) => format!("→ dead: failure {max_attempts} of {max_attempts} was the last"),
         (_, Why::PermanentFailure) => "→ poisoned: a permanent failure is never retried".into(),
-        (_, Why::UnknownFailure) => "→ dead: the handler did not say whether a retry helps".into(),
+        (_, Why::UnknownFailure) => "→ dead: the failure does not say whether a retry helps".into(),
         (outcome, why) => format!("→ {outcome:?}: {why:?}"),
     }
 }
@@ -118,11 +118,11 @@ mod tests {
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Temporary, retry_after(7)),
-            "→ due again in 7s, as the handler asked (failure 1 of 5)"
+            "→ due again in 7s, as the failure asked (failure 1 of 5)"
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Temporary, retry_after(120)),
-            "→ due again in 1 min 30 s, the policy's longest delay; the handler asked for 2 min 0 s (failure 1 of 5)"
+            "→ due again in 1 min 30 s, the policy's longest delay; the failure asked for 2 min 0 s (failure 1 of 5)"
         );
         assert_eq!(
             explained(Retry::linear(), 5, Class::Temporary, retry_after(7)),
@@ -134,7 +134,7 @@ mod tests {
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Unknown, None),
-            "→ dead: the handler did not say whether a retry helps"
+            "→ dead: the failure does not say whether a retry helps"
         );
     }
 

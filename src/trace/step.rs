@@ -46,6 +46,8 @@ pub enum TraceEvent {
     Panicked,
     /// A worker released the job, without counting a failure.
     Released,
+    /// A worker gave the job back unstarted, because another job that may crash its worker ran.
+    Postponed,
     /// The lease expired after the handler had started: the worker died or lost its connection.
     Crashed,
     /// The lease expired, and the store has no record that the handler had started.

@@ -1,14 +1,14 @@
 //! The steps of a trace: what happened to a job, in order.
 
 use retraced_jobs::failure::Code;
-use retraced_jobs::job::JobState;
+use retraced_jobs::job::{InstanceId, JobState};
 use retraced_jobs::store::JobView;
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
 
 use super::acts;
 use super::explain::explain;
 use super::step::{TraceEvent, TraceStep, step};
-use crate::view::{Progress, Timestamp, counted, duration_text};
+use crate::view::{Progress, Timestamp, duration_text};
 
 /// All steps of a job.
 pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
@@ -20,28 +20,37 @@ pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
         let shown = TraceStep { attempt: Some(stored.attempt), ..attempt(stored) };
         while let Some(act) = acts.next_if(|act| acts::precedes(act, stored.attempt, shown.at)) {
             let ended = acts::attempts_ended(act).min(stored.attempt.saturating_sub(1));
-            steps.extend(not_kept(ended.saturating_sub(previous)));
+            steps.extend(not_kept(previous, ended));
             previous = previous.max(ended);
             steps.push(acts::of(act));
         }
-        steps.extend(not_kept(stored.attempt.saturating_sub(previous + 1)));
+        steps.extend(not_kept(previous, stored.attempt.saturating_sub(1)));
         previous = stored.attempt;
         steps.push(shown);
     }
     for act in acts {
         let ended = acts::attempts_ended(act);
-        steps.extend(not_kept(ended.saturating_sub(previous)));
+        steps.extend(not_kept(previous, ended));
         previous = previous.max(ended);
         steps.push(acts::of(act));
+    }
+    if view.state != JobState::Completed {
+        // The history of a completed job ends with its last attempt.
+        let ended = view.counters.attempts.saturating_sub(u32::from(view.state == JobState::Processing));
+        steps.extend(not_kept(previous, ended));
     }
     steps.push(present_state(view));
     steps
 }
 
-fn not_kept(attempts: u32) -> Option<TraceStep> {
-    let verb = if attempts == 1 { "is" } else { "are" };
-    let text = format!("… {} {verb} not kept in full", counted(attempts, "attempt"));
-    (attempts > 0).then(|| step(TraceEvent::NotKept, None, text))
+/// The step for the attempts after `previous` up to `last`, of which there is no record.
+fn not_kept(previous: u32, last: u32) -> Option<TraceStep> {
+    let text = match last.checked_sub(previous)? {
+        0 => return None,
+        1 => format!("… attempt {last} is not kept in full"),
+        _ => format!("… attempts {} to {last} are not kept in full", previous + 1),
+    };
+    Some(step(TraceEvent::NotKept, None, text))
 }
 
 fn attempt(stored: &StoredAttempt) -> TraceStep {
@@ -58,17 +67,10 @@ fn attempt(stored: &StoredAttempt) -> TraceStep {
             ),
         ),
         Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row }) => {
-            let begun = match watched {
-                true => "before the handler had begun",
-                false => "and it is unknown whether the handler had begun",
-            };
-            let again = if *in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
-            let text = format!(
-                "attempt {n} was lost (counted as a release){again}: worker {} stopped renewing {begun}; its lease expired at {}",
-                instance.short(),
-                Timestamp::from_ms(*lease_expired_ms)
-            );
-            settled(TraceEvent::Lost, text)
+            settled(TraceEvent::Lost, lost(n, *instance, *lease_expired_ms, *watched, *in_a_row))
+        }
+        Ok(AttemptRecord::Postponed { instance, due_ms }) => {
+            settled(TraceEvent::Postponed, postponed(n, *instance, *due_ms))
         }
         Ok(AttemptRecord::Unclaimed { instance }) => settled(
             TraceEvent::Unclaimed,
@@ -79,6 +81,25 @@ fn attempt(stored: &StoredAttempt) -> TraceStep {
             settled(TraceEvent::Unreadable, format!("attempt {n} cannot be read: {}", unreadable.reason))
         }
     }
+}
+
+fn postponed(n: u32, instance: InstanceId, due_ms: u64) -> String {
+    let (worker, due) = (instance.short(), Timestamp::from_ms(due_ms));
+    format!(
+        "attempt {n} did not start: in worker {worker} a job ran that may crash it, and this one must not run beside it; it waits until {due}, counted as nothing"
+    )
+}
+
+fn lost(n: u32, instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a_row: u32) -> String {
+    let begun = match watched {
+        true => "before the handler had begun",
+        false => "and it is unknown whether the handler had begun",
+    };
+    let again = if in_a_row > 1 { format!(", {in_a_row} in a row") } else { String::new() };
+    let (worker, expired) = (instance.short(), Timestamp::from_ms(lease_expired_ms));
+    format!(
+        "attempt {n} was lost (counted as a release){again}: worker {worker} stopped renewing {begun}; its lease expired at {expired}"
+    )
 }
 
 /// An attempt whose worker reported its end.
@@ -134,7 +155,7 @@ fn present_state(view: &JobView) -> TraceStep {
             let reached = view.running_progress().map_or_else(String::new, |stored| {
                 format!("; at {} it had reached {}", Timestamp::from_ms(stored.at_ms), Progress::from(stored))
             });
-            format!("held by worker {worker} as attempt {}, {}{asked}{reached}", holder.attempt, lease(view))
+            format!("claimed by worker {worker} as attempt {}, {}{asked}{reached}", holder.attempt, lease(view))
         }
         (JobState::Processing, None) => lease(view),
         (JobState::Delayed, _) => {
@@ -212,6 +233,22 @@ mod tests {
             "{second}"
         );
         assert!(!second.contains("it reached"), "{second}");
+    }
+
+    #[test]
+    fn attempts_that_left_no_record_are_named_also_at_the_end() {
+        let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+        let mut view = JobView::new(queue, id, JobState::Processing);
+        let postponed = AttemptRecord::Postponed { instance: uuid::Uuid::from_u128(1).into(), due_ms: 12_000 };
+        view.history = vec![StoredAttempt::new(2, 2_000, Ok(postponed))];
+        view.counters.attempts = 6;
+        let texts = |view: &JobView| of(view).into_iter().map(|step| step.text).collect::<Vec<_>>();
+        let waited = "attempt 2 did not start: in worker 00000001 a job ran that may crash it, and this one must not run beside it; it waits until 1970-01-01T00:00:12.000Z, counted as nothing";
+        let said = texts(&view);
+        let expected = ["… attempt 1 is not kept in full", waited, "… attempts 3 to 5 are not kept in full"];
+        assert_eq!(said[..3], expected);
+        view.state = JobState::Pending;
+        assert_eq!(texts(&view)[2], "… attempts 3 to 6 are not kept in full");
     }
 
     #[test]

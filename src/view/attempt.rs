@@ -50,6 +50,9 @@ pub struct AttemptDetail {
     /// How long the job was delayed when it was released, in ms; 0 when it went straight back to its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// Until when the job was delayed; only if it was postponed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// The failure's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
@@ -94,6 +97,8 @@ pub enum AttemptOutcome {
     Crashed,
     /// The lease expired, and the store has no record that the handler had started. Counted as a release.
     Lost,
+    /// The handler did not start, because its worker ran another job that may crash it. Counted as nothing.
+    Postponed,
     /// The grant never reached its worker. Counted as a release.
     Unclaimed,
     /// The record cannot be read; `message` says why.
@@ -142,6 +147,11 @@ impl From<&StoredAttempt> for AttemptDetail {
                 in_a_row: Some(*in_a_row),
                 ..ended(AttemptOutcome::Lost)
             },
+            Ok(AttemptRecord::Postponed { instance, due_ms }) => Self {
+                worker: Some(instance.to_string()),
+                due_at: Some(Timestamp::from_ms(*due_ms)),
+                ..ended(AttemptOutcome::Postponed)
+            },
             Ok(AttemptRecord::Unclaimed { instance }) => {
                 Self { worker: Some(instance.to_string()), ..ended(AttemptOutcome::Unclaimed) }
             }
@@ -175,6 +185,7 @@ impl AttemptDetail {
             in_a_row: None,
             reason: None,
             delay_ms: None,
+            due_at: None,
             code: None,
             message: None,
             chain: Vec::new(),

@@ -126,6 +126,7 @@ const LAYERS: &[Layer] = &[
             &["args", "by", "filter", "paused", "tls"],
             &["settings"],
             &["context"],
+            &["processed"],
             &[
                 "bulk",
                 "completions",

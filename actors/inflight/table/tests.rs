@@ -289,9 +289,10 @@ fn jobs_that_wait_too_long_are_released_and_those_blocked_by_a_quarantined_job_a
     world.grant(vec![fresh("waits"), crashed("blocked", 2)]);
     world.table.release_unstarted(world.now + SECOND - Duration::from_millis(1));
     assert!(world.take_outcomes().is_empty());
-    world.table.release_unstarted(world.now + 2 * SECOND);
+    let postponed = world.table.release_unstarted(world.now + 2 * SECOND);
+    assert_eq!(postponed, [JobId::parse("blocked").unwrap()]);
     let expected =
-        [("waits".into(), Verdict::ReleaseNow), ("blocked".into(), Verdict::ReleaseAfter { delay: QUARANTINE_DELAY })];
+        [("waits".into(), Verdict::ReleaseNow), ("blocked".into(), Verdict::Postpone { delay: QUARANTINE_DELAY })];
     assert_eq!(world.take_outcomes(), expected);
 }
 

@@ -25,6 +25,7 @@ pub(super) enum Record {
     Crashed { instance: InstanceId, lease_expired_ms: u64 },
     Lost { instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a_row: u32 },
     Unclaimed { instance: InstanceId },
+    Postponed { instance: InstanceId, due_ms: u64 },
 }
 
 impl History {
@@ -69,6 +70,7 @@ impl Record {
             &Record::Lost { instance, lease_expired_ms, watched, in_a_row } => {
                 Ok(AttemptRecord::Lost { instance, lease_expired_ms, watched, in_a_row })
             }
+            &Record::Postponed { instance, due_ms } => Ok(AttemptRecord::Postponed { instance, due_ms }),
             &Record::Unclaimed { instance } => Ok(AttemptRecord::Unclaimed { instance }),
         }
     }

@@ -187,11 +187,17 @@ impl Queue {
             Verdict::ReleaseAfter { delay } => {
                 (Counted::Release, Destination::Delay { due_ms: now.saturating_add(millis(delay)) })
             }
+            Verdict::Postpone { delay } => {
+                (Counted::Nothing, Destination::Delay { due_ms: now.saturating_add(millis(delay)) })
+            }
             Verdict::Reject => (Counted::Release, Destination::DeadLetter),
             Verdict::Cancel => (Counted::Nothing, Destination::Cancel),
         };
-        let record = (!record.is_empty()).then(|| Record::Reported(record.clone()));
         let held = self.holds(id, *token);
+        let record = match *verdict {
+            Verdict::Postpone { delay } => self.postponed(id, now.saturating_add(millis(delay))),
+            _ => (!record.is_empty()).then(|| Record::Reported(record.clone())),
+        };
         let Some(state) = held.then(|| self.end_attempt(id, counted, destination, record, now)).flatten() else {
             self.totals.stale_settlements += 1;
             return Settled::Stale;
@@ -200,6 +206,12 @@ impl Queue {
             self.remove_completed(id);
         }
         Settled::Done { state }
+    }
+
+    /// The record of an attempt that was postponed; none if the job is cancelled instead.
+    fn postponed(&self, id: &JobId, due_ms: u64) -> Option<Record> {
+        let grant = self.grant(id).filter(|grant| !grant.cancel_asked)?;
+        Some(Record::Postponed { instance: grant.instance, due_ms })
     }
 
     fn promote(&mut self, limit: usize, now: u64) -> Promoted {

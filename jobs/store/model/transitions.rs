@@ -107,7 +107,7 @@ pub struct Settlement {
     pub token: Token,
     /// Where the job goes.
     pub verdict: Verdict,
-    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: the history gets no entry for this attempt.
+    /// The [`AttemptLog`](crate::trace::AttemptLog), encoded by [`codec`](crate::codec) and kept unchanged. Empty: the history gets no entry for this attempt, unless it was postponed. Ignored for [`Verdict::Postpone`].
     pub record: Bytes,
 }
 
@@ -136,6 +136,12 @@ pub enum Verdict {
         /// Counted from the settlement, by the store's clock.
         delay: Duration,
     },
+    /// Did not start, because another job had to end first, and delayed; without a delay, to the back of the queue. Counts nothing, and the store records it:
+    /// [`AttemptRecord::Postponed`](crate::trace::AttemptRecord::Postponed).
+    Postpone {
+        /// Counted from the settlement, by the store's clock.
+        delay: Duration,
+    },
     /// To the dead letter queue without a failure: its workers cannot run it (unknown kind or newer envelope), and it was released too often. Counts a release.
     Reject,
     /// Cancelled: the cancellation was requested, and the handler did not return success. Counts nothing.
@@ -147,7 +153,7 @@ impl Verdict {
     #[must_use]
     pub fn delay(self) -> Option<Duration> {
         match self {
-            Verdict::Retry { delay } | Verdict::ReleaseAfter { delay } => Some(delay),
+            Verdict::Retry { delay } | Verdict::ReleaseAfter { delay } | Verdict::Postpone { delay } => Some(delay),
             _ => None,
         }
     }
@@ -169,6 +175,7 @@ impl fmt::Display for Verdict {
             Verdict::DeadLetter => "dead letter",
             Verdict::Poison => "poison",
             Verdict::ReleaseNow | Verdict::ReleaseAfter { .. } => "release",
+            Verdict::Postpone { .. } => "postpone",
             Verdict::Reject => "reject",
             Verdict::Cancel => "cancel",
         })

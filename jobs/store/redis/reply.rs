@@ -187,6 +187,10 @@ pub(super) fn attempt_of(attempt: u32, value: &[u8]) -> StoredAttempt {
                 None => unreadable("the worker of a lost attempt cannot be read".into()),
             }
         }
+        (Some(b'Q'), rest) if rest.len() == INSTANCE + 6 => match InstanceId::from_slice(&rest[..INSTANCE]) {
+            Some(instance) => Ok(AttemptRecord::Postponed { instance, due_ms: big_endian(&rest[INSTANCE..]) }),
+            None => unreadable("the worker of a postponed attempt cannot be read".into()),
+        },
         (Some(b'U'), rest) => match InstanceId::from_slice(rest) {
             Some(instance) => Ok(AttemptRecord::Unclaimed { instance }),
             None => unreadable("the worker of an unclaimed attempt cannot be read".into()),

@@ -9,7 +9,7 @@ use retraced_jobs::trace::AttemptRecord;
 use super::{Harness, LONG, SHORT, Worker, id, ids, log};
 
 /// Every verdict, the state to which it leads, and the failures and releases that it counts.
-const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
+const VERDICTS: [(Verdict, JobState, u32, u32); 12] = [
     (Verdict::Complete { keep: true }, JobState::Completed, 0, 0),
     (Verdict::Retry { delay: Duration::ZERO }, JobState::Pending, 1, 0),
     (Verdict::Retry { delay: LONG }, JobState::Delayed, 1, 0),
@@ -18,6 +18,8 @@ const VERDICTS: [(Verdict, JobState, u32, u32); 10] = [
     (Verdict::ReleaseNow, JobState::Pending, 0, 1),
     (Verdict::ReleaseAfter { delay: Duration::ZERO }, JobState::Pending, 0, 1),
     (Verdict::ReleaseAfter { delay: LONG }, JobState::Delayed, 0, 1),
+    (Verdict::Postpone { delay: Duration::ZERO }, JobState::Pending, 0, 0),
+    (Verdict::Postpone { delay: LONG }, JobState::Delayed, 0, 0),
     (Verdict::Reject, JobState::Dead, 0, 1),
     (Verdict::Cancel, JobState::Cancelled, 0, 0),
 ];
@@ -46,7 +48,14 @@ pub(crate) async fn every_verdict_leads_to_its_state_and_adds_to_its_counters(_:
         assert_eq!(view.history.len(), 1, "{verdict:?}");
         assert_eq!(view.history[0].attempt, 1);
         assert!((before..=after).contains(&view.history[0].settled_ms));
-        assert!(matches!(view.history[0].record, Ok(AttemptRecord::Reported(_))), "{verdict:?}");
+        match (verdict, &view.history[0].record) {
+            (Verdict::Postpone { .. }, Ok(AttemptRecord::Postponed { instance, due_ms })) => {
+                assert_eq!(*instance, worker.instance);
+                assert_eq!(*due_ms, view.at_ms.unwrap_or(view.history[0].settled_ms));
+            }
+            (Verdict::Postpone { .. }, record) => panic!("{record:?}"),
+            (_, record) => assert!(matches!(record, Ok(AttemptRecord::Reported(_))), "{verdict:?}"),
+        }
 
         let is = |wanted| u64::from(state == wanted);
         let mut expected = QueueStats::default();
@@ -275,7 +284,8 @@ pub(crate) async fn a_job_whose_cancellation_was_requested_does_not_run_again(_:
         assert_eq!(worker.settle(&job, verdict).await, Settled::Done { state }, "{verdict:?}");
         let view = worker.view(&id("a")).await;
         assert_eq!(view.counters, Counters { attempts: 1, failures, crashes: 0, releases }, "{verdict:?}");
-        assert_eq!((view.state, view.history.len()), (state, 1), "{verdict:?}");
+        let recorded = usize::from(!matches!(verdict, Verdict::Postpone { .. }));
+        assert_eq!((view.state, view.history.len()), (state, recorded), "{verdict:?}");
         assert_eq!((worker.claim(9).await.len(), worker.check_counts().await.difference()), (0, 0), "{verdict:?}");
     }
 }

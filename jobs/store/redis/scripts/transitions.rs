@@ -129,10 +129,11 @@ fn group_head(settlement: &Settlement) -> Vec<u8> {
         Verdict::Poison => (b'P', 0),
         Verdict::ReleaseNow => (b'F', 0),
         Verdict::ReleaseAfter { delay } => (b'L', millis(delay)),
+        Verdict::Postpone { delay } => (b'Q', millis(delay)),
         Verdict::Reject => (b'A', 0),
         Verdict::Cancel => (b'X', 0),
     };
-    let recorded = verdict != b'G' && !settlement.record.is_empty();
+    let recorded = !matches!(verdict, b'G' | b'Q') && !settlement.record.is_empty();
     let mut group_head = vec![verdict, if recorded { b'r' } else { b'-' }];
     group_head.extend_from_slice(&settlement.token.to_wire());
     group_head.extend_from_slice(&six_bytes(delay));

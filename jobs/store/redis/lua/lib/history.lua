@@ -1,12 +1,13 @@
 -- lib/history.lua: the attempts kept of a job. What operators did to it is kept beside them (lib/acts.lua), and so is the progress that the
 -- store was told last, by the running attempt or an earlier one: the field id\0p is at(6) attempt(4) percent(1) note (renew.lua). A job whose
 -- handler never reported has none. Attempt N is the field id\0N of `history`: ended at(6) kind(1), then what the kind requires.
--- kind   a verdict letter except G (lib/settle.lua): the worker settled the attempt; then the record it sent
+-- kind   a verdict letter except G and Q (lib/settle.lua): the worker settled the attempt; then the record it sent
 --        K  crashed: the lease expired after the handler had started; then instance(16) lease expiry(6)
 --        N  lost: the lease expired before the handler had started; then instance(16) lease expiry(6) losses in a row(4), this
 --           one included
 --        W  lost: the lease expired, and it is not known whether the handler had started; then the same as for N
 --        U  unclaimed: the worker never read the reply that granted the job (reconcile.lua); then instance(16)
+--        Q  postponed: the worker gave the job back because another job had to end first; then instance(16) due(6)
 --        G  damaged: the job was poisoned because its body or retry state cannot be read. It is attempt 0; nothing follows
 local HISTORY_FIRST, HISTORY_LAST = 3, 7 -- how many of the first and of the last attempts are kept
 

@@ -1,13 +1,13 @@
 -- lib/settle.lua: settles jobs, which ends their attempts.
 -- Jobs with the same verdict, attempt, nonce and delay travel in one group. A group is these elements of ARGV: its head, which is
 -- verdict(1) recorded(1) attempt(4) nonce(8) delay ms(6); the number of ids; the ids; a record for each id if recorded is r, none if -.
---   verdict  C completed and kept, G completed and deleted, X cancelled: these count neither a failure nor a release;
+--   verdict  C completed and kept, G completed and deleted, X cancelled, Q postponed by the delay: these count neither a failure nor a release;
 --            R retry after the delay, D dead, P poisoned: these count a failure;
 --            F release to the front of pending, L release after the delay, A rejected (dead without a failure): these count a release
 local FINAL = { c = true, d = true, o = true, x = true } -- states (lib/state.lua)
 local COUNTS_FAILURE = { R = true, D = true, P = true }
 local COUNTS_RELEASE = { F = true, L = true, A = true }
-local CANCELLABLE = { R = true, F = true, L = true } -- these become X when a cancellation was requested, but count as reported
+local CANCELLABLE = { R = true, F = true, L = true, Q = true } -- these become X when a cancellation was requested, but count as reported
 
 -- For completed jobs that were deleted. If a client waits for one, notes in `awaited` that it completed (a member c id). This note stays
 -- until the wait is over. watch_outcome.lua reads it, so that no client depends on a hint.
@@ -172,6 +172,9 @@ local function settle(first)
         if records[index] then
           local h = #history
           history[h + 1], history[h + 2] = id .. suffix, NOW6 .. verdict .. records[index]
+        elseif verdict == 'Q' then
+          local h = #history
+          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. 'Q' .. sub(grants[index], 13, 28) .. pack('>I6', NOW + delay_ms)
         end
         evict_attempt(evicted, id, attempt)
         local counters_before = retry and #retry >= RETRY_LEN and sub(retry, 1, 16) or ''
@@ -186,7 +189,7 @@ local function settle(first)
           local f = #front
           front[f + 1], front[f + 2] = id, counters
           states[index] = 'p'
-        elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L') then
+        elseif delay_ms == 0 and (verdict == 'R' or verdict == 'L' or verdict == 'Q') then
           local f = #back
           back[f + 1], back[f + 2] = id, counters
           states[index] = 'p'
