@@ -27,8 +27,8 @@ pub(crate) struct Paging {
 pub(crate) struct Listing<'a> {
     pub(crate) queue: &'a QueueName,
     pub(crate) filter: &'a JobFilter,
-    /// What messages call the jobs: a state, or `dead or poisoned`.
-    pub(crate) what: &'a str,
+    /// The states of the jobs, as messages name them, such as `delayed` or `dead or poisoned`.
+    pub(crate) state_names: &'a str,
 }
 
 impl Listing<'_> {
@@ -96,7 +96,7 @@ impl Listing<'_> {
         let which = if self.filter.is_unconditional() { "" } else { " that match" };
         let more = if resumed { "more " } else { "" };
         let so_far = if unfinished { " so far" } else { "" };
-        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
+        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.state_names, self.queue));
     }
 
     fn columns(&self) -> [Column; 7] {
@@ -106,15 +106,15 @@ impl Listing<'_> {
             states if states.iter().any(|state| !state.is_final()) => "WHEN",
             _ => "ENDED",
         };
-        // In a list of one state the column STATE is the same in every row, so it is left out first; in one of several states it tells dead from poisoned.
-        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 6 } else { 0 });
+        // In a list of one state the column STATE is the same in every row, so it is left out first. In a list of several states the column tells them apart, so it is never left out.
+        let state = Column::new("STATE").drop_rank(if self.filter.states().len() == 1 { 6 } else { 0 });
         [
             Column::new("ID"),
             Column::new("KIND").cut(8),
             state,
-            Column::new("FAILURES").spare(2),
-            Column::new("ENQUEUED").spare(3),
-            Column::new(when).spare(if when == "WHEN" { 5 } else { 0 }),
+            Column::new("FAILURES").drop_rank(2),
+            Column::new("ENQUEUED").drop_rank(3),
+            Column::new(when).drop_rank(if when == "WHEN" { 5 } else { 0 }),
             Column::new("LAST ERROR").cut(10),
         ]
     }
@@ -122,15 +122,15 @@ impl Listing<'_> {
 
 /// The cells of one job.
 fn row(out: &Output, job: &JobRow) -> Vec<Cell> {
-    let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
+    let cell_of = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
     let error = job.last_error.as_ref().map(|e| format!("{}: {}", e.code, short(&e.message, LISTED_MESSAGE_MAX)));
     vec![
         job.id.to_string().into(),
         job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
         Cell::new(job.state.as_str(), Style::of(job.state)),
         job.failures.to_string().into(),
-        when(job.enqueued_at),
-        when(job.at()),
+        cell_of(job.enqueued_at),
+        cell_of(job.state_instant()),
         error.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ]
 }
