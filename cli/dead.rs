@@ -106,7 +106,7 @@ impl Dead {
 }
 
 fn listing<'a>(queue: &'a QueueName, filter: &'a JobFilter) -> Listing<'a> {
-    Listing { queue, filter, what: "dead or poisoned" }
+    Listing { queue, filter, state_names: "dead or poisoned" }
 }
 
 impl Act {

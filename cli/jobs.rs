@@ -95,7 +95,7 @@ impl Jobs {
         self.filter.check()?;
         let operator = context.operator_of(&self.queue).await?;
         let filter = self.filter.of(JobFilter::in_state(state));
-        let listing = Listing { queue: &self.queue, filter: &filter, what: state.as_str() };
+        let listing = Listing { queue: &self.queue, filter: &filter, state_names: state.as_str() };
         listing.run(context, &operator, self.paging).await?;
         if !state.is_final() {
             context.note_if_paused(&operator, &self.queue).await?;
@@ -140,7 +140,7 @@ impl Cancel {
             return bulk.on_ids(context, &operator, &distinct(self.ids)).await;
         }
         let filter = self.filter.of(self.state.map_or_else(JobFilter::waiting, JobFilter::in_state));
-        let what = self.state.map_or("pending or delayed", JobState::as_str);
+        let state_names = self.state.map_or("pending or delayed", JobState::as_str);
         let stats = operator.stats(&self.queue).await?;
         let total = match self.state {
             Some(JobState::Pending) => stats.pending,
@@ -148,7 +148,7 @@ impl Cancel {
             Some(_) => stats.processing,
             None => stats.pending + stats.delayed,
         };
-        let listing = Listing { queue: &self.queue, filter: &filter, what };
+        let listing = Listing { queue: &self.queue, filter: &filter, state_names };
         bulk.on_matching(context, &operator, &listing, total).await
     }
 }

@@ -27,8 +27,8 @@ pub(crate) struct Paging {
 pub(crate) struct Listing<'a> {
     pub(crate) queue: &'a QueueName,
     pub(crate) filter: &'a JobFilter,
-    /// What messages call the jobs: a state, or `dead or poisoned`.
-    pub(crate) what: &'a str,
+    /// The states of the jobs, as messages name them, such as `delayed` or `dead or poisoned`.
+    pub(crate) state_names: &'a str,
 }
 
 impl Listing<'_> {
@@ -96,7 +96,7 @@ impl Listing<'_> {
         let which = if self.filter.is_unconditional() { "" } else { " that match" };
         let more = if resumed { "more " } else { "" };
         let so_far = if unfinished { " so far" } else { "" };
-        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.what, self.queue));
+        note(format_args!("no {more}{} jobs{which} in queue {}{so_far}", self.state_names, self.queue));
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -106,18 +106,18 @@ impl Listing<'_> {
             states if states.iter().any(|state| !state.is_final()) => "WHEN",
             _ => "ENDED",
         };
-        // In a list of one state the column STATE is the same in every row, so it is left out first; in one of several states it tells dead from poisoned.
-        let state = Column::new("STATE").spare(if self.filter.states().len() == 1 { 8 } else { 1 });
+        // In a list of one state the column STATE is the same in every row, so it is left out first. In a list of several states it tells them apart, so it is left out last.
+        let state = Column::new("STATE").drop_rank(if self.filter.states().len() == 1 { 8 } else { 1 });
         let mut columns = vec![
             Column::new("ID"),
             Column::new("KIND").cut(8),
             state,
-            Column::new("FAILURES").spare(5),
-            Column::new("ENQUEUED").spare(6),
-            Column::new(when).spare(if when == "WHEN" { 7 } else { 3 }),
+            Column::new("FAILURES").drop_rank(5),
+            Column::new("ENQUEUED").drop_rank(6),
+            Column::new(when).drop_rank(if when == "WHEN" { 7 } else { 3 }),
             // By the code of the failure an operator decides what to do: it is shown at every width, and never cut.
             Column::new("CODE"),
-            Column::new("MESSAGE").cut(7).spare(4),
+            Column::new("MESSAGE").cut(7).drop_rank(4),
         ];
         if self.shows_progress() {
             columns.push(Column::new("PROGRESS").cut(8));
@@ -133,7 +133,7 @@ impl Listing<'_> {
 
 /// The cells of one job.
 fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
-    let when = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
+    let cell_of = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
     let code = job.last_error.as_ref().map(|error| error.code.to_string());
     let message = job.last_error.as_ref().map(|error| printable(&error.message));
     let progress = shows_progress.then(|| {
@@ -145,8 +145,8 @@ fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
         job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
         Cell::new(job.state.as_str(), Style::of(job.state)),
         job.failures.to_string().into(),
-        when(job.enqueued_at),
-        when(job.at()),
+        cell_of(job.enqueued_at),
+        cell_of(job.state_instant()),
         code.unwrap_or_else(|| NOTHING.to_owned()).into(),
         message.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ];

@@ -166,16 +166,16 @@ impl Queues {
         let mut columns = vec![
             Column::new("QUEUE").cut_in_the_middle(12),
             Column::new("PENDING"),
-            Column::new("PROCESSING").spare(1),
-            Column::new("DELAYED").spare(2),
-            Column::new("COMPLETED").spare(5),
+            Column::new("PROCESSING").drop_rank(1),
+            Column::new("DELAYED").drop_rank(2),
+            Column::new("COMPLETED").drop_rank(5),
             Column::new("DEAD"),
             Column::new("POISONED"),
-            Column::new("CANCELLED").spare(6),
-            Column::new("OLDEST").spare(3),
+            Column::new("CANCELLED").drop_rank(6),
+            Column::new("OLDEST").drop_rank(3),
         ];
         if any_trimmed {
-            columns.push(Column::new("TRIMMED").spare(4));
+            columns.push(Column::new("TRIMMED").drop_rank(4));
         }
         if self.measure.rates_over.is_some() {
             columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));

@@ -26,12 +26,12 @@ impl Workers {
         let columns = [
             Column::new("WORKER"),
             Column::new("HOST").cut(8),
-            Column::new("PID").spare(2),
-            Column::new("BUILD").cut(8).spare(5),
+            Column::new("PID").drop_rank(2),
+            Column::new("BUILD").cut(8).drop_rank(5),
             Column::new("QUEUES").cut(8),
-            Column::new("KINDS").cut(8).spare(4),
-            Column::new("RUNNING").spare(1),
-            Column::new("UP").spare(3),
+            Column::new("KINDS").cut(8).drop_rank(4),
+            Column::new("RUNNING").drop_rank(1),
+            Column::new("UP").drop_rank(3),
             Column::new("SEEN"),
             Column::new(""),
         ];

@@ -254,7 +254,7 @@ async fn chains_of_follow_up_jobs_survive_rolling_deploys_and_outages() {
     assert_eq!((stats.dead, stats.poisoned, stats.crashes_total), (0, 0, 0), "{stats:?}");
     assert_eq!(
         stats.failures_total, 0,
-        "an outage that is shorter than the timeout of a handler's enqueue costs no attempt"
+        "an outage that is shorter than the timeout of a handler's enqueue makes no attempt fail"
     );
     assert_eq!(stats.completed_total, links, "every link was completed once: {stats:?}");
     for (chain, last) in ends {

@@ -227,13 +227,13 @@ async fn a_hint_that_arrives_while_a_claim_is_in_flight_is_not_lost() {
 async fn no_small_settlement_is_sent_beside_another_at_a_concurrency_of_one() {
     let harness = Harness::build().concurrency(1).start().await;
     harness.measure_fast_handlers().await;
-    harness.store.pause(&harness.queue).await.unwrap();
+    harness.pause().await;
     let batches = 5;
     let ids = harness.enqueue_many("job", batches * BATCH_MAX, &Work::succeed()).await;
     harness.store.latency(millis(2));
     let settled = || harness.store.calls(Verb::Settle) + harness.store.calls(Verb::SettleAndClaim);
     let before = settled();
-    harness.store.resume(&harness.queue).await.unwrap();
+    harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     let calls = settled() - before;
     assert!(calls < 2 * batches, "{calls} calls settled {batches} batches");

@@ -60,8 +60,12 @@ pub(super) async fn count(
         listing.note_none(false, false);
         return Ok(());
     }
-    let columns =
-        [Column::new("CODE"), Column::new("JOBS"), Column::new("LATEST").spare(1), Column::new("EXAMPLE").spare(2)];
+    let columns = [
+        Column::new("CODE"),
+        Column::new("JOBS"),
+        Column::new("LATEST").drop_rank(1),
+        Column::new("EXAMPLE").drop_rank(2),
+    ];
     context.out.results(&rows, &columns, |row| {
         let latest = row.latest_at.map_or_else(|| NOTHING.to_owned(), |at| context.out.when(at));
         vec![

@@ -60,12 +60,12 @@ fn counts(out: &Output, timeline: &Timeline) -> std::io::Result<()> {
     let rows: Vec<_> = timeline.queues.iter().map(|(queue, stats)| QueueRow::new(queue, stats)).collect();
     let columns = [
         Column::new("QUEUE"),
-        Column::new("ENQUEUED").spare(1),
+        Column::new("ENQUEUED").drop_rank(1),
         Column::new("COMPLETED"),
         Column::new("DEAD"),
         Column::new("POISONED"),
-        Column::new("FAILURES").spare(2),
-        Column::new("RELEASES").spare(3),
+        Column::new("FAILURES").drop_rank(2),
+        Column::new("RELEASES").drop_rank(3),
     ];
     // Columns that do not fit are left out without a message.
     out.rows(&mut out.table(&columns), &rows, |row| {

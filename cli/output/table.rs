@@ -17,12 +17,12 @@ pub(crate) struct Column {
     /// Whether cells are cut in the middle instead of at their end.
     middle: bool,
     /// The higher, the sooner it is left out; 0: never.
-    spare: u8,
+    drop_rank: u8,
 }
 
 impl Column {
     pub(crate) const fn new(head: &'static str) -> Self {
-        Self { head, least: None, middle: false, spare: 0 }
+        Self { head, least: None, middle: false, drop_rank: 0 }
     }
 
     /// May be cut to this many columns.
@@ -36,8 +36,8 @@ impl Column {
     }
 
     /// May be left out; columns with a higher rank are left out sooner.
-    pub(crate) const fn spare(self, rank: u8) -> Self {
-        Self { spare: rank, ..self }
+    pub(crate) const fn drop_rank(self, drop_rank: u8) -> Self {
+        Self { drop_rank, ..self }
     }
 }
 
@@ -170,8 +170,8 @@ impl Table {
             if excess == 0 {
                 return Some(widths);
             }
-            let spare = (0..kept.len()).filter(|at| kept[*at].is_some() && self.columns[*at].spare > 0);
-            let first_to_go = spare.max_by_key(|at| self.columns[*at].spare)?;
+            let droppable = (0..kept.len()).filter(|at| kept[*at].is_some() && self.columns[*at].drop_rank > 0);
+            let first_to_go = droppable.max_by_key(|at| self.columns[*at].drop_rank)?;
             kept[first_to_go] = None;
         }
     }
@@ -262,8 +262,8 @@ mod tests {
 
     const COLUMNS: [Column; 4] = [
         Column::new("ID"),
-        Column::new("KIND").cut(5).spare(1),
-        Column::new("N").spare(2),
+        Column::new("KIND").cut(5).drop_rank(1),
+        Column::new("N").drop_rank(2),
         Column::new("LAST ERROR").cut(12),
     ];
     const ROWS: [&[&str]; 2] =

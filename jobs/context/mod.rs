@@ -154,7 +154,7 @@ impl Context {
     /// id of your own, and it is not stored a second time while the first is kept.
     ///
     /// It waits for up to 30 s ([`HANDLER_ENQUEUE_TIMEOUT`]). So an outage of the store that is shorter, or a shorter time in which it takes no new jobs (its memory is full,
-    /// it became a replica, and so on), costs no attempt.
+    /// it became a replica, and so on), does not make the attempt fail.
     ///
     /// # Errors
     /// [`EnqueueError`]; at once if a right is missing. `?` turns it into a temporary failure of this attempt, or into a permanent one if the follow-up job is invalid.

@@ -54,7 +54,7 @@ impl QueueHandle {
     }
 
     /// The same queue, with another limit for how long each enqueue waits for capacity in the buffer, for the store and for the receipt. Default 800 ms, so that a
-    /// caller learns of an outage within a second; in a handler 30 s, so that a short outage costs no attempt. [`enqueue_all`](Self::enqueue_all) waits up to this long for each of its batches.
+    /// caller learns of an outage within a second; in a handler 30 s, so that a short outage does not make the attempt fail. [`enqueue_all`](Self::enqueue_all) waits up to this long for each of its batches.
     #[must_use]
     pub fn enqueue_timeout(&self, timeout: Duration) -> Self {
         Self { producer: self.producer.clone(), timeout }

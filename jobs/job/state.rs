@@ -1,4 +1,5 @@
-//! The one table of legal transitions. Both stores follow it; `jobs/tests/contract/table.rs` tries the transitions on both.
+//! The one table of legal transitions. Both stores follow it; `jobs/tests/contract/table.rs` tries the transitions on both. Only damaged data are moved in other ways: by
+//! a repair, and by a claim on Redis, which poisons a pending job that it cannot read.
 
 use std::fmt;
 

@@ -198,7 +198,7 @@ impl JobRow {
 
     /// The instant that belongs to its state: when it is due, when its lease expires, or when it ended. `None` while it is pending.
     #[must_use]
-    pub fn at(&self) -> Option<Timestamp> {
+    pub fn state_instant(&self) -> Option<Timestamp> {
         self.due_at.or(self.lease_expires_at).or(self.ended_at)
     }
 }
