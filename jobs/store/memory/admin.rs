@@ -7,9 +7,10 @@ use futures_util::FutureExt;
 
 use super::cursor::parse_cursor;
 use super::pause::Pause;
-use super::queue::{Container, Queue, StoredJob};
+use super::queue::Queue;
 use super::replay::SlotCall;
 use super::store::MemoryStore;
+use super::stored_job::{Container, StoredJob};
 use super::timeline::{Point, Timeline};
 use crate::events::{Finding, TrimReason};
 use crate::job::{JobId, JobState, QueueName, Transition};

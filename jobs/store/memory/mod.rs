@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `store` | the store itself: the lock and the data behind it |
 //! | `queue` | one queue: its jobs, its containers, and the one function that moves a job between them |
+//! | `stored_job` | a job with everything kept about it, and the container it is in |
 //! | `transitions` `leases` `admin` `ledger` | the other traits of a store, one file each |
 //! | `cursor` | reading the cursors that callers pass |
 //! | `records` | supervision events, worker rows and the names of queues |
@@ -30,6 +31,7 @@ mod queue;
 mod records;
 mod replay;
 mod store;
+mod stored_job;
 mod timeline;
 mod tombstones;
 mod transitions;

@@ -6,9 +6,10 @@ use futures_util::FutureExt;
 
 use super::cursor::parse_cursor;
 use super::history::Record;
-use super::queue::{Counted, Destination, FrontPositions, Grant, Queue};
+use super::queue::{Counted, Destination, FrontPositions, Queue};
 use super::replay::SlotCall;
 use super::store::MemoryStore;
+use super::stored_job::Grant;
 use super::timeline::Point;
 use crate::job::{InstanceId, JobId, JobState, NewJob, Nonce, QueueName, Token};
 use crate::store::batch::check_batch;
