@@ -18,7 +18,7 @@ use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
-use crate::output::{Cell, Column, NOTHING, Style, job_count, millis, short_duration};
+use crate::output::{Cell, Column, NOTHING, Style, job_count, millis, printable, short_duration};
 use crate::paused::paused;
 use crate::processed::{LiveWorkers, WithWorkers, workers_of};
 
@@ -356,13 +356,16 @@ fn worked_style(workers: usize) -> Style {
 }
 
 fn title(row: &QueueRow) -> String {
-    let paused = paused(row).map(|paused| format!(" ({paused})")).unwrap_or_default();
-    format!("queue {}{paused}", row.queue)
+    format!("queue {}{}", row.queue, if row.paused { " (paused)" } else { "" })
 }
 
 fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
     let in_all = |count: u64| Cell::from(format!("{count} in all"));
-    let mut values = vec![("pending", count_of(row.pending, JobState::Pending))];
+    let mut values = Vec::new();
+    let warned = |text: String| Cell::new(text, Style::Warn);
+    values.extend(row.paused_by.as_deref().map(|by| ("paused by", warned(printable(by)))));
+    values.extend(row.paused_since.map(|since| ("paused since", warned(since.to_string()))));
+    values.push(("pending", count_of(row.pending, JobState::Pending)));
     values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", short_duration(oldest).into())));
     values.push(("processing", count_of(row.processing, JobState::Processing)));
     values.push(("delayed", count_of(row.delayed, JobState::Delayed)));

@@ -151,10 +151,14 @@ fn a_queue_is_paused_resumed_and_counted() {
     let since = stats["paused_since"].as_str().unwrap().to_owned();
     assert_eq!(harness.one(&["queues"])["paused_since"], since);
     // Whoever reads that a queue is paused reads also by whom and since when, with control characters escaped.
-    let said = format!(r"paused by ada\u{{1b}}[31m since {since}");
-    for command in [["queues"].as_slice(), &["queue", "stats", "q"]] {
-        let shown = harness.run(command).stdout;
-        assert!(shown.contains(&said), "{shown:?}");
+    let name = r"ada\u{1b}[31m";
+    let said = format!("paused by {name} since {since}");
+    let shown = harness.run(&["queues"]).stdout;
+    assert!(shown.contains(&said), "{shown:?}");
+    let shown = harness.run(&["queue", "stats", "q"]).stdout;
+    for (label, value) in [("paused by", name), ("paused since", &since)] {
+        let told = |line: &str| line.trim_start().strip_prefix(label).is_some_and(|rest| rest.trim() == value);
+        assert!(shown.lines().any(told), "{label}: {shown:?}");
     }
     let note = harness.run(&["enqueue", "q", "--kind", "k", "--payload", "1"]).stderr;
     assert!(note.contains(&format!("queue q is {said}: its jobs wait until")), "{note:?}");
