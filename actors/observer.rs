@@ -33,19 +33,21 @@ use retraced_jobs::trace::ExecutorId;
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A claim was answered with this many jobs: zero if the queue had none or is paused.
+    /// A claim was answered with this many jobs: zero if the queue had none or is paused, or if the claim ended early among entries that cannot be granted.
     fn claimed(&self, queue: &QueueName, jobs: usize) {
         let _ = (queue, jobs);
     }
 
-    /// An attempt begins. Its handler runs next, unless the envelope cannot be read, the kind is unknown, or no thread is free for a blocking handler.
-    /// Exactly one [`attempt_ended`](Self::attempt_ended) follows, unless the runtime ends with an error first.
+    /// An attempt begins. Its handler may never run: the job may be unreadable, too large or of an unknown kind, a layer or an extractor may end the attempt, or no
+    /// thread may be free for a blocking handler. Exactly one [`attempt_ended`](Self::attempt_ended) follows, unless the tree ends without a shutdown: with an error,
+    /// because its runtime is dropped, or because its root supervisor is killed.
     fn attempt_started(&self, attempt: &AttemptStarted<'_>) {
         let _ = attempt;
     }
 
-    /// An attempt has ended: its handler returned, panicked, timed out, was interrupted or was not run. The store has not settled it yet. If the executor
-    /// ended during the attempt, this is called within [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL).
+    /// An attempt has ended: its handler returned, panicked, timed out, was interrupted or was not run. The store may have settled it already: this
+    /// call and [`settled`](Self::settled) come in any order. If the executor ended during the attempt, this is called within
+    /// [`WATCH_INTERVAL`](crate::limits::WATCH_INTERVAL).
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
         let _ = attempt;
     }
@@ -55,7 +57,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (queue, confirmed, stale);
     }
 
-    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones no longer belong to this worker.
+    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones no longer belong to this worker. A lease that is gone because its attempt has ended
+    /// is not counted, nor is a renewal that records the start of a handler (`Store::begin`).
     fn leases_renewed(&self, queue: &QueueName, kept: usize, lost: usize) {
         let _ = (queue, kept, lost);
     }
@@ -69,12 +72,12 @@ pub trait Observer: Send + Sync + 'static {
 
 /// The observer of a runtime, if there is one. A panic of the observer does not end the actor that calls it.
 #[derive(Clone, Default)]
-pub(crate) struct Observers {
+pub(crate) struct GuardedObserver {
     observer: Option<Arc<dyn Observer>>,
     panicked: Arc<AtomicBool>,
 }
 
-impl Observers {
+impl GuardedObserver {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
         Self { observer, panicked: Arc::default() }
     }
@@ -115,10 +118,10 @@ pub struct AttemptEnded<'a> {
     pub attempt: u32,
     /// The executor that ran it.
     pub executor: ExecutorId,
-    /// How long the handler ran.
+    /// How long the attempt ran: its layers, its extractors, the wait for a thread and the handler. Zero if this worker has no handler for the job or cannot read it.
     pub ran: Duration,
     /// What becomes of the job.
     pub verdict: Verdict,
-    /// The code of the failure, if the attempt failed.
+    /// The code of the failure, or why the job was cancelled or rejected. `None` if it completed or was released.
     pub failure: Option<Code>,
 }

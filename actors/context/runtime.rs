@@ -18,7 +18,7 @@ use crate::clock::StoreClock;
 use crate::inflight::EndedAttempt;
 use crate::limits::{AUDIT_INTERVAL_MIN, PROMOTE_POLL_IDLE_MAX, PROMOTE_POLL_MIN};
 use crate::messages::RetrySchedulerMessage;
-use crate::observer::{AttemptEnded, Observer, Observers};
+use crate::observer::{AttemptEnded, GuardedObserver, Observer};
 use crate::options::TreeOptions;
 use crate::random::Random;
 use crate::store_calls::StoreCalls;
@@ -33,7 +33,7 @@ pub(crate) struct RuntimeContext {
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
-    observers: Observers,
+    observer: GuardedObserver,
     pub(crate) registry: Registry,
     pub(crate) store_clock: StoreClock,
     pub(crate) random: Random,
@@ -61,7 +61,7 @@ pub(crate) struct RuntimeParts {
     pub(crate) calls: StoreCalls,
     pub(crate) queues: Vec<Arc<QueueContext>>,
     pub(crate) events: Events,
-    pub(crate) observers: Observers,
+    pub(crate) observer: GuardedObserver,
     pub(crate) registry: Registry,
     pub(crate) handlers: Handle,
     pub(crate) ended: CancellationToken,
@@ -78,14 +78,14 @@ impl Drop for HintSubscription<'_> {
 
 impl RuntimeContext {
     pub(crate) fn new(parts: RuntimeParts) -> Self {
-        let RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended } = parts;
+        let RuntimeParts { instance, options, calls, queues, events, observer, registry, handlers, ended } = parts;
         let started_ms = options.wall_clock.now_ms();
         Self {
             instance,
             calls,
             queues,
             events,
-            observers,
+            observer,
             registry,
             store_clock: StoreClock::starting_at(started_ms),
             random: Random::new(options.seed),
@@ -108,7 +108,7 @@ impl RuntimeContext {
 
     /// Calls the observer, if there is one.
     pub(crate) fn observe(&self, call: impl FnOnce(&dyn Observer)) {
-        self.observers.notify(call);
+        self.observer.notify(call);
     }
 
     /// Reports to the observer those attempts of one queue that ended without a report from their executor.

@@ -20,7 +20,7 @@ use crate::limits::{
     ACTOR_CALL_TIMEOUT, FAILING_CALL_REPORTED_AFTER, OUTAGE_REPORTED_AFTER, REFUSALS_REMEMBERED_MAX,
     REFUSED_REPORT_INTERVAL, RESEND_DELAY,
 };
-use crate::observer::Observers;
+use crate::observer::GuardedObserver;
 use crate::supervision::event::Events;
 use crate::supervision::registry::Registry;
 
@@ -57,7 +57,7 @@ impl World {
         let ended = CancellationToken::new();
         let slots = ReplaySlots::new(instance(), slots);
         let (clock, instance) = (Arc::new(TokioClock::starting_at(0)), slots.current_instance().clone());
-        let events = Events::new(instance, clock, Observers::default(), Registry::default());
+        let events = Events::new(instance, clock, GuardedObserver::default(), Registry::default());
         let health = Health::new(events.clone(), ended.clone());
         let calls = StoreCalls::of_tree(Arc::new(store), slots, health, Handle::current());
         Self { calls, events, ended, sent: Mutex::default() }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 use super::registry::Registry;
 use crate::limits::{EVENTS_BROADCAST_MAX, EVENTS_UNSTORED_MAX};
-use crate::observer::Observers;
+use crate::observer::GuardedObserver;
 
 /// Where supervision events are reported. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ struct Inner {
     instance: CurrentInstance,
     clock: Arc<dyn Clock>,
     broadcast: broadcast::Sender<SupervisionEvent>,
-    observers: Observers,
+    observer: GuardedObserver,
     registry: Registry,
     unstored: Mutex<VecDeque<SupervisionEvent>>,
     dropped: AtomicU64,
@@ -33,14 +33,14 @@ impl Events {
     pub(crate) fn new(
         instance: impl Into<CurrentInstance>,
         clock: Arc<dyn Clock>,
-        observers: Observers,
+        observer: GuardedObserver,
         registry: Registry,
     ) -> Self {
         Self(Arc::new(Inner {
             instance: instance.into(),
             clock,
             broadcast: broadcast::Sender::new(EVENTS_BROADCAST_MAX),
-            observers,
+            observer,
             registry,
             unstored: Mutex::new(VecDeque::new()),
             dropped: AtomicU64::new(0),
@@ -64,7 +64,7 @@ impl Events {
         // It is no error if nobody listens.
         let _ = self.0.broadcast.send(event.clone());
         self.buffer(event.clone());
-        self.0.observers.notify(|observer| observer.supervision(&event));
+        self.0.observer.notify(|observer| observer.supervision(&event));
     }
 
     /// Removes up to `most` events that are not stored yet, oldest first.
@@ -243,7 +243,7 @@ mod tests {
     async fn an_event_names_the_generation_of_the_actor_that_was_started_last() {
         let (registry, clock) = (Registry::default(), Arc::new(TokioClock::starting_at(0)));
         let instance = retraced_jobs::job::InstanceId::from(uuid::Uuid::nil());
-        let events = Events::new(instance, clock, Observers::default(), registry.clone());
+        let events = Events::new(instance, clock, GuardedObserver::default(), registry.clone());
         let generation = || {
             events.emit("janitor", EventKind::Started);
             events.take_unstored(1).pop().unwrap().generation

@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::context::{QueueContext, RuntimeContext, RuntimeParts};
 use crate::front_door::{FrontDoor, FrontDoorHandle};
 use crate::limits::{DEREGISTER_TIMEOUT, QUEUE_TIMEOUT, STOP_TIMEOUT, TREE_CALLS_MAX};
-use crate::observer::Observers;
+use crate::observer::GuardedObserver;
 use crate::options::{InvalidOption, QueueSpec, TreeOptions, check};
 use crate::path;
 use crate::services::janitor;
@@ -279,9 +279,9 @@ async fn finish(
 fn build(spec: TreeSpec) -> RuntimeContext {
     let TreeSpec { store, instance, queues, options, tree, handlers } = spec;
     let ended = CancellationToken::new();
-    let observers = Observers::new(options.observer.clone());
+    let observer = GuardedObserver::new(options.observer.clone());
     let registry = Registry::default();
-    let events = Events::new(instance.clone(), options.wall_clock.clone(), observers.clone(), registry.clone());
+    let events = Events::new(instance.clone(), options.wall_clock.clone(), observer.clone(), registry.clone());
     let health = Health::new(events.clone(), ended.clone());
     let calls = StoreCalls::of_tree(store, ReplaySlots::new(instance.clone(), TREE_CALLS_MAX), health, tree.clone());
     let queues = queues
@@ -292,7 +292,7 @@ fn build(spec: TreeSpec) -> RuntimeContext {
             Arc::new(QueueContext::new(queue, threads, options.crashes_max, door))
         })
         .collect();
-    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observers, registry, handlers, ended })
+    RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observer, registry, handlers, ended })
 }
 
 async fn start_root(

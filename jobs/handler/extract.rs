@@ -63,7 +63,7 @@ pub trait FromContext: Sized + Send + 'static {
 pub struct Needs(pub(super) Vec<(TypeId, &'static str)>);
 
 impl Needs {
-    /// Adds a value of this type, which the builder is given with `.state(…)`.
+    /// Requires a shared value of this type. The application gives it to the builder with `.state(…)`.
     pub fn state<T: Send + Sync + 'static>(&mut self) {
         self.0.push((TypeId::of::<T>(), type_name::<T>()));
     }
@@ -77,7 +77,7 @@ impl FromContext for Context {
 
 impl<T: Send + Sync + 'static> FromContext for State<T> {
     fn from_context(ctx: &Context) -> Result<Self, Failure> {
-        // A runtime does not start without the value. In a runner that was built without a runtime, as in a test, the attempt fails.
+        // A runtime does not start without the value. Attempts that are run without a runtime, as in tests (`execution::Runner`), fail here.
         let missing = || Failure::new(Code::JobExecutionFailed, format!("no state of type {}", type_name::<T>()));
         ctx.try_state().map(State).ok_or_else(missing)
     }
@@ -93,7 +93,7 @@ impl FromContext for JobId {
     }
 }
 
-/// A handler's argument: failures so far + 1, and the number of attempts that may fail.
+/// A handler's argument: failures so far + 1, and how many attempts may fail. This is not the number of the attempt in traces and logs, which counts every grant.
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
-use crate::observer::Observers;
+use crate::observer::GuardedObserver;
 use crate::supervision::event::Events;
 use crate::supervision::restart::{Budget, RestartDelay, RestartPolicy, Strategy};
 use crate::supervision::spec::{ChildSpec, StartChild};
@@ -105,7 +105,7 @@ impl Fixture {
     fn new(strategy: Strategy) -> Self {
         let clock = Arc::new(TokioClock::starting_at(0));
         let registry = Registry::default();
-        let events = Events::new(InstanceId::from(Uuid::nil()), clock, Observers::default(), registry.clone());
+        let events = Events::new(InstanceId::from(Uuid::nil()), clock, GuardedObserver::default(), registry.clone());
         let recorded = Arc::<Mutex<Vec<SupervisionEvent>>>::default();
         let (mut heard, recorder) = (events.subscribe(), recorded.clone());
         tokio::spawn(async move {

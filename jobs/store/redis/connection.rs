@@ -374,7 +374,7 @@ impl Link {
             }
         };
         let open = Session { wire, answers, rights };
-        current.rights_outdated = !open.rights.complete;
+        current.rights_outdated = !open.rights.conclusive;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
     }

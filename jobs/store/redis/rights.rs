@@ -1,5 +1,5 @@
 //! Which commands the scripts may call. A script that meets a command it may not call would leave its work half done, because Redis does not roll back. So each
-//! connection asks first (`lua/rights.lua`), and a script that needs a missing command is not sent at all.
+//! new connection asks first (`lua/rights.lua`), and a script that needs a missing command is not sent at all.
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
@@ -19,8 +19,9 @@ pub(super) struct Rights {
     unknown: Vec<String>,
     /// Whether the user may publish hints.
     pub(super) publishes: bool,
-    /// Whether every command was tried. Some cannot be tried while the server refuses writes: then the rights must be read again before the next call.
-    pub(super) complete: bool,
+    /// `false`: some commands could not be tried, because the server refuses writes now, so the rights must be read again before the next call. `true` also if LPUSH,
+    /// RPUSH, SADD and SREM were not tried because the user may not call HSET or HDEL.
+    pub(super) conclusive: bool,
 }
 
 impl Rights {
@@ -42,7 +43,7 @@ impl Rights {
             forbidden: texts(reply.list()?)?,
             unknown: texts(reply.list()?)?,
             publishes: reply.number()? == 1,
-            complete: reply.number()? == 1,
+            conclusive: reply.number()? == 1,
         })
     }
 
@@ -82,8 +83,8 @@ fn tried() -> impl Iterator<Item = &'static str> {
     SOURCE.split("try('").skip(1).filter_map(|rest| rest.split('\'').next())
 }
 
-/// The commands without which this script must not run: each that is quoted anywhere but right after `pcall(`, because what follows `pcall` may fail. HINCRBY always
-/// counts: `draw` and `count` (`lib/write.lua`) use `pcall` only against counters that somebody overwrote.
+/// The commands without which this script must not run: each that is quoted anywhere but right after `pcall(`, because what follows `pcall` may fail. HINCRBY counts
+/// even there: `draw` and `count` (`lib/write.lua`) cannot do without it, and use `pcall` only to survive a counter that somebody overwrote by hand.
 pub(super) fn needs(source: &str) -> Vec<&'static str> {
     let needed = |command: &&str| {
         let quoted = format!("'{command}'");
