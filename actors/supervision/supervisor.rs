@@ -207,7 +207,7 @@ impl SupervisorState {
             Ok(actor) => {
                 self.spec.registry.add(&path, generation, actor.clone());
                 emit(if generation == 0 { EventKind::Started } else { EventKind::Restarted });
-                if self.spec.registry.reopen(&path) {
+                if self.spec.registry.take_closed(&path) {
                     emit(EventKind::SupervisorReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
@@ -293,8 +293,8 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
-        let closings = self.spec.registry.close(&self.spec.children[index].path, open);
+        let open_for = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
+        let closings = self.spec.registry.count_closing(&self.spec.children[index].path, open_for);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::SupervisorClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
