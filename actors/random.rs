@@ -19,6 +19,11 @@ pub fn new_instance() -> InstanceId {
     Builder::from_random_bytes(from_system()).into_uuid().into()
 }
 
+/// Draws the jitter of a retry: −1000 to 1000, in thousandths of the largest jitter that the policy allows.
+pub(crate) fn retry_jitter(rng: &mut SmallRng) -> i16 {
+    rng.random_range(-1000..=1000)
+}
+
 /// A seeded source of jitter, and of seeds for the generators of actors.
 pub(crate) struct Random(Mutex<SmallRng>);
 
@@ -42,9 +47,9 @@ impl Random {
         from_system()
     }
 
-    /// A draw for the jitter of a retry: −1000 to 1000, in thousandths of the largest jitter that the policy allows.
+    /// See [`retry_jitter`].
     pub(crate) fn retry_jitter(&self) -> i16 {
-        self.with(|rng| rng.random_range(-1000..=1000))
+        self.with(retry_jitter)
     }
 
     /// The duration, shortened by up to a fifth.

@@ -115,7 +115,7 @@ impl WatchdogState {
         let HandlerRun { executor, job, ran } = zombie;
         let (name, attempt) = (queue.name.clone(), job.token.attempt);
         let kind = EventKind::Zombie { queue: name, job: job.id, attempt, ran_ms: millis(ran) };
-        self.runtime.events.emit_of(&path::executor(&queue.name, executor.slot), executor.generation, kind);
+        self.runtime.events.emit_of_generation(&path::executor(&queue.name, executor.slot), executor.generation, kind);
         queue.pool.send(PoolMessage::Replace { zombie: executor });
         queue.request_settling();
     }

@@ -71,9 +71,9 @@ impl StoreCalls {
         resend(when_blocked, send, |least| self.pause(least), self.health.ended()).await
     }
 
-    /// Runs calls of an actor that lives on the tokio runtime of the handlers. A connection belongs to the runtime of the call that opens it, so it must not be opened
-    /// there: a handler that blocks its thread would block the connection too. Returns `None` if the runtime of the tree has ended. Dropping the future ends the calls.
-    pub(crate) async fn on_runtime_of_tree<T: Send + 'static>(
+    /// Runs calls of an actor that lives on the tokio runtime of the handlers on that of the tree. A connection belongs to the tokio runtime of the call that opens it: a
+    /// handler that blocks its thread would block the connection too. Returns `None` if the tokio runtime of the tree has ended. Dropping the future ends the calls.
+    pub(crate) async fn on_tokio_of_tree<T: Send + 'static>(
         &self,
         calls: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {

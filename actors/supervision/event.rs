@@ -54,11 +54,11 @@ impl Events {
 
     /// Reports an event of the actor that was started last at `path`.
     pub(crate) fn emit(&self, path: &str, kind: EventKind) {
-        self.emit_of(path, self.0.registry.generation(path), kind);
+        self.emit_of_generation(path, self.0.registry.generation(path), kind);
     }
 
     /// Reports an event of this generation of the actor at `path`: logs it, broadcasts it, buffers it for the ledger, and calls the observer.
-    pub(crate) fn emit_of(&self, path: &str, generation: u32, kind: EventKind) {
+    pub(crate) fn emit_of_generation(&self, path: &str, generation: u32, kind: EventKind) {
         let event = SupervisionEvent::new(self.0.clock.now_ms(), self.0.instance.get(), path, generation, kind);
         log(&event);
         // It is no error if nobody listens.

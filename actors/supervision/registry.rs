@@ -17,7 +17,7 @@ use ractor::{ActorCell, ActorStatus};
 /// ```
 #[derive(Debug, Clone)]
 pub struct LiveActor {
-    /// The path of the actor, as `email/executor-3`.
+    /// The path of the actor, such as `email/executor-3`: its queue and its name, without the supervisors between. A child of the root has only a name.
     pub path: String,
     /// How often an actor was started at this path before.
     pub generation: u32,
@@ -32,19 +32,19 @@ pub(crate) struct Registry {
     closings: Arc<Mutex<BTreeMap<String, Closings>>>,
 }
 
-/// How long a child was open before it closes, compared with the longest delay before a reopening.
+/// How long a child was open before this closing, compared with the longest delay before a reopening.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OpenFor {
-    /// No longer than that delay: this closing is one more in a row.
+    /// No longer than that delay: this closing continues the series.
     Short,
-    /// Longer than that delay: this closing is the first of a new row.
+    /// Longer than that delay: this closing is the first of a new series.
     Long,
 }
 
-/// How often a child was closed in a row, and whether it is closed now. This outlives the supervisor of the child.
+/// How often a child was closed in the present series, and whether it is closed now. This outlives the supervisor of the child.
 #[derive(Debug, Clone, Copy, Default)]
 struct Closings {
-    in_a_row: u32,
+    in_series: u32,
     closed: bool,
 }
 
@@ -63,20 +63,20 @@ impl Registry {
         starts.get(path).map_or(0, |starts| starts.saturating_sub(1))
     }
 
-    /// Counts a closing of the child at this path. Returns how many there were in a row.
-    pub(crate) fn close(&self, path: &str, open: OpenFor) -> u32 {
+    /// Counts a closing of the child at this path, and marks it as closed. Returns how many closings its series has.
+    pub(crate) fn count_closing(&self, path: &str, open_for: OpenFor) -> u32 {
         let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
         let child = closings.entry(path.to_owned()).or_default();
-        child.in_a_row = match open {
+        child.in_series = match open_for {
             OpenFor::Long => 1,
-            OpenFor::Short => child.in_a_row + 1,
+            OpenFor::Short => child.in_series + 1,
         };
         child.closed = true;
-        child.in_a_row
+        child.in_series
     }
 
-    /// The child at this path is up. Returns whether it was closed.
-    pub(crate) fn reopen(&self, path: &str) -> bool {
+    /// Removes the mark that the child at this path is closed. Returns whether there was one.
+    pub(crate) fn take_closed(&self, path: &str) -> bool {
         let mut closings = self.closings.lock().unwrap_or_else(PoisonError::into_inner);
         closings.get_mut(path).is_some_and(|child| std::mem::take(&mut child.closed))
     }

@@ -193,6 +193,7 @@ impl SupervisorState {
         self.starting = None;
         let early = std::mem::take(&mut self.early);
         let path = self.spec.children[index].path.clone();
+        let emit = |kind| self.spec.events.emit_of_generation(&path, generation, kind);
         let stopping = matches!(self.stage, Stage::Stopping);
         match result {
             Ok(actor) if stopping => actor.kill(),
@@ -205,10 +206,9 @@ impl SupervisorState {
             }
             Ok(actor) => {
                 self.spec.registry.add(&path, generation, actor.clone());
-                let kind = if generation == 0 { EventKind::Started } else { EventKind::Restarted };
-                self.spec.events.emit_of(&path, generation, kind);
-                if self.spec.registry.reopen(&path) {
-                    self.spec.events.emit_of(&path, generation, EventKind::SupervisorReopened);
+                emit(if generation == 0 { EventKind::Started } else { EventKind::Restarted });
+                if self.spec.registry.take_closed(&path) {
+                    emit(EventKind::SupervisorReopened);
                 }
                 self.children[index].status = Status::Up { actor: actor.clone(), since: Instant::now() };
                 if let Some((_, end, exhausted)) = early.into_iter().find(|(id, ..)| *id == actor.get_id()) {
@@ -217,7 +217,7 @@ impl SupervisorState {
                 self.start_next(myself);
             }
             Err(reason) => {
-                self.spec.events.emit_of(&path, generation, EventKind::StartFailed { reason: reason.clone() });
+                emit(EventKind::StartFailed { reason: reason.clone() });
                 self.children[index].status = Status::Down;
                 if let Stage::Starting(waiting) = &mut self.stage {
                     for reply in waiting.drain(..) {
@@ -293,12 +293,12 @@ impl SupervisorState {
         reason: &str,
         closing: &Closing,
     ) {
-        let open = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
-        let closings = self.spec.registry.close(&self.spec.children[index].path, open);
+        let open_for = if up_since.elapsed() > closing.reopening.max { OpenFor::Long } else { OpenFor::Short };
+        let closings = self.spec.registry.count_closing(&self.spec.children[index].path, open_for);
         let delay = closing.reopening.delay_after(closings);
         let kind = EventKind::SupervisorClosed { reopens_in_ms: millis(delay), reason: reason.to_owned() };
         let generation = self.generation(index);
-        self.spec.events.emit_of(&self.spec.children[index].path, generation, kind);
+        self.spec.events.emit_of_generation(&self.spec.children[index].path, generation, kind);
         (closing.on_close)();
         self.restart_later(myself, &[index], delay);
     }
@@ -309,12 +309,12 @@ impl SupervisorState {
         let path = self.spec.children[index].path.clone();
         let generation = self.generation(index);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: budget.restarts };
-        self.spec.events.emit_of(&path, generation, crashed);
+        self.spec.events.emit_of_generation(&path, generation, crashed);
         if failures > budget.restarts {
             return self.escalate(myself, path, failures, reason);
         }
         let delay = self.spec.policy.delay_after(failures, self.rng.random_range(0..1000));
-        self.spec.events.emit_of(&path, generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
+        self.spec.events.emit_of_generation(&path, generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
         let affected: Vec<usize> = self.spec.policy.strategy.affected(index, self.children.len()).collect();
         self.restart_later(myself, &affected, delay);
     }

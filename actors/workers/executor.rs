@@ -1,4 +1,4 @@
-//! An executor: runs one job at a time inside `handle`, on the application's runtime.
+//! An executor: runs one job at a time inside `handle`, on the application's tokio runtime.
 //!
 //! It takes its next job from the in-flight table and leaves the outcome there. A panic of the handler ends the executor with the error [`HandlerPanic`]. A
 //! kill drops the handler at its next await. Before the handler of a returned job starts, the start is recorded in the store: if this process then dies, a
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use retraced_jobs::codec;
 use retraced_jobs::context::Stop;
 use retraced_jobs::events::EventKind;
@@ -26,6 +26,7 @@ use crate::limits::{EXECUTOR_BURST_MAX, EXHAUSTED_PAUSE_MAX, EXHAUSTED_PAUSE_MIN
 use crate::messages::ExecutorMessage;
 use crate::observer::{AttemptEnded, AttemptStarted};
 use crate::path;
+use crate::random::retry_jitter;
 
 /// The actor.
 pub(crate) struct Executor;
@@ -35,6 +36,7 @@ pub(crate) struct ExecutorArgs {
     pub(crate) runtime: Arc<RuntimeContext>,
     pub(crate) queue: Arc<QueueContext>,
     pub(crate) id: ExecutorId,
+    /// The start of the pool that this executor belongs to: the in-flight table ignores executors of an earlier start.
     pub(crate) epoch: PoolEpoch,
     pub(crate) seed: u64,
 }
@@ -43,10 +45,11 @@ pub(crate) struct ExecutorState {
     runtime: Arc<RuntimeContext>,
     queue: Arc<QueueContext>,
     id: ExecutorId,
+    /// As in [`ExecutorArgs`].
     epoch: PoolEpoch,
     rng: SmallRng,
-    /// For how many attempts in a row, up to the last one, this process lacked a resource.
-    exhausted_in_a_row: u32,
+    /// How many attempts in a row of this executor, up to the last one, failed because the process lacked a resource.
+    lacking_in_a_row: u32,
 }
 
 impl Actor for Executor {
@@ -56,7 +59,7 @@ impl Actor for Executor {
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, args: ExecutorArgs) -> Result<ExecutorState, ActorProcessingErr> {
         let ExecutorArgs { runtime, queue, id, epoch, seed } = args;
-        Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed), exhausted_in_a_row: 0 })
+        Ok(ExecutorState { runtime, queue, id, epoch, rng: SmallRng::seed_from_u64(seed), lacking_in_a_row: 0 })
     }
 
     /// Registers the executor as free. In `pre_start` that would be too early: the link to the pool is made after it and may fail.
@@ -79,7 +82,7 @@ impl Actor for Executor {
         let mut now = Instant::now();
         let until = now + EXECUTOR_BURST_MAX;
         let mut why = AskReason::Woken;
-        while now < until || why == AskReason::Woken {
+        while now < until {
             let started_ms = state.runtime.store_clock.at(now);
             let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
@@ -94,7 +97,7 @@ impl Actor for Executor {
                 }
             }
             if !state.run(next, now).await? {
-                // The attempt was settled before its handler ended, and another executor has this slot.
+                // The attempt was settled without this executor (it timed out or was interrupted): another one may have its slot by now.
                 myself.stop(None);
                 return Ok(());
             }
@@ -115,7 +118,7 @@ impl ExecutorState {
             started,
             started_ms: self.runtime.store_clock.at(started),
             control: next.control,
-            jitter: self.rng.random_range(-1000..=1000),
+            jitter: retry_jitter(&mut self.rng),
             job: next.job,
         };
         self.observe_start(&input);
@@ -142,14 +145,15 @@ impl ExecutorState {
         }
     }
 
-    /// How long to pause if this process lacked a resource for the attempt. Without pauses the executor whose attempts fail fastest would take the most jobs.
+    /// How long to pause if this process lacked a resource for the attempt. Without the pause a process that lacks a resource would fail its attempts fast, and so take
+    /// more jobs than a sound process.
     fn pause_after(&mut self, outcome: &AttemptOutcome) -> Option<Duration> {
-        if outcome.exhausted.is_none() {
-            self.exhausted_in_a_row = 0;
+        if outcome.lacked.is_none() {
+            self.lacking_in_a_row = 0;
             return None;
         }
-        let pause = EXHAUSTED_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(self.exhausted_in_a_row));
-        self.exhausted_in_a_row = self.exhausted_in_a_row.saturating_add(1);
+        let pause = EXHAUSTED_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(self.lacking_in_a_row));
+        self.lacking_in_a_row = self.lacking_in_a_row.saturating_add(1);
         Some(pause.min(EXHAUSTED_PAUSE_MAX))
     }
 
@@ -157,16 +161,17 @@ impl ExecutorState {
     /// this executor still has the job.
     async fn record_start(&self, next: &NextJob) -> bool {
         let (runtime, queue) = (&self.runtime, &self.queue);
-        let lease = runtime.options.lease;
-        let held = next.job.lease(runtime.instance.get());
+        let lease_time = runtime.options.lease;
+        let lease = next.job.lease(runtime.instance.get());
         loop {
             let sent = Instant::now();
-            let (calls, name, held) = (runtime.calls.clone(), queue.name.clone(), [held.clone()]);
-            let begin = async move { calls.until_answered("begin", |store| store.begin(&name, lease, &held)).await };
-            match runtime.calls.on_runtime_of_tree(begin).await.flatten() {
+            let (calls, name, leases) = (runtime.calls.clone(), queue.name.clone(), [lease.clone()]);
+            let begin =
+                async move { calls.until_answered("begin", |store| store.begin(&name, lease_time, &leases)).await };
+            match runtime.calls.on_tokio_of_tree(begin).await.flatten() {
                 Some(Ok(renewed)) => match renewed.results.first() {
                     Some(Renewal::Kept { cancel_asked }) => {
-                        next.control.extend(sent + lease);
+                        next.control.extend(sent + lease_time);
                         if *cancel_asked {
                             next.control.stop(Stop::Cancelled);
                         }
@@ -215,10 +220,10 @@ impl ExecutorState {
         if let Some(error) = &outcome.undecodable {
             self.emit(EventKind::Undecodable { queue: queue(), job: job(), error: error.clone() });
         }
-        if let Some(resource) = outcome.exhausted
+        if let Some(resource) = outcome.lacked
             && self.runtime.exhaustion.is_new(resource, Instant::now())
         {
-            let error = outcome.why.clone().unwrap_or_default();
+            let error = outcome.message.clone().unwrap_or_default();
             self.emit(EventKind::OutOfResources { queue: queue(), resource, error });
         }
         let Some((code, _)) = outcome.failure else { return };
@@ -229,7 +234,7 @@ impl ExecutorState {
         }
     }
 
-    /// Logs a failed attempt at level `INFO`, any other at level `DEBUG`.
+    /// Logs a failed or cancelled attempt at level `INFO`, any other at level `DEBUG`.
     fn log(&self, outcome: &AttemptOutcome, envelope: &Bytes) {
         macro_rules! log {
             ($level:ident, $text:literal, $($fields:tt)*) => {
@@ -255,13 +260,14 @@ impl ExecutorState {
         match (outcome.failure, outcome.settlement.verdict) {
             (_, Verdict::Cancel) => log!(INFO, "attempt cancelled",),
             (Some((code, _)), _) => {
-                log!(INFO, "attempt failed", %code, reason = outcome.why.as_deref().unwrap_or_default(),)
+                log!(INFO, "attempt failed", %code, reason = outcome.message.as_deref().unwrap_or_default(),)
             }
             (None, _) => log!(DEBUG, "attempt ended",),
         }
     }
 
     fn emit(&self, kind: EventKind) {
-        self.runtime.events.emit_of(&path::executor(&self.queue.name, self.id.slot), self.id.generation, kind);
+        let path = path::executor(&self.queue.name, self.id.slot);
+        self.runtime.events.emit_of_generation(&path, self.id.generation, kind);
     }
 }

@@ -1,5 +1,5 @@
-//! The workers of one queue: the fetcher claims its jobs, a pool of executors runs them, and the settler settles their outcomes. They close together when they
-//! crash too often, and reopen later.
+//! The actors that claim, run and settle the jobs of one queue: fetcher, pool, executors and settler. If they crash too often, their supervisor stops them all (it
+//! *closes*), and starts them again later.
 
 pub(crate) mod executor;
 pub(crate) mod fetcher;

@@ -157,7 +157,7 @@ impl PoolState {
                 self.executors.insert(actor.get_id(), id);
                 self.runtime.registry.add(&path, id.generation, actor.clone());
                 let kind = if id.generation == 0 { EventKind::Started } else { EventKind::Restarted };
-                self.runtime.events.emit_of(&path, id.generation, kind);
+                self.runtime.events.emit_of_generation(&path, id.generation, kind);
                 if let Some(early) = early {
                     return self.ended(myself, early);
                 }
@@ -166,7 +166,7 @@ impl PoolState {
                 // Not counted as a crash: the application's threads may be busy, or its tokio runtime ends.
                 // The executor may have entered the in-flight table just before its start was given up.
                 self.queue.inflight.executor_ended(id);
-                self.runtime.events.emit_of(&path, id.generation, EventKind::StartFailed { reason });
+                self.runtime.events.emit_of_generation(&path, id.generation, EventKind::StartFailed { reason });
                 self.start_later(myself, id.slot, self.queue.options.policy.delay.max);
             }
         }
@@ -191,7 +191,7 @@ impl PoolState {
         if let ChildEvent::ActorFailed(_, error) = &event
             && let Some(panic) = error.downcast_ref::<HandlerPanic>()
         {
-            self.runtime.events.emit_of(&path, id.generation, panicked(panic));
+            self.runtime.events.emit_of_generation(&path, id.generation, panicked(panic));
             self.restart_if_needed(myself, id);
             return Ok(());
         }
@@ -217,7 +217,7 @@ impl PoolState {
         let policy = self.queue.options.policy;
         let failures = self.window.record_failure(Instant::now(), &policy.budget);
         let crashed = EventKind::Crashed { reason: reason.clone(), failures, budget: policy.budget.restarts };
-        self.runtime.events.emit_of(path, id.generation, crashed);
+        self.runtime.events.emit_of_generation(path, id.generation, crashed);
         if failures > policy.budget.restarts {
             let supervisor = path::pool(&self.queue.name);
             let window_ms = millis(policy.budget.window);
@@ -227,7 +227,8 @@ impl PoolState {
             return Err(Box::new(Exhausted { supervisor, child, failures, window, reason }));
         }
         let delay = policy.delay_after(failures, self.rng.random_range(0..1000));
-        self.runtime.events.emit_of(path, id.generation, EventKind::RestartScheduled { delay_ms: millis(delay) });
+        let scheduled = EventKind::RestartScheduled { delay_ms: millis(delay) };
+        self.runtime.events.emit_of_generation(path, id.generation, scheduled);
         self.start_later(myself, id.slot, delay);
         Ok(())
     }

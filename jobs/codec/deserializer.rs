@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 
 use super::fault::Fault;
 use super::json::next_as_text;
-use super::json_text::RAW_STRUCT;
+use super::json_text::SERDE_JSON_RAW_VALUE;
 use super::number::{Integer, integer, is_number};
 use super::scan::{Reader, Token, too_deep};
 use super::{CodecError, DEPTH_MAX};
@@ -21,12 +21,12 @@ use crate::limits::QUOTED_CHARS_MAX;
 pub(super) fn deserialize<'de, T: Deserialize<'de>>(what: &'static str, bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut reader = Reader::new(what, bytes);
     let value = T::deserialize(Deserializer { reader: &mut reader, depth: 0 });
-    let value = value.map_err(|fault| fault.told(&format!("{what} cannot be read")))?;
+    let value = value.map_err(|fault| fault.into_codec_error(&format!("{what} cannot be read")))?;
     reader.end()?;
     Ok(value)
 }
 
-/// Reads one value, `depth` levels deep.
+/// Reads one value that lies inside `depth` arrays and maps.
 struct Deserializer<'a, 'de> {
     reader: &'a mut Reader<'de>,
     depth: usize,
@@ -53,7 +53,11 @@ impl<'a, 'de> Deserializer<'a, 'de> {
         self.reader.peek() == Some(Marker::Null)
     }
 
-    /// A number that may be kept as its text, for a type that wants an integer.
+    fn next_is_text(&self) -> bool {
+        matches!(self.reader.peek(), Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32))
+    }
+
+    /// As `deserialize_any`, but a number that is kept as its text becomes an integer, for a type that wants one.
     #[inline]
     fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let at = self.reader.at();
@@ -93,8 +97,9 @@ impl<'a, 'de> Deserializer<'a, 'de> {
         }
     }
 
+    /// As `deserialize_any`, but tries text first. Only for speed: most values, and all names of fields, are text.
     #[inline]
-    fn text_for<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn text_first<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let at = self.reader.at();
         match self.reader.next()? {
             Token::Text(text) => visitor.visit_borrowed_str(utf8(self.reader, at, text)?),
@@ -128,7 +133,7 @@ fn visit_float<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value,
         Ok(n) if n.is_finite() => visitor.visit_f64(n),
         _ => {
             let shown: String = text.chars().take(QUOTED_CHARS_MAX).collect();
-            Err(Fault::custom(format_args!("the number {shown} is larger than any float")))
+            Err(Fault::custom(format_args!("the number {shown} is out of the range of floats")))
         }
     }
 }
@@ -136,6 +141,7 @@ fn visit_float<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value,
 impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
     type Error = Fault;
 
+    /// Types are asked for the form that they have in JSON, as in serializer.rs.
     fn is_human_readable(&self) -> bool {
         true
     }
@@ -148,15 +154,15 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.text_for(visitor)
+        self.text_first(visitor)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.text_for(visitor)
+        self.text_first(visitor)
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.text_for(visitor)
+        self.text_first(visitor)
     }
 
     fn deserialize_i8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -199,7 +205,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
         self.integer(visitor)
     }
 
-    /// Nothing, or an empty array, by which earlier builds wrote a struct without fields.
+    /// Nil, or an empty array: earlier builds wrote a unit struct (`struct A;`) in that way.
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.reader.peek() == Some(Marker::FixArray(0)) {
             self.reader.next()?;
@@ -221,9 +227,10 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
-        if name == RAW_STRUCT {
+        // `serde_json::value::RawValue` asks for a newtype struct of this name, and takes a map whose one value is the JSON text.
+        if name == SERDE_JSON_RAW_VALUE {
             let json = next_as_text(self.reader, self.depth)?;
-            return visitor.visit_map(MapDeserializer::new(std::iter::once((RAW_STRUCT, json))));
+            return visitor.visit_map(MapDeserializer::new(std::iter::once((SERDE_JSON_RAW_VALUE, json))));
         }
         visitor.visit_newtype_struct(self)
     }
@@ -241,7 +248,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
             }
             Token::Map(1) => {
                 let Elements { reader, depth, .. } = self.elements(at, 1)?;
-                visitor.visit_enum(Variant(Deserializer { reader, depth }))
+                visitor.visit_enum(EnumPair(Deserializer { reader, depth }))
             }
             _ => Err(self
                 .reader
@@ -313,15 +320,15 @@ impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
     }
 }
 
-/// An enum's variant with data: a map with one pair.
-struct Variant<'a, 'de>(Deserializer<'a, 'de>);
+/// The pair of a map that stands for an enum: the name of the variant, then its data.
+struct EnumPair<'a, 'de>(Deserializer<'a, 'de>);
 
-impl<'a, 'de> de::EnumAccess<'de> for Variant<'a, 'de> {
+impl<'a, 'de> de::EnumAccess<'de> for EnumPair<'a, 'de> {
     type Error = Fault;
     type Variant = Deserializer<'a, 'de>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), Fault> {
-        let Variant(Deserializer { reader, depth }) = self;
+        let EnumPair(Deserializer { reader, depth }) = self;
         let name = Deserializer { reader, depth }.text()?;
         let variant = seed.deserialize(IntoDeserializer::<Fault>::into_deserializer(name))?;
         Ok((variant, Deserializer { reader, depth }))
@@ -352,29 +359,23 @@ impl<'de> de::VariantAccess<'de> for Deserializer<'_, 'de> {
 struct Key<'a, 'de>(Deserializer<'a, 'de>);
 
 impl<'de> Key<'_, 'de> {
-    fn text(&self) -> bool {
-        matches!(self.0.reader.peek(), Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32))
-    }
-
-    fn number<V: Visitor<'de>>(
-        self,
-        visitor: V,
-        visit: fn(&str, V) -> Result<V::Value, Fault>,
-    ) -> Result<V::Value, Fault> {
-        if !self.text() {
-            return self.0.integer(visitor);
-        }
+    /// The text of a key that is text, which must be a number.
+    fn number_text<V: Visitor<'de>>(self, visitor: &V) -> Result<&'de str, Fault> {
         match self.0.text()? {
-            text if is_number(text.as_bytes()) => visit(text, visitor),
-            text => Err(Fault::invalid_type(Unexpected::Str(text), &visitor)),
+            text if is_number(text.as_bytes()) => Ok(text),
+            text => Err(Fault::invalid_type(Unexpected::Str(text), visitor)),
         }
     }
 }
 
+/// Methods for types of numbers: what reads a key that is text, and what reads any other key.
 macro_rules! numbers {
-    ($($method:ident $visit:ident)*) => {$(
+    ($visit_text:ident, $visit_other:ident: $($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            self.number(visitor, $visit)
+            if self.0.next_is_text() {
+                return $visit_text(self.number_text(&visitor)?, visitor);
+            }
+            self.0.$visit_other(visitor)
         }
     )*};
 }
@@ -382,6 +383,7 @@ macro_rules! numbers {
 impl<'de> de::Deserializer<'de> for Key<'_, 'de> {
     type Error = Fault;
 
+    /// As for values.
     fn is_human_readable(&self) -> bool {
         true
     }
@@ -391,27 +393,30 @@ impl<'de> de::Deserializer<'de> for Key<'_, 'de> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.0.text_for(visitor)
+        self.0.text_first(visitor)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.0.text_for(visitor)
+        self.0.text_first(visitor)
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.0.text_for(visitor)
+        self.0.text_first(visitor)
     }
 
     numbers! {
-        deserialize_i8 visit_integer deserialize_i16 visit_integer deserialize_i32 visit_integer
-        deserialize_i64 visit_integer deserialize_i128 visit_integer
-        deserialize_u8 visit_integer deserialize_u16 visit_integer deserialize_u32 visit_integer
-        deserialize_u64 visit_integer deserialize_u128 visit_integer
-        deserialize_f32 visit_float deserialize_f64 visit_float
+        visit_integer, integer:
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+    }
+
+    numbers! {
+        visit_float, deserialize_any:
+        deserialize_f32 deserialize_f64
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if !self.text() {
+        if !self.0.next_is_text() {
             return self.0.deserialize_any(visitor);
         }
         match self.0.text()? {

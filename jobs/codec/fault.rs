@@ -15,7 +15,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// This error as a [`CodecError`]. The text of a type follows `beginning`, which says what could not be written or read.
-    pub(super) fn told(self, beginning: &str) -> CodecError {
+    pub(super) fn into_codec_error(self, beginning: &str) -> CodecError {
         match self {
             Fault::Codec(error) => error,
             Fault::Type(text) => CodecError::new(format!("{beginning}: {text}")),

@@ -80,7 +80,7 @@ pub fn from_json_text(text: &str) -> Result<Vec<u8>, CodecError> {
 /// ```
 ///
 /// # Errors
-/// [`CodecError`] as for [`to_json_text`], and when a map key occurs twice or a number is larger than any float.
+/// [`CodecError`] as for [`to_json_text`], and when a map key occurs twice or a number is out of the range of floats.
 pub fn to_json(payload: &[u8]) -> Result<Value, CodecError> {
     let mut reader = Reader::new("payload", payload);
     let value = read(&mut reader, 0)?;

@@ -16,8 +16,8 @@ use crate::limits::QUOTED_CHARS_MAX;
 pub(super) const BINARY_KEY: &str = "$base64";
 
 /// The names by which `serde_json` marks a number and a piece of JSON that are given as text.
-pub(super) const NUMBER_STRUCT: &str = "$serde_json::private::Number";
-pub(super) const RAW_STRUCT: &str = "$serde_json::private::RawValue";
+pub(super) const SERDE_JSON_NUMBER: &str = "$serde_json::private::Number";
+pub(super) const SERDE_JSON_RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 /// A piece of JSON, whose syntax was checked. It serializes as what it means, and numbers as text.
 pub(super) struct Json<'a>(pub(super) &'a str);
@@ -75,8 +75,8 @@ impl Serialize for Json<'_> {
             Some(b't' | b'f') => serializer.serialize_bool(text == "true"),
             Some(b'n') => serializer.serialize_unit(),
             _ => {
-                let mut number = serializer.serialize_struct(NUMBER_STRUCT, 1)?;
-                number.serialize_field(NUMBER_STRUCT, text)?;
+                let mut number = serializer.serialize_struct(SERDE_JSON_NUMBER, 1)?;
+                number.serialize_field(SERDE_JSON_NUMBER, text)?;
                 number.end()
             }
         }

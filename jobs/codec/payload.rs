@@ -67,7 +67,7 @@ pub fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError
 
 fn serialize<T: Serialize>(what: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
     let written = value.serialize(Serializer::new(what, bytes));
-    written.map_err(|fault| fault.told(&format!("{what} cannot be written as MessagePack")))
+    written.map_err(|fault| fault.into_codec_error(&format!("{what} cannot be written as MessagePack")))
 }
 
 /// Appends a value to `bytes`, its structs as maps with the names of their fields.

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde::ser::{self, Error as _};
 
 use super::fault::Fault;
-use super::json_text::{Json, NUMBER_STRUCT, RAW_STRUCT};
+use super::json_text::{Json, SERDE_JSON_NUMBER, SERDE_JSON_RAW_VALUE};
 use super::number::{Form, NUMBER_EXTENSION, form, is_number};
 use super::scan::{Reader, Token};
 use super::{CodecError, DEPTH_MAX};
 
-/// Writes one value, `depth` levels deep.
+/// Writes one value that lies inside `depth` arrays and maps.
 pub(super) struct Serializer<'a> {
     /// What is written, such as "payload".
     what: &'static str,
@@ -291,8 +291,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
 
     fn serialize_struct(self, name: &'static str, length: usize) -> Result<Compound<'a>, Fault> {
         let (shape, length) = match name {
-            NUMBER_STRUCT => (Shape::Number, 0),
-            RAW_STRUCT => (Shape::Raw, 0),
+            SERDE_JSON_NUMBER => (Shape::Number, 0),
+            SERDE_JSON_RAW_VALUE => (Shape::Raw, 0),
             _ => (Shape::Map, length),
         };
         match shape {

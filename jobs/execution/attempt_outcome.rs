@@ -17,12 +17,12 @@ pub struct AttemptOutcome {
     pub unknown_kind: Option<String>,
     /// Why this worker cannot decode the job's payload; set only if the job was released for that.
     pub undecodable: Option<String>,
-    /// What this process had run out of, if the job was released for that.
-    pub exhausted: Option<Resource>,
+    /// The resource that this process lacked, if the job was released for that.
+    pub lacked: Option<Resource>,
     /// Code and class of the failure, or of why the job was cancelled or rejected. `None` when it completed or was released.
     pub failure: Option<(Code, Class)>,
-    /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted, or the process had run out of something.
-    pub why: Option<String>,
+    /// The failure's message, cut at 512 bytes, for the worker's log. `None` unless a failure is counted, or the process lacked a resource.
+    pub message: Option<String>,
     /// How long the attempt ran: its layers, its extractors, the wait for a thread and the handler. Zero if it ended before them.
     pub ran: Duration,
 }

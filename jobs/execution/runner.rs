@@ -53,7 +53,7 @@ pub struct AttemptInput {
     pub started_ms: u64,
     /// How long the lease lasts and whether the handler must stop, shared with the lease keeper and the watchdog.
     pub control: Arc<AttemptControl>,
-    /// A random number from −1000 to 1000, for the jitter of a retry.
+    /// A random number from −1000 to 1000 for a retry: its jitter, in thousandths of the largest one that the policy allows.
     pub jitter: i16,
 }
 
@@ -230,7 +230,7 @@ impl Runner {
         settlement(job, Verdict::Postpone { delay }, Bytes::new())
     }
 
-    /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is a random number from −1000 to 1000, for a retry.
+    /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is as in [`AttemptInput`].
     #[must_use]
     pub fn timed_out(&self, job: &ClaimedJob, ran_by: RanBy, jitter: i16) -> Settlement {
         let retry = self.decode(job).map_or(self.rules.retry.unwrap_or_default(), |envelope| {
@@ -320,7 +320,7 @@ impl Runner {
                 self.released(finished, Released::Interrupted, Duration::ZERO)
             }
             _ if failure.is_undecodable() => self.undecodable(finished, failure),
-            _ if panic.is_none() && failure.exhausted().is_some() => self.exhausted(finished, failure),
+            _ if panic.is_none() && failure.exhausted().is_some() => self.out_of_resources(finished, failure),
             _ => self.failed(finished, failure, details),
         };
         AttemptOutcome { panic, ..outcome }
@@ -378,14 +378,14 @@ impl Runner {
     }
 
     /// The outcome of an attempt for which this process lacked a resource: released, or failed if the job was released too often, for whatever reason.
-    fn exhausted(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
+    fn out_of_resources(&self, finished: FinishedAttempt<'_>, failure: &Failure) -> AttemptOutcome {
         let releases_max = failure.exhausted().map_or(0, Resource::releases_max);
         if finished.job.counters.releases >= releases_max {
             return self.failed(finished, failure, PanicDetails::default());
         }
-        let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
+        let message = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
         let outcome = self.released(with_log_line(finished, failure), Released::OutOfResources, OUT_OF_RESOURCES_DELAY);
-        AttemptOutcome { why, exhausted: failure.exhausted(), ..outcome }
+        AttemptOutcome { message, lacked: failure.exhausted(), ..outcome }
     }
 
     fn failed(&self, finished: FinishedAttempt<'_>, failure: &Failure, details: PanicDetails) -> AttemptOutcome {
@@ -402,9 +402,9 @@ impl Runner {
         };
         let ended = failed_end(failure.code(), failure, details, Some(Box::new(decision)));
         let record = self.record(finished.ran_by, ended, finished.notes);
-        let why = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
+        let message = Some(bounded(failure.message(), LOG_LINE_BYTES_MAX));
         let reported = Some((failure.code(), failure.class()));
-        AttemptOutcome { why, ..attempt_outcome(finished.job, finished.ran_by, verdict, record, reported) }
+        AttemptOutcome { message, ..attempt_outcome(finished.job, finished.ran_by, verdict, record, reported) }
     }
 
     fn record(&self, ran_by: RanBy, ended: Ended, notes: Notes) -> Bytes {
@@ -450,15 +450,15 @@ fn attempt_outcome(
     failure: Option<(Code, Class)>,
 ) -> AttemptOutcome {
     let settlement = settlement(job, verdict, record);
-    let (unknown_kind, undecodable, exhausted) = (None, None, None);
+    let (unknown_kind, undecodable, lacked) = (None, None, None);
     AttemptOutcome {
         settlement,
         panic: None,
         unknown_kind,
         undecodable,
-        exhausted,
+        lacked,
         failure,
-        why: None,
+        message: None,
         ran: ran_by.ran,
     }
 }

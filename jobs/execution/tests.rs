@@ -884,7 +884,7 @@ mod blocking {
             tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(stack).build().unwrap();
         let harness = Harness::blocking(|_: Work, _: Context| DONE);
         let outcome = runtime.block_on(harness.run(job()));
-        assert_eq!((outcome.exhausted, outcome.failure), (Some(Resource::Threads), None));
+        assert_eq!((outcome.lacked, outcome.failure), (Some(Resource::Threads), None));
         // The control is part of the context with which the handler would be called.
         assert_eq!(Arc::strong_count(&harness.control), 1, "the handler can still be called");
         drop(runtime);
@@ -1006,7 +1006,7 @@ mod arguments {
     }
 }
 
-mod exhausted {
+mod out_of_resources {
     use super::*;
 
     fn too_many_open_files() -> std::io::Error {
@@ -1020,7 +1020,7 @@ mod exhausted {
             attempt(|_: Work| async { Err::<(), _>(Failure::temporary(Code::NetworkError, too_many_open_files())) });
         for outcome in [any_error, classified.await] {
             assert_eq!(outcome.settlement.verdict, Verdict::ReleaseAfter { delay: Duration::from_secs(1) });
-            assert_eq!((outcome.exhausted, outcome.failure), (Some(Resource::OpenFiles), None));
+            assert_eq!((outcome.lacked, outcome.failure), (Some(Resource::OpenFiles), None));
             assert_eq!(log(&outcome).ended, Ended::Released { reason: Released::OutOfResources, delay_ms: 1_000 });
             assert!(log(&outcome).lines[0].text.contains("Too many open files"));
         }
@@ -1044,7 +1044,7 @@ mod exhausted {
         for harness in [&by_cause, &by_name] {
             let mut job = job();
             job.counters.releases = 4;
-            assert_eq!(harness.run(job.clone()).await.exhausted, Some(Resource::Ports));
+            assert_eq!(harness.run(job.clone()).await.lacked, Some(Resource::Ports));
             job.counters.releases = 5;
             let outcome = harness.run(job).await;
             assert!(matches!(outcome.settlement.verdict, Verdict::Retry { .. }), "{outcome:?}");
@@ -1058,6 +1058,6 @@ mod exhausted {
     async fn a_cancelled_job_stays_cancelled_though_its_process_had_no_file() {
         let harness = Harness::handler(|_: Work| async { Err::<(), _>(too_many_open_files()) });
         let outcome = harness.asked_to_stop(Stop::Cancelled).run(job()).await;
-        assert_eq!((outcome.settlement.verdict, outcome.exhausted), (Verdict::Cancel, None));
+        assert_eq!((outcome.settlement.verdict, outcome.lacked), (Verdict::Cancel, None));
     }
 }

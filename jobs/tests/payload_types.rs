@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, Wrapping};
 use std::ops::{Bound, Range};
@@ -303,6 +304,26 @@ fn numbers_that_have_no_exact_form_fit_every_type_that_can_hold_them() {
     assert_eq!(from_payload::<Option<f64>>(&read("1.50")).unwrap(), Some(1.5));
 }
 
+#[derive(Debug, PartialEq, Deserialize)]
+struct FloatKey(f64);
+
+impl Eq for FloatKey {}
+
+impl Hash for FloatKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+#[test]
+fn a_key_that_is_a_large_integer_fits_a_float() {
+    let large = HashMap::from([(100_000_000_000_000_000_000_u128, 1)]);
+    let from_json = from_json_text(r#"{"100000000000000000000":1}"#).unwrap();
+    for payload in [to_payload(&large).unwrap(), from_json] {
+        assert_eq!(from_payload::<HashMap<FloatKey, u8>>(&payload).unwrap(), HashMap::from([(FloatKey(1e20), 1)]));
+    }
+}
+
 fn refused<T: DeserializeOwned + Debug>(json: &str) -> String {
     from_payload::<T>(&from_json_text(json).unwrap()).unwrap_err().to_string()
 }
@@ -321,7 +342,9 @@ fn what_cannot_be_expressed_is_refused_with_a_sentence() {
     let why = to_json_text(&payload).unwrap_err().to_string();
     assert_eq!(why, "payload has a map key that is not text or a number, which JSON cannot express (at byte 1)");
 
-    assert_eq!(refused::<f64>("1e400"), "payload cannot be read: the number 1e400 is larger than any float");
+    for n in ["1e400", "-1e400"] {
+        assert_eq!(refused::<f64>(n), format!("payload cannot be read: the number {n} is out of the range of floats"));
+    }
     for (why, expected) in [
         (
             refused::<u64>("100000000000000000000"),

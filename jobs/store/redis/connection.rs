@@ -99,7 +99,7 @@ impl Endpoint {
     }
 
     fn no_connection(&self, operation: &'static str) -> StoreError {
-        let (limit, advice) = (self.options.connect_timeout, self.transport.advice_on_silence());
+        let (limit, advice) = (self.options.connect_timeout, self.transport.advice_on_no_connection());
         self.unavailable(operation, format!("no connection to {} within {limit:?}{advice}", self.address))
     }
 
@@ -132,7 +132,7 @@ impl Endpoint {
         self.translate(operation, error)
     }
 
-    /// Turns an error of the library into a [`StoreError`], and says what becomes of the connection.
+    /// Turns an error of the `redis` crate into a [`StoreError`], and says what becomes of the connection.
     fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, Connection) {
         // `raw` decides and `text` is shown: without the secrets a phrase may be incomplete, because a short password can be a part of any word.
         let raw = said(error);

@@ -1,4 +1,4 @@
-//! How bytes get to the server: over TCP, a socket or TLS.
+//! How bytes get to the server: over TCP, a Unix socket or TLS.
 
 #[cfg(feature = "tls")]
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Transport {
 #[derive(Clone)]
 pub(super) struct Wire {
     pub(super) connection: MultiplexedConnection,
-    /// The task that moves the bytes of a TLS connection. For other connections the library spawns such a task itself.
+    /// The task that moves the bytes of a TLS connection. For other connections the `redis` crate spawns such a task itself.
     #[cfg(feature = "tls")]
     _driver: Option<Arc<AbortOnDropHandle<()>>>,
 }
@@ -56,7 +56,7 @@ impl Transport {
     }
 
     pub(super) async fn open(&self) -> Result<Wire, RedisError> {
-        // The library's own timeouts are off, because each call has its own.
+        // The timeouts of the `redis` crate are off, because each call has its own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -90,7 +90,7 @@ impl Transport {
         TlsFailure::of(error).map(|failure| failure.reason)
     }
 
-    /// The same, if it stays so until somebody changes a certificate or a configuration.
+    /// As [`tls_reason`](Self::tls_reason), but only if trying again cannot help: a certificate or a configuration must be changed first.
     #[cfg(feature = "tls")]
     pub(super) fn lasting_tls_reason(error: &RedisError) -> Option<String> {
         TlsFailure::of(error).filter(|failure| failure.is_lasting).map(|failure| failure.reason)
@@ -122,8 +122,8 @@ impl Transport {
         }
     }
 
-    /// What may be the matter if there is no connection in time.
-    pub(super) fn advice_on_silence(&self) -> &'static str {
+    /// What may be the matter if no connection was made in time, to be appended to the error; empty if nothing is known.
+    pub(super) fn advice_on_no_connection(&self) -> &'static str {
         match self.client.get_connection_info().addr() {
             ConnectionAddr::TcpTls { .. } => "; if its port has no TLS, write redis:// in the URL",
             _ => "",

@@ -9,7 +9,7 @@ const OF_HOSTS: [&str; 1] = ["protocol"];
 /// Parameters of a URL for servers behind a Unix socket. Such a URL has no other place for database, user and password.
 const OF_SOCKETS: [&str; 4] = ["db", "user", "pass", "protocol"];
 
-/// What the URL says, or why it is refused. The reason has no secrets: texts of the library could quote the URL, and with it the password, so they are not used.
+/// What the URL says, or why it is refused. The reason has no secrets: texts of the `redis` crate could quote the URL, and with it the password, so they are not used.
 pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
     const UNREADABLE: &str = "the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS; in a password, write %23 for #, %3F for ?, %2F for / and %40 for @";
     let parsed = redis::parse_redis_url(url).ok_or(UNREADABLE)?;
