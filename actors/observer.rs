@@ -57,7 +57,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (queue, confirmed, stale);
     }
 
-    /// The store has answered renewals: `kept` leases are renewed, and `lost` ones no longer belong to this worker. A lease that is gone because its attempt has ended
+    /// The store has answered renewals, those that bring progress included: `kept` leases are renewed, and `lost` ones no longer belong to this worker. A lease that is gone because its attempt has ended
     /// is not counted, nor is a renewal that records the start of a handler (`Store::begin`).
     fn leases_renewed(&self, queue: &QueueName, kept: usize, lost: usize) {
         let _ = (queue, kept, lost);

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use retraced::{Cancelled, Code, Failure, Job, JobId, MemoryStore, Queue, Runtime};
+use retraced::{Code, Failure, Job, JobId, MemoryStore, Queue, Runtime, StopRequest};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -24,10 +24,10 @@ impl Job for Work {
     const KIND: &'static str = "work";
 }
 
-async fn work(Work(duration): Work, id: JobId, cancelled: Cancelled) -> Result<(), Failure> {
+async fn work(Work(duration): Work, id: JobId, stop: StopRequest) -> Result<(), Failure> {
     tokio::select! {
         () = sleep(duration) => println!("{id} is done"),
-        why = cancelled.wait(), if id.to_string() == "polite" => {
+        why = stop.wait(), if id.to_string() == "polite" => {
             println!("{id} stops, because of {why:?}");
             // An error returned after this request counts no failure: the job goes back to the front of its queue.
             return Err(Failure::new(Code::Interrupted, "stopped half way"));

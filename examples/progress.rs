@@ -1,4 +1,4 @@
-//! A handler reports how far it has come. Operators see it while the job runs, and the trace keeps how far a failed attempt came.
+//! A handler reports how far it has come, as often as it likes: the store is told every 2 s at most. Operators see it while the job runs, and the trace keeps how far a failed attempt came.
 //!
 //! ```text
 //! seen while it runs: 40 %, 40 of 100 rows
@@ -17,12 +17,11 @@
 
 use std::time::Duration;
 
-use retraced::{Attempt, Code, Context, Failure, Job, MemoryStore, Queue, QueueName, Retry, Runtime};
+use retraced::{Attempt, Code, Context, Failure, Job, MemoryStore, Queue, QueueName, Retry, Runtime, ShutdownReport};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 /// Holds the first attempt until its progress was seen.
-static SEEN: Notify = Notify::const_new();
+static SEEN: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
 #[derive(Serialize, Deserialize)]
 struct Import;
@@ -33,7 +32,6 @@ impl Job for Import {
 
 async fn import(_: Import, ctx: Context, attempt: Attempt) -> Result<(), Failure> {
     for row in 1..=100 {
-        // As often as you like: the store is told every 2 s at most.
         ctx.progress(row, format!("{row} of 100 rows"));
         if row == 40 && attempt.number == 1 {
             SEEN.notified().await;
@@ -44,7 +42,7 @@ async fn import(_: Import, ctx: Context, attempt: Attempt) -> Result<(), Failure
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<ShutdownReport, Box<dyn std::error::Error>> {
     let imports = Queue::new("imports")?.handler(import).retry(Retry::three_tier().max_attempts(5));
     let runtime = Runtime::builder().store(MemoryStore::new()).queue(imports).start().await?;
     let (job, queue) = (runtime.enqueue(Import).await?, QueueName::new("imports")?);
@@ -57,6 +55,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     job.outcome().await?;
     print!("{}", runtime.trace(&job.id).await?);
-    runtime.shutdown().await?;
-    Ok(())
+    Ok(runtime.shutdown().await?)
 }

@@ -33,7 +33,7 @@
 //! # Handlers
 //!
 //! A handler is an `async fn` on a [`Queue`]. Its first argument is the job; up to eight more are *extractors*, in any order: [`Context`], [`State<T>`], [`JobId`],
-//! [`Attempt`], [`Cancelled`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` completes the job with the value as
+//! [`Attempt`], [`StopRequest`], or a type of your own that implements [`FromContext`]. It returns `()` or a `Result`. `Ok(value)` completes the job with the value as
 //! its [`Output`]; an error becomes a [`Failure`], as its [`IntoFailure`] decides. The failure's class and the job's [`Retry`] policy decide what happens next:
 //!
 //! | class | what the handler says | what happens |
@@ -85,7 +85,7 @@ pub use retraced_jobs::enqueue::{
     EnqueueAllError, EnqueueError, IntoNewJob, JobHandle, JobRequest, Outcome, OutcomeError, QueueHandle, Receipt,
 };
 pub use retraced_jobs::failure::{Class, Code, Failure, FailureError, Resource};
-pub use retraced_jobs::handler::{Attempt, Cancelled, FromContext, IntoFailure, Needs, Output, RawJob, State};
+pub use retraced_jobs::handler::{Attempt, FromContext, IntoFailure, Needs, Output, RawJob, State, StopRequest};
 pub use retraced_jobs::job::{JobId, JobState, Kind, QueueName};
 pub use retraced_jobs::retry::{OnUndecodable, OnUnknown, Retry};
 pub use retraced_jobs::store::memory::MemoryStore;

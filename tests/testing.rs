@@ -220,7 +220,7 @@ async fn a_test_context_provides_everything_a_handler_takes() {
     async fn handler(_: (), ctx: Context, attempt: Attempt, limit: State<u32>) -> Result<u32, Failure> {
         ctx.log(format!("{} of {} in {}", attempt.number, ctx.kind(), ctx.queue_name()));
         ctx.progress(40, "half way");
-        if ctx.is_cancelled() { Err(Failure::new(Code::Interrupted, "stopped")) } else { Ok(*limit) }
+        if ctx.is_stop_requested() { Err(Failure::new(Code::Interrupted, "stopped")) } else { Ok(*limit) }
     }
     let test = TestContext::new().id("a-1").queue("mail").kind("x").attempt(3).max_attempts(3).state(7_u32).build();
     assert_eq!(handler((), test.context(), test.extract(), test.extract()).await.unwrap(), 7);

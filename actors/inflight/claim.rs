@@ -76,6 +76,7 @@ impl OpenClaim {
     }
 
     /// The claim has ended with this error. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.
+    #[must_use]
     pub(crate) fn failed(mut self, error: &StoreError) -> bool {
         if error.is_call_id_conflict() {
             // If it was granted at all, then to the other process too, which runs the jobs: both went on from one memory while the claim was under way.

@@ -168,6 +168,11 @@ impl Inflight {
         self.table().leases(instance)
     }
 
+    /// The leases of the jobs whose handlers run.
+    pub(crate) fn running_leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+        self.table().running_leases(instance)
+    }
+
     /// Whether the job of this lease waits or runs here, so that its outcome is not known.
     pub(crate) fn is_active(&self, lease: &Lease) -> bool {
         self.table().is_active(lease)

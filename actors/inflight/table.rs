@@ -348,6 +348,13 @@ impl<X: ExecutorPort> Table<X> {
         held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
     }
 
+    /// The leases of the jobs whose handlers run.
+    pub(super) fn running_leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
+        let running =
+            self.held.values().filter(|held| matches!(held.phase, Phase::Running(_)) && !held.control.is_lost());
+        running.map(|held| (held.job.lease(instance), held.control.clone())).collect()
+    }
+
     /// Whether a lease of this job is held and not lost.
     pub(super) fn holds(&self, id: &JobId) -> bool {
         self.held.values().any(|held| held.job.id == *id && !held.control.is_lost())

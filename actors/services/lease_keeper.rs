@@ -138,7 +138,7 @@ pub(super) async fn renew_leases(
 /// Tells the store how far the handlers of one queue have come, where it does not know. If a call fails, the next round makes it again.
 async fn report(runtime: &RuntimeContext, queue: &QueueContext) {
     let lease = runtime.options.lease;
-    let held = queue.inflight.leases(runtime.instance.get()).into_iter();
+    let held = queue.inflight.running_leases(runtime.instance.get()).into_iter();
     let (held, reports): (Vec<_>, Vec<_>) = held
         .filter_map(|(lease, control)| {
             let report = Report { lease: lease.clone(), progress: control.unstored_progress()? };

@@ -41,6 +41,8 @@ pub(crate) struct WatchdogState {
 #[derive(Default)]
 struct Postponed {
     count: u64,
+    /// The first of them, as an example.
+    job: Option<JobId>,
     reported: Option<Instant>,
 }
 
@@ -97,16 +99,20 @@ impl WatchdogState {
 
     /// Reports jobs that a quarantine delayed: the first ones at once, later ones summed up.
     fn report_postponed(&mut self, queue: &QueueContext, jobs: &[JobId], now: Instant) {
-        let Some(job) = jobs.first() else { return };
+        if jobs.is_empty() && !self.postponed.contains_key(&queue.name) {
+            return;
+        }
         let postponed = self.postponed.entry(queue.name.clone()).or_default();
         postponed.count += jobs.len() as u64;
+        postponed.job = postponed.job.take().or_else(|| jobs.first().cloned());
         if postponed.reported.is_some_and(|at| now.duration_since(at) < POSTPONED_REPORT_INTERVAL) {
             return;
         }
+        let Some(job) = postponed.job.take() else { return };
         let count = std::mem::take(&mut postponed.count);
         postponed.reported = Some(now);
         let delay_ms = millis(QUARANTINE_DELAY);
-        let kind = EventKind::JobsPostponed { queue: queue.name.clone(), count, job: job.clone(), delay_ms };
+        let kind = EventKind::JobsPostponed { queue: queue.name.clone(), count, job, delay_ms };
         self.runtime.events.emit(path::WATCHDOG, kind);
     }
 

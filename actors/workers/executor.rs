@@ -86,6 +86,10 @@ impl Actor for Executor {
             let started_ms = state.runtime.store_clock.at(now);
             let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
+                if state.queue.inflight.any_to_settle() {
+                    // It may have released jobs that it could not start any more.
+                    state.queue.request_settling();
+                }
                 return Ok(());
             };
             why = AskReason::JobEnded;

@@ -125,9 +125,9 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
             queue.granted(open, claims, sent + runtime.options.lease)
         }
         Some(Err(error)) => {
-            open.failed(&error);
+            let hinted = open.failed(&error);
             runtime.calls.health().wait_after_refusal().await;
-            ClaimOutcome::NOTHING
+            ClaimOutcome { queue_empty: !hinted, ..ClaimOutcome::NOTHING }
         }
         None => ClaimOutcome::NOTHING,
     }

@@ -394,7 +394,7 @@ fn a_job_that_a_worker_holds_is_shown_with_its_holder_and_cancellation_is_reques
 /// Reports, and runs until its worker shuts down.
 async fn import(_: RawJob, ctx: Context) -> Result<(), Failure> {
     ctx.progress(40, "40 of 100\u{1b}");
-    ctx.cancelled().await;
+    ctx.stop_requested().await;
     Err(Failure::temporary(Code::Interrupted, "asked to stop"))
 }
 

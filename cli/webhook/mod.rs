@@ -180,7 +180,7 @@ impl Webhook {
 
 /// Waits until the job is cancelled. At a shutdown the request goes on: the response may come within the grace.
 async fn job_cancelled(ctx: &Context) {
-    ctx.cancelled().await;
+    ctx.stop_requested().await;
     if ctx.why_stopped() != Some(Stop::Cancelled) {
         std::future::pending().await
     }

@@ -29,7 +29,7 @@ use crate::units::millis;
 /// use retraced_jobs::context::Context;
 /// async fn import(ctx: &Context, rows: u32) {
 ///     for row in 0..rows {
-///         if ctx.is_cancelled() {
+///         if ctx.is_stop_requested() {
 ///             return;
 ///         }
 ///         ctx.progress((row * 100 / rows) as u8, "importing");
@@ -195,9 +195,9 @@ impl Context {
         QueueHandle::new(self.0.producers.producer(queue)).enqueue_timeout(HANDLER_ENQUEUE_TIMEOUT)
     }
 
-    /// Waits until the handler is asked to stop, for any [reason](Stop) and not only because its job was cancelled; [`why_stopped`](Self::why_stopped) returns the
+    /// Waits until the handler is asked to stop, for any [reason](Stop); [`why_stopped`](Self::why_stopped) returns the
     /// reason. Made for `tokio::select!`, next to work that may take long.
-    pub async fn cancelled(&self) {
+    pub async fn stop_requested(&self) {
         self.0.control.token().cancelled().await;
     }
 
@@ -209,7 +209,7 @@ impl Context {
 
     /// Whether the handler is asked to stop, for any [reason](Stop).
     #[must_use]
-    pub fn is_cancelled(&self) -> bool {
+    pub fn is_stop_requested(&self) -> bool {
         self.0.control.stop_reason().is_some()
     }
 

@@ -1,6 +1,6 @@
 //! Why a handler is asked to stop.
 
-/// Why a handler is asked to stop. [`Context::cancelled`](super::Context::cancelled) waits for any of these, and the first one stays.
+/// Why a handler is asked to stop. [`Context::stop_requested`](super::Context::stop_requested) waits for any of these, and the first one stays.
 ///
 /// ```
 /// use retraced_jobs::context::{Context, Stop};
@@ -8,7 +8,7 @@
 /// async fn copy(ctx: &Context) -> Result<(), Failure> {
 ///     tokio::select! {
 ///         () = tokio::time::sleep(std::time::Duration::from_secs(60)) => Ok(()),
-///         () = ctx.cancelled() => match ctx.why_stopped() {
+///         () = ctx.stop_requested() => match ctx.why_stopped() {
 ///             // Another worker may copy by now: leave everything as it is.
 ///             Some(Stop::LeaseLost) => Ok(()),
 ///             why => Err(Failure::new(Code::Interrupted, format!("stopped by {why:?}"))),

@@ -378,7 +378,7 @@ mod stopping {
             let shared = shared.clone();
             async move {
                 ctx.log("hanging");
-                let _held = OnDrop(|| *shared.lock().unwrap() = Some((ctx.is_cancelled(), ctx.why_stopped())));
+                let _held = OnDrop(|| *shared.lock().unwrap() = Some((ctx.is_stop_requested(), ctx.why_stopped())));
                 pending::<Returned>().await
             }
         })
@@ -819,7 +819,7 @@ mod blocking {
     /// Waits to be asked to stop.
     fn wait_for_stop(ctx: &Context) {
         let deadline = std::time::Instant::now() + TEST_TIMEOUT;
-        while !ctx.is_cancelled() {
+        while !ctx.is_stop_requested() {
             assert!(std::time::Instant::now() < deadline, "never asked to stop");
             std::thread::yield_now();
         }
@@ -976,7 +976,7 @@ mod arguments {
             assert_eq!((ctx.attempt(), ctx.max_attempts(), ctx.counters().attempts), (3, 5, 6));
             assert_eq!((ctx.enqueued_ms(), ctx.started_ms()), (500, 1_000));
             assert_eq!(ctx.idempotency_key(), "q:j");
-            assert!(!ctx.is_cancelled() && !ctx.lease_ended() && ctx.why_stopped().is_none());
+            assert!(!ctx.is_stop_requested() && !ctx.lease_ended() && ctx.why_stopped().is_none());
             assert!(ctx.lease_remaining() > Duration::ZERO);
             DONE
         });

@@ -10,7 +10,7 @@ use crate::job::JobId;
 
 /// A handler's argument that is made from its [`Context`].
 ///
-/// This library's extractors are [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`] and [`Cancelled`]. An application can implement the trait for types of
+/// This library's extractors are [`Context`] itself, [`State<T>`], [`JobId`], [`Attempt`] and [`StopRequest`]. An application can implement the trait for types of
 /// its own, for example to read a tenant from the job's id in one place instead of in every handler.
 ///
 /// ```
@@ -43,7 +43,7 @@ use crate::job::JobId;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an argument that a handler can take",
     label = "this is not an extractor",
-    note = "the first argument is the job; those after it are `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`"
+    note = "the first argument is the job; those after it are `Context`, `State<T>`, `JobId`, `Attempt`, `StopRequest` or a type that implements `FromContext`"
 )]
 pub trait FromContext: Sized + Send + 'static {
     /// The argument. Called before the handler, on its thread; it must not block.
@@ -131,29 +131,29 @@ impl FromContext for Attempt {
     }
 }
 
-/// A handler's argument that says whether the handler is asked to stop, and for which [reason](Stop). The cancellation of its job is only one of them.
+/// A handler's argument that says whether the handler is asked to stop, and for which [reason](Stop).
 ///
 /// ```
 /// use retraced_jobs::failure::{Code, Failure};
-/// use retraced_jobs::handler::Cancelled;
+/// use retraced_jobs::handler::StopRequest;
 /// use retraced_jobs::typed_job::Job;
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import;
 /// # impl Job for Import { const KIND: &'static str = "rows.import"; }
 /// # async fn import_all() {}
-/// async fn import(_: Import, cancelled: Cancelled) -> Result<(), Failure> {
+/// async fn import(_: Import, stop: StopRequest) -> Result<(), Failure> {
 ///     tokio::select! {
 ///         () = import_all() => Ok(()),
-///         why = cancelled.wait() => Err(Failure::new(Code::Interrupted, format!("stopped: {why:?}"))),
+///         why = stop.wait() => Err(Failure::new(Code::Interrupted, format!("stopped: {why:?}"))),
 ///     }
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Cancelled(Context);
+pub struct StopRequest(Context);
 
-impl Cancelled {
+impl StopRequest {
     /// Waits until the handler is asked to stop, and returns why. Made for `tokio::select!`.
     pub async fn wait(&self) -> Stop {
-        self.0.cancelled().await;
+        self.0.stop_requested().await;
         // The reason is set before the wait ends, so it is always there.
         self.0.why_stopped().unwrap_or(Stop::Shutdown)
     }
@@ -165,14 +165,14 @@ impl Cancelled {
     }
 }
 
-impl FromContext for Cancelled {
+impl FromContext for StopRequest {
     fn from_context(ctx: &Context) -> Result<Self, Failure> {
         Ok(Self(ctx.clone()))
     }
 }
 
-impl fmt::Debug for Cancelled {
+impl fmt::Debug for StopRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cancelled").field(&self.reason()).finish()
+        f.debug_tuple("StopRequest").field(&self.reason()).finish()
     }
 }

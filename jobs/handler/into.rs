@@ -55,7 +55,7 @@ pub struct Registered {
 #[diagnostic::on_unimplemented(
     message = "this is not a handler of a job",
     label = "expected `async fn(J, E1, …) -> R`",
-    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `StopRequest` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`: `Failure`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, or a type of yours that implements it",
     note = "its future must be `Send`; a closure names its return type, as in `Ok::<(), Failure>(())`"
 )]
@@ -68,7 +68,7 @@ pub trait IntoHandler<M> {
 #[diagnostic::on_unimplemented(
     message = "this is not a blocking handler of a job",
     label = "expected `fn(J, E1, …) -> R`, not `async`",
-    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "J, the job, implements `Job`; each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `StopRequest` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
 )]
 pub trait IntoBlockingHandler<M> {
@@ -81,7 +81,7 @@ pub trait IntoBlockingHandler<M> {
 #[diagnostic::on_unimplemented(
     message = "this is not a catch-all handler",
     label = "expected `async fn(RawJob, E1, …) -> R`",
-    note = "each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `Cancelled` or a type that implements `FromContext`; at most eight",
+    note = "each E is an extractor: `Context`, `State<T>`, `JobId`, `Attempt`, `StopRequest` or a type that implements `FromContext`; at most eight",
     note = "R is `()` or `Result<T, E>`, where T is `Serialize` and E is `IntoFailure`"
 )]
 pub trait IntoRawHandler<M> {

@@ -7,7 +7,7 @@ mod output;
 mod registry;
 mod state;
 
-pub use extract::{Attempt, Cancelled, FromContext, Needs};
+pub use extract::{Attempt, FromContext, Needs, StopRequest};
 pub(crate) use into::BlockingCall;
 pub use into::{Handler, HandlerFuture, IntoBlockingHandler, IntoHandler, IntoRawHandler, Registered};
 pub use into_failure::{Boxed, IntoFailure, Own};

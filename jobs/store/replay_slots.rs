@@ -34,7 +34,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Free {
-    /// Numbers of the slots that were returned, with the last sequence of each, and whether its last call was answered. The lowest number is taken first, so that a
+    /// Numbers of the slots that were returned, with the last sequence of each, and whether all its calls were answered. The lowest number is taken first, so that a
     /// process with few calls at a time uses few slots: the store keeps an entry for every slot that was used for a queue.
     returned: BinaryHeap<Reverse<(u16, u64, bool)>>,
     /// The lowest number that was never taken.
@@ -80,7 +80,7 @@ impl ReplaySlots {
             (free.never_used - 1, 0, true)
         };
         drop(free);
-        ReplaySlot { replay_slots: self.0.clone(), number, sequence, answered, _permit: permit }
+        ReplaySlot { replay_slots: self.0.clone(), number, sequence, answered, open: false, _permit: permit }
     }
 }
 
@@ -90,7 +90,11 @@ pub struct ReplaySlot {
     replay_slots: Arc<Inner>,
     number: u16,
     sequence: u64,
+    /// Whether every call was answered. A call that was given up may still reach its queue, and then only a kept reply to a later call refuses it. Later calls may go to other
+    /// queues first, so this stays `false` for good.
     answered: bool,
+    /// The last call was not answered yet.
+    open: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -98,17 +102,18 @@ impl ReplaySlot {
     /// The id of the next call. Send the call again under the same id until its outcome is known, then say so by [`answered`](Self::answered).
     pub fn next_call(&mut self) -> CallId {
         self.sequence += 1;
-        self.answered = false;
+        self.answered &= !self.open;
+        self.open = true;
         let (instance, sequence) = (self.replay_slots.instance.get(), self.sequence);
         CallId { instance, replay_slot: self.number, sequence, nonce: from_system(), first_sending: false }
     }
 
     /// Notes that the store has replied to the last call.
     pub fn answered(&mut self) {
-        self.answered = true;
+        self.open = false;
     }
 
-    /// Whether the store has replied to the last call of this slot, or there was none. Only then may the next call promise that it is the
+    /// Whether the store has replied to every call of this slot. Only then may the next call promise that it is the
     /// [`first_sending`](CallId::first_sending).
     ///
     /// ```
@@ -125,14 +130,14 @@ impl ReplaySlot {
     /// ```
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.answered
+        self.answered && !self.open
     }
 }
 
 impl Drop for ReplaySlot {
     fn drop(&mut self) {
         let mut free = self.replay_slots.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.returned.push(Reverse((self.number, self.sequence, self.answered)));
+        free.returned.push(Reverse((self.number, self.sequence, self.answered && !self.open)));
     }
 }
 
@@ -162,16 +167,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_returned_replay_slot_remembers_that_its_last_call_was_not_answered() {
+    async fn a_returned_replay_slot_remembers_for_good_that_a_call_was_not_answered() {
         let replay_slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
-        for answered in [true, false, true] {
+        for (answered, all_answered) in [(true, true), (false, false), (true, false)] {
             let mut replay_slot = replay_slots.take().await;
             replay_slot.next_call();
             if answered {
                 replay_slot.answered();
             }
             drop(replay_slot);
-            assert_eq!(replay_slots.take().await.is_answered(), answered);
+            assert_eq!(replay_slots.take().await.is_answered(), all_answered);
         }
     }
 }

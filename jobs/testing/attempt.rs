@@ -17,14 +17,14 @@ use super::recorder::Recorder;
 /// ```
 /// use retraced_jobs::context::Stop;
 /// use retraced_jobs::failure::{Class, Code, Failure};
-/// use retraced_jobs::handler::{Attempt, Cancelled, State};
+/// use retraced_jobs::handler::{Attempt, State, StopRequest};
 /// use retraced_jobs::context::Context;
 /// use retraced_jobs::testing::{TestAttempt, TestContext};
 ///
 /// struct Limits { rows: u32 }
 ///
-/// async fn import(rows: u32, ctx: Context, limits: State<Limits>, attempt: Attempt, cancelled: Cancelled) -> Result<(), Failure> {
-///     if let Some(why) = cancelled.reason() {
+/// async fn import(rows: u32, ctx: Context, limits: State<Limits>, attempt: Attempt, stop: StopRequest) -> Result<(), Failure> {
+///     if let Some(why) = stop.reason() {
 ///         return Err(Failure::new(Code::Interrupted, format!("stopped: {why:?}")));
 ///     }
 ///     if rows > limits.rows {

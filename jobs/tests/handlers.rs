@@ -13,8 +13,8 @@ use retraced_jobs::enqueue::{IntoNewJob, JobRequest};
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, Layer, Layers, Next, Rules, Runner};
 use retraced_jobs::failure::{Class, Code, Failure};
 use retraced_jobs::handler::{
-    Attempt, Cancelled, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Needs, Output, RawJob,
-    State,
+    Attempt, FromContext, Handlers, IntoBlockingHandler, IntoFailure, IntoHandler, Needs, Output, RawJob, State,
+    StopRequest,
 };
 use retraced_jobs::job::{Counters, InstanceId, JobId, Kind, QueueName, Token};
 use retraced_jobs::retry::{Retry, RetryOverrides};
@@ -146,7 +146,7 @@ mod arguments {
             mailer: State<Mailer>,
             id: JobId,
             ctx: Context,
-            cancelled: Cancelled,
+            stop: StopRequest,
             campaign: Campaign,
             again: State<Mailer>,
             last: Attempt,
@@ -154,7 +154,7 @@ mod arguments {
             assert_eq!((attempt.number, attempt.max, attempt.is_last()), (3, 5, false));
             assert_eq!((mailer.0, again.0, last), ("smtp", "smtp", attempt));
             assert_eq!((id.to_string().as_str(), ctx.id()), ("welcome-42", &id));
-            assert_eq!((cancelled.reason(), campaign.0.as_str()), (None, "welcome"));
+            assert_eq!((stop.reason(), campaign.0.as_str()), (None, "welcome"));
             Ok(())
         }
         assert!(completed(&Harness::greeting(none).attempt().await));
@@ -191,10 +191,10 @@ mod arguments {
     }
 
     #[tokio::test]
-    async fn cancelled_wakes_the_handler_and_says_why() {
-        let harness = Harness::greeting(|_: Greet, cancelled: Cancelled| async move {
-            let why = cancelled.wait().await;
-            Err::<(), String>(format!("{why:?} {:?}", cancelled.reason()))
+    async fn a_stop_request_wakes_the_handler_and_says_why() {
+        let harness = Harness::greeting(|_: Greet, stop: StopRequest| async move {
+            let why = stop.wait().await;
+            Err::<(), String>(format!("{why:?} {:?}", stop.reason()))
         });
         harness.control.stop(Stop::LeaseLost);
         assert_eq!(error_of(&harness.attempt().await).2, "LeaseLost Some(LeaseLost)");
@@ -659,7 +659,7 @@ mod layers {
         assert_eq!(outcome.panic.unwrap().message, "boom");
         let mut late = noted(
             Harness::blocking(|_: Greet, ctx: Context| {
-                while !ctx.is_cancelled() {
+                while !ctx.is_stop_requested() {
                     std::thread::yield_now();
                 }
                 Err::<(), _>("stopped halfway")
@@ -683,7 +683,7 @@ mod layers {
         let why = Arc::new(Mutex::new(None));
         let seen = why.clone();
         let harness = Harness::blocking(move |_: Greet, ctx: Context| {
-            while !ctx.is_cancelled() {
+            while !ctx.is_stop_requested() {
                 std::thread::yield_now();
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -702,7 +702,7 @@ mod layers {
     #[tokio::test]
     async fn a_panic_of_a_blocking_handler_that_its_layer_gave_up_on_is_not_lost() {
         let harness = Harness::blocking(|_: Greet, ctx: Context| {
-            while !ctx.is_cancelled() {
+            while !ctx.is_stop_requested() {
                 std::thread::yield_now();
             }
             panic!("boom") as ()

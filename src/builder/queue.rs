@@ -55,7 +55,7 @@ impl Queue {
     }
 
     /// Adds the handler of one kind of job: `async fn(J, E1, …) -> R`, with up to eight extractors: [`Context`](crate::Context), [`State<T>`](crate::State),
-    /// [`JobId`](crate::JobId), [`Attempt`](crate::Attempt), [`Cancelled`](crate::Cancelled) or types that implement [`FromContext`](crate::FromContext).
+    /// [`JobId`](crate::JobId), [`Attempt`](crate::Attempt), [`StopRequest`](crate::StopRequest) or types that implement [`FromContext`](crate::FromContext).
     /// `R` is `()` or `Result<T, E>`: `T` is kept as the job's [output](crate::Output), and [`IntoFailure`](crate::IntoFailure) says what `E` means.
     pub fn handler<M>(mut self, handler: impl IntoHandler<M>) -> Self {
         let added = self.handlers.add(handler);

@@ -1,10 +1,10 @@
 -- rights.lua: find out which commands the scripts of this user cannot call. Redis does not roll back, so a script that met such a command
--- halfway would leave its work half done. So each connection asks before it runs other scripts.
+-- halfway would leave its work half done. So each connection asks before it runs other scripts, and again when its rights may have changed.
 -- Guarantee: changes nothing; the key exists neither before nor after.
 -- KEYS    1 a key that nothing else uses
 -- ARGV    1 a channel
 -- Reply   {'ok', commands that the user may not call, commands that the server does not know, 1 | 0: the user may publish to the channel,
---         1 | 0: every command was tried; some cannot be while the server refuses writes}
+--         0: the server refused writes, so some commands could not be tried; otherwise 1}
 local key, channel = KEYS[1], ARGV[1]
 local forbidden, unknown = {}, {}
 

@@ -31,7 +31,11 @@ end
 
 -- Reads the next page, and after the last one the jobs beyond the fence.
 local function read_page()
-  if LARGEST and LARGEST <= KEPT_BYTES_MIN then return 'whole' end
+  if LARGEST and LARGEST <= KEPT_BYTES_MIN then
+    -- Also if earlier pages had larger bodies: they are gone, because the queue was empty since.
+    sum = 0
+    return 'whole'
+  end
   if fence == '' then
     fence = string.format('%.0f', NOW - 1)
     -- The clock was set back, so jobs that end now are not the latest ones.

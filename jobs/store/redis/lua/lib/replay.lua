@@ -5,7 +5,8 @@
 --   * A caller that got none sends the call again, and each of these sendings says that it is not the first one and so keeps its reply.
 --     It may find what the first one did not find; nobody has seen the reply of that one.
 --   * A first sending that arrives late, after the caller gave it up, finds the reply to a later sending, or to a later call of its replay
---     slot. For that, a call after one whose reply never came is not announced as a first sending either, so its reply is kept.
+--     slot. For that, no call of a slot is announced as a first sending after one whose reply never came, so all their replies are kept,
+--     in whichever queue the late one may arrive.
 --   * No connection sends anything again. A server that does not know a script (NOSCRIPT) has not run it, so EVAL after EVALSHA is still the
 --     first sending. Should a proxy send a command twice before it passes on an answer, then either the first copy changes nothing, and the
 --     second one counts, or its reply is kept. Only a proxy that passes on the first answer while another copy is still on its way could
