@@ -125,7 +125,7 @@ impl Listing<'_> {
         columns
     }
 
-    /// Only a running job has progress.
+    /// Whether there is a column for progress. A row has it only while its job runs; that of ended attempts is in the trace.
     fn shows_progress(&self) -> bool {
         matches!(self.filter.states(), [JobState::Processing])
     }

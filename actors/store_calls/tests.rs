@@ -111,10 +111,10 @@ async fn only_the_first_sending_of_a_call_says_that_it_is_the_first_and_none_aft
     let given_up = world.calls.until_known("test", noting(&said, usize::MAX));
     assert!(tokio::time::timeout(TIMEOUT, given_up).await.is_err());
     assert_eq!(taken().iter().filter(|first| **first).count(), 1);
-    // A late copy of that call may be on its way, so the store has to keep the reply to the next one.
-    for expected in [vec![false], vec![true]] {
+    // A late copy of that call may be on its way to any queue, so each queue has to keep the replies to all later ones.
+    for _ in 0..2 {
         world.calls.until_known("test", noting(&said, 0)).await.unwrap().unwrap();
-        assert_eq!(taken(), expected);
+        assert_eq!(taken(), [false]);
     }
 }
 

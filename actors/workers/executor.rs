@@ -87,7 +87,7 @@ impl Actor for Executor {
             let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
                 if state.queue.inflight.any_to_settle() {
-                    // It may have released jobs that it could not start any more.
+                    // `next` may have released jobs whose leases ran out while they waited for an executor.
                     state.queue.request_settling();
                 }
                 return Ok(());

@@ -57,7 +57,7 @@ impl<'a, 'de> Deserializer<'a, 'de> {
         matches!(self.reader.peek(), Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32))
     }
 
-    /// As `deserialize_any`, but a number that is kept as its text becomes an integer, for a type that wants one.
+    /// As `deserialize_any`, for a type that wants an integer: a number that is kept as its text becomes one if it is written as one and has at most 128 bits.
     #[inline]
     fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let at = self.reader.at();

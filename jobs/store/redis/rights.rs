@@ -20,7 +20,8 @@ pub(super) struct Rights {
     /// Whether the user may publish hints.
     pub(super) publishes: bool,
     /// `false`: some commands could not be tried, because the server refuses writes now, so the rights must be read again before the next call. `true` also if LPUSH,
-    /// RPUSH, SADD and SREM were not tried because the user may not call HSET or HDEL.
+    /// RPUSH, SADD and SREM were not tried because HSET or HDEL cannot be called: `lua/rights.lua` tries them on a hash that it makes for that moment, and without these two
+    /// no script that writes can run anyway.
     pub(super) conclusive: bool,
 }
 
