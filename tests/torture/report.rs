@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use retraced::JobState;
 use retraced::job::JobSummary;
 use retraced::store::{CountCheck, QueueStats};
+use retraced::{JobId, JobState};
 use serde::{Deserialize, Serialize};
 
 use crate::execution_log::{Execution, Records, RunEnd};
@@ -96,6 +97,9 @@ impl Spread {
 /// The state of the store at the end.
 pub(crate) struct StoredState {
     pub(crate) jobs: Vec<JobSummary>,
+    /// How many attempts of a job a quarantine postponed, which count as nothing: at least, and at most if none of those without a record is another one. Jobs without any are
+    /// missing.
+    pub(crate) postponed: BTreeMap<JobId, RangeInclusive<u32>>,
     pub(crate) stats: QueueStats,
     pub(crate) audit: CountCheck,
 }
@@ -174,7 +178,11 @@ impl Report {
             let (counters, runs) = (job.counters, records.of(*number));
             let done = u32::from(job.state == JobState::Completed);
             let ends = done + counters.failures + counters.crashes + counters.releases;
-            if counters.attempts != ends || runs.len() > counters.attempts as usize {
+            let uncounted = counters.attempts.checked_sub(ends);
+            let postponed = stored.postponed.get(&job.id).cloned().unwrap_or(0..=0);
+            if !uncounted.is_some_and(|attempts| postponed.contains(&attempts))
+                || runs.len() > counters.attempts as usize
+            {
                 self.miscounted += 1;
                 self.notes.push(format!("miscounted: {} {} {counters:?}, {} runs", job.id, job.state, runs.len()));
             }

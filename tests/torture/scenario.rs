@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::job::JobSummary;
+use retraced::job::{AttemptRecord, JobSummary, StoredAttempt};
+use retraced::limits::{HISTORY_FIRST, HISTORY_LAST};
 use retraced::store::{BATCH_MAX, QueueStats};
 use retraced::{
     Client, Job, JobOptions, JobState, Operator, QueueName, RedisStore, Retention, RetentionRule, Store, seal_job,
@@ -267,7 +268,17 @@ impl Scenario {
             jobs.extend(self.jobs_in(state).await);
         }
         let audit = self.admin.audit(&self.queue).await.unwrap().after;
-        let stored = StoredState { jobs, stats: self.stats().await, audit };
+        let mut postponed = BTreeMap::new();
+        for job in jobs.iter().filter(|job| job.counters.crashes + job.counters.releases > 0) {
+            let view = self.admin.job(&self.queue, &job.id).await.unwrap().unwrap();
+            let is_postponed = |attempt: &&StoredAttempt| matches!(attempt.record, Ok(AttemptRecord::Postponed { .. }));
+            let least = u32::try_from(view.history.iter().filter(is_postponed).count()).unwrap();
+            postponed.insert(
+                job.id.clone(),
+                least..=least + view.counters.attempts.saturating_sub(HISTORY_FIRST + HISTORY_LAST),
+            );
+        }
+        let stored = StoredState { jobs, postponed, stats: self.stats().await, audit };
         let records = self.log.read();
         for number in &records.acknowledged {
             self.acknowledged.insert(*number, JobState::Completed);
