@@ -22,8 +22,8 @@ use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
+use crate::live_workers::{WithWorkers, note_if_unprocessed, workers_of};
 use crate::output::{Progress, job_count, millis, note, printable};
-use crate::processed::{WithWorkers, note_if_unprocessed, workers_of};
 
 /// `retraced enqueue`
 #[derive(Args)]

@@ -18,9 +18,9 @@ use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
+use crate::live_workers::{LiveWorkers, WithWorkers, workers_of};
 use crate::output::{Cell, Column, NOTHING, Style, job_count, millis, printable, short_duration};
 use crate::paused::paused;
-use crate::processed::{LiveWorkers, WithWorkers, workers_of};
 
 /// The columns of a narrow terminal that `paused` needs, with the sign that its text is cut.
 const PAUSED_COLUMNS: usize = 8;

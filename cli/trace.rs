@@ -6,8 +6,8 @@ use retraced::JobState;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::jobs::OneJob;
+use crate::live_workers::{WithWorkers, note_if_unprocessed, workers_of};
 use crate::output::note;
-use crate::processed::{WithWorkers, note_if_unprocessed, workers_of};
 
 /// `retraced trace`
 #[derive(Args)]

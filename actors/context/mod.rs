@@ -2,6 +2,7 @@
 
 mod claims_stop;
 mod exhaustion;
+mod postponed_report;
 mod queue;
 mod runtime;
 mod trim_report;

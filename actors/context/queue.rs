@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::claims_stop::ClaimsStop;
+use super::postponed_report::PostponedReport;
 use super::trim_report::TrimReport;
 use crate::address::Address;
 use crate::front_door::FrontDoor;
@@ -52,6 +53,8 @@ pub(crate) struct QueueContext {
     pub(crate) trim_schedule: PollSchedule,
     /// What the janitor has trimmed and not reported yet.
     pub(crate) trim_report: TrimReport,
+    /// What the watchdog has not reported yet of the jobs that a quarantine delayed.
+    pub(crate) postponed_report: PostponedReport,
     /// Trims under way: one permit. It is kept here because a trim may outlive the janitor that began it.
     pub(crate) trim_calls: Arc<Semaphore>,
     /// Set from a request to settle until the settler begins.
@@ -84,6 +87,7 @@ impl QueueContext {
             reclaim_schedule: PollSchedule::default(),
             trim_schedule: PollSchedule::default(),
             trim_report: TrimReport::default(),
+            postponed_report: PostponedReport::default(),
             trim_calls: Arc::new(Semaphore::new(1)),
             settling_requested: AtomicBool::new(false),
             counts: Mutex::default(),

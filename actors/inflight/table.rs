@@ -344,15 +344,17 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Every lease held and not lost, from the grant until the outcome is confirmed.
     pub(super) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
-        let held = self.held.values().filter(|held| !held.control.is_lost());
-        held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
+        self.leases_if(instance, |_| true)
     }
 
-    /// The leases of the jobs whose handlers run.
+    /// Those of them whose handlers run.
     pub(super) fn running_leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
-        let running =
-            self.held.values().filter(|held| matches!(held.phase, Phase::Running(_)) && !held.control.is_lost());
-        running.map(|held| (held.job.lease(instance), held.control.clone())).collect()
+        self.leases_if(instance, |phase| matches!(phase, Phase::Running(_)))
+    }
+
+    fn leases_if(&self, instance: InstanceId, wanted: impl Fn(&Phase) -> bool) -> Vec<(Lease, Arc<AttemptControl>)> {
+        let held = self.held.values().filter(|held| wanted(&held.phase) && !held.control.is_lost());
+        held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
     }
 
     /// Whether a lease of this job is held and not lost.

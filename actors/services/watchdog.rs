@@ -3,19 +3,17 @@
 //!
 //! It makes no call to the store, so it keeps running during an outage. Bounds: one inspection every [`WATCH_INTERVAL`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
-use retraced_jobs::job::{JobId, QueueName};
 use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::HandlerRun;
-use crate::limits::{POSTPONED_REPORT_INTERVAL, QUARANTINE_DELAY, WATCH_INTERVAL};
+use crate::limits::{QUARANTINE_DELAY, WATCH_INTERVAL};
 use crate::messages::PoolMessage;
 use crate::path;
 use crate::supervision::messages::SupervisorMessage;
@@ -34,16 +32,6 @@ pub(crate) struct WatchdogState {
     runtime: Arc<RuntimeContext>,
     timer: Option<BackgroundTask>,
     zombies_max: usize,
-    postponed: HashMap<QueueName, Postponed>,
-}
-
-/// Jobs of a queue that a quarantine delayed since they were last reported.
-#[derive(Default)]
-struct Postponed {
-    count: u64,
-    /// The first of them, as an example.
-    job: Option<JobId>,
-    reported: Option<Instant>,
 }
 
 impl Actor for Watchdog {
@@ -59,7 +47,7 @@ impl Actor for Watchdog {
         myself.cast(WatchdogMessage::Inspect)?;
         let executors = runtime.queues.iter().map(|queue| queue.options.concurrency).sum();
         let zombies_max = runtime.options.zombies_max.unwrap_or(executors);
-        Ok(WatchdogState { runtime, timer: None, zombies_max, postponed: HashMap::new() })
+        Ok(WatchdogState { runtime, timer: None, zombies_max })
     }
 
     async fn handle(
@@ -69,8 +57,7 @@ impl Actor for Watchdog {
         state: &mut WatchdogState,
     ) -> Result<(), ActorProcessingErr> {
         state.timer = Some(background::timer(&myself, WATCH_INTERVAL, WatchdogMessage::Inspect));
-        let runtime = state.runtime.clone();
-        for queue in &runtime.queues {
+        for queue in &state.runtime.queues {
             state.inspect(queue);
         }
         state.stop_if_too_many_zombies();
@@ -79,7 +66,7 @@ impl Actor for Watchdog {
 }
 
 impl WatchdogState {
-    fn inspect(&mut self, queue: &QueueContext) {
+    fn inspect(&self, queue: &QueueContext) {
         let now = Instant::now();
         let found = queue.inflight.inspect(now, self.runtime.random.retry_jitter());
         for HandlerRun { job, ran, .. } in found.stuck {
@@ -90,30 +77,21 @@ impl WatchdogState {
             self.replace(queue, zombie);
         }
         self.runtime.observe_ended(queue);
-        self.report_postponed(queue, &queue.inflight.release_unstarted(now), now);
+        queue.postponed_report.add(&queue.inflight.release_unstarted(now));
+        self.report_postponed(queue, now);
         // Also for outcomes that returned to the table because their settlement failed.
         if queue.inflight.any_to_settle() {
             queue.request_settling();
         }
     }
 
-    /// Reports jobs that a quarantine delayed: the first ones at once, later ones summed up.
-    fn report_postponed(&mut self, queue: &QueueContext, jobs: &[JobId], now: Instant) {
-        if jobs.is_empty() && !self.postponed.contains_key(&queue.name) {
-            return;
+    /// Reports jobs that a quarantine delayed.
+    fn report_postponed(&self, queue: &QueueContext, now: Instant) {
+        if let Some((job, count)) = queue.postponed_report.take_due(now) {
+            let delay_ms = millis(QUARANTINE_DELAY);
+            let kind = EventKind::JobsPostponed { queue: queue.name.clone(), count, job, delay_ms };
+            self.runtime.events.emit(path::WATCHDOG, kind);
         }
-        let postponed = self.postponed.entry(queue.name.clone()).or_default();
-        postponed.count += jobs.len() as u64;
-        postponed.job = postponed.job.take().or_else(|| jobs.first().cloned());
-        if postponed.reported.is_some_and(|at| now.duration_since(at) < POSTPONED_REPORT_INTERVAL) {
-            return;
-        }
-        let Some(job) = postponed.job.take() else { return };
-        let count = std::mem::take(&mut postponed.count);
-        postponed.reported = Some(now);
-        let delay_ms = millis(QUARANTINE_DELAY);
-        let kind = EventKind::JobsPostponed { queue: queue.name.clone(), count, job, delay_ms };
-        self.runtime.events.emit(path::WATCHDOG, kind);
     }
 
     /// Reports a zombie and gives its slot to another executor.

@@ -12,8 +12,9 @@ use crate::limits::ACTOR_CALL_TIMEOUT;
 
 impl StoreCalls {
     /// Sends a call under a replay slot again and again until its outcome is known: a reply, a refusal, or a missing right. While the store is blocked for another
-    /// reason, it is sent again. If an earlier sending had no answer, a refusal leaves the outcome unknown. Returns `None` if the tree has ended before. After a [conflict of call ids](StoreError::is_call_id_conflict) the call is made again under a new
-    /// id if no sending can have been applied; otherwise, or if the new id meets a conflict too, that error is returned and the outcome stays unknown.
+    /// reason, it is sent again. If an earlier sending had no answer, a refusal leaves the outcome unknown. Returns `None` if the tree has ended before. After a
+    /// [conflict of call ids](StoreError::is_call_id_conflict) the call is made again under a new id if no sending can have been applied; otherwise, or if the new id meets a
+    /// conflict too, that error is returned and the outcome stays unknown.
     pub(crate) async fn until_known<'a, T>(
         &'a self,
         operation: &'static str,

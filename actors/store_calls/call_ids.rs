@@ -31,9 +31,9 @@ impl Sendings {
 }
 
 impl StoreCalls {
-    /// Makes a call: `send` sends it under an id until its outcome is known, each time as [`Sendings::next`] has it. If another call used this id, or a later one of the slot, this process takes a new process
-    /// instance. Then the call is sent again under a new id, but only if it is certain that it was not applied: each of its sendings was refused. Otherwise its outcome stays
-    /// unknown.
+    /// Makes a call: `send` sends it under an id until its outcome is known, each time as [`Sendings::next`] has it. If another call used this id, or a later one of the
+    /// slot, this process takes a new process instance. Then the call is sent again under a new id, but only if it is certain that it was not applied: each of its sendings was
+    /// refused. Otherwise its outcome stays unknown.
     pub(super) async fn under<T, Sending>(
         &self,
         slot: &mut ReplaySlot,

@@ -7,7 +7,7 @@ use retraced::{Operator, OperatorError, QueueName};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::processed::WithWorkers;
+use crate::live_workers::WithWorkers;
 
 /// All queues at one instant.
 #[derive(Default)]

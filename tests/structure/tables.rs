@@ -126,7 +126,7 @@ const LAYERS: &[Layer] = &[
             &["args", "by", "filter", "paused", "tls"],
             &["settings"],
             &["context"],
-            &["processed"],
+            &["live_workers"],
             &[
                 "bulk",
                 "completions",

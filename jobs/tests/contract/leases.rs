@@ -1,10 +1,21 @@
 //! Renewing leases, and recording the starts of handlers.
 
-use retraced_jobs::store::{BATCH_MAX, Renewal, StoreError, Verdict};
+use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Renewal, StoreError, Verdict};
 
 use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 pub(super) const KEPT: Renewal = Renewal::Kept { cancel_asked: false };
+
+/// Lets three short leases expire. The worker returned holds the first job; the second one is completed and gone, the third is pending.
+pub(super) async fn successor_of_expired(harness: &dyn Harness) -> (Worker, Vec<ClaimedJob>) {
+    harness.pass_short().await;
+    let successor = harness.worker(2);
+    successor.reclaim(9).await;
+    let held = successor.claim(1).await;
+    let gone = successor.claim(1).await;
+    successor.settle(&gone[0], Verdict::Complete { keep: false }).await;
+    (successor, held)
+}
 
 pub(crate) async fn a_renewed_lease_runs_from_the_time_of_its_renewal(harness: &dyn Harness, worker: Worker) {
     worker.stamp().await;
@@ -35,12 +46,7 @@ pub(crate) async fn a_stale_renewal_never_extends_another_lease(harness: &dyn Ha
     worker.stamp().await;
     worker.enqueue(&ids(3)).await;
     let mut old = worker.claim_for(3, SHORT).await;
-    harness.pass_short().await;
-    let successor = harness.worker(2);
-    successor.reclaim(9).await;
-    let held = successor.claim(1).await;
-    let gone = successor.claim(1).await;
-    successor.settle(&gone[0], Verdict::Complete { keep: false }).await;
+    let (successor, held) = successor_of_expired(harness).await;
     let before = worker.snapshot().await;
     assert_eq!(
         worker.renew(LONG * 2, &old).await,

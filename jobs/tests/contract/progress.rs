@@ -6,7 +6,7 @@ use retraced_jobs::job::{JobId, JobState};
 use retraced_jobs::store::{BATCH_MAX, Renewal, Report, Retention, RetentionRule, StoreError, TrimPolicy, Verdict};
 use retraced_jobs::trace::{AttemptRecord, Progress};
 
-use super::leases::KEPT;
+use super::leases::{KEPT, successor_of_expired};
 use super::{Harness, LONG, SHORT, Worker, id, ids};
 
 /// What is shown of the latest progress: attempt, percent and note.
@@ -46,12 +46,7 @@ pub(crate) async fn a_stale_report_never_overwrites_the_progress_of_the_next_att
     worker.enqueue(&ids(3)).await;
     let mut old = worker.claim_for(3, SHORT).await;
     worker.report(SHORT, &old, 90, "of the first attempt").await;
-    harness.pass_short().await;
-    let successor = harness.worker(2);
-    successor.reclaim(9).await;
-    let held = successor.claim(1).await;
-    let gone = successor.claim(1).await;
-    successor.settle(&gone[0], Verdict::Complete { keep: false }).await;
+    let (successor, held) = successor_of_expired(harness).await;
     assert_eq!(worker.view(&held[0].id).await.running_progress(), None, "the second attempt has reported nothing");
     let listed = worker.store.jobs(&worker.queue, JobState::Processing, None, 9).await.unwrap().jobs;
     assert_eq!(listed[0].progress, None, "that of the first attempt is not shown as that of the second");

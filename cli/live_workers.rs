@@ -1,4 +1,4 @@
-//! Who processes a queue: the jobs of one without a live worker wait, and nothing else would say so.
+//! The live workers of a queue: the jobs of one without a live worker wait, and nothing else would say so.
 
 use retraced::store::WorkerRow;
 use retraced::{Operator, OperatorError, QueueName};
