@@ -154,8 +154,6 @@ pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
 /// Outcomes that must be waiting before a further settlement call is opened while one is under way: half a batch. Fewer would mean more calls per job, more would keep the
 /// store waiting.
 pub const SETTLE_BATCH_MIN: usize = BATCH_MAX / 2;
-/// The same for a queue with a concurrency of 1: a whole batch. A smaller call could not claim, because only one claim may be open there.
-pub const SETTLE_BATCH_MIN_ORDERED: usize = BATCH_MAX;
 /// Outcomes of a queue that the store has not confirmed, beyond one per executor. At the limit the queue claims no more jobs until the store has confirmed some. Jobs that it
 /// holds already still run.
 pub const UNSETTLED_JOBS_MAX: usize = 10 * BATCH_MAX;

@@ -98,7 +98,7 @@ impl TestQueue {
     }
 
     async fn claim(&mut self) -> Vec<ClaimedJob> {
-        let request = ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: LEASE, nonce: [7; 8] };
+        let request = ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: LEASE, nonce: [7; 8], numbered: false };
         self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap().jobs
     }
 

@@ -137,8 +137,13 @@ impl Harness {
         let record = encode_attempt(&log);
         let mut settlements = Vec::new();
         loop {
-            let request =
-                ClaimRequest { limit: BATCH, bytes_max: 4 << 20, lease: Duration::from_secs(60), nonce: rand() };
+            let request = ClaimRequest {
+                limit: BATCH,
+                bytes_max: 4 << 20,
+                lease: Duration::from_secs(60),
+                nonce: rand(),
+                numbered: false,
+            };
             let call = self.replay_slot.next_call();
             let (_, claims) = self.store.settle_and_claim(call, &self.queue, &settlements, &request).await.unwrap();
             if claims.jobs.is_empty() {

@@ -19,6 +19,7 @@ pub(crate) struct OpenClaim {
     /// The process instance that the claim was last sent by.
     sent_by: Mutex<Option<InstanceId>>,
     budget: ClaimBudget,
+    answered: bool,
 }
 
 /// The result of a claim.
@@ -40,7 +41,7 @@ impl Inflight {
     /// Opens a claim that uses all credits there are; `None` if there are none or nothing may be claimed now.
     pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
         let budget = self.table().open_claim()?;
-        Some(OpenClaim { inflight: self.clone(), nonce: None, sent_by: Mutex::default(), budget })
+        Some(OpenClaim { inflight: self.clone(), nonce: None, sent_by: Mutex::default(), budget, answered: false })
     }
 }
 
@@ -48,8 +49,8 @@ impl OpenClaim {
     /// Makes the request to send.
     pub(crate) fn request(&mut self, lease: Duration, nonce: Nonce) -> ClaimRequest {
         self.nonce = Some(nonce);
-        let ClaimBudget { limit, bytes_max, .. } = self.budget;
-        ClaimRequest { limit, bytes_max, lease, nonce }
+        let ClaimBudget { limit, bytes_max, numbered, .. } = self.budget;
+        ClaimRequest { limit, bytes_max, lease, nonce, numbered }
     }
 
     /// The request is sent by this process instance. From now on the outcome of the claim is unknown until it is answered. If another instance sent it before, all those
@@ -60,7 +61,7 @@ impl OpenClaim {
 
     /// The store has answered: the jobs enter the table, and idle executors are woken if one of them may start.
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimOutcome {
-        self.nonce = None;
+        self.answered = true;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
         // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If not, because the next job was too large
@@ -68,9 +69,8 @@ impl OpenClaim {
         let found_too_few =
             !claims.more && (jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2));
         let more = claims.more;
-        let limit = std::mem::take(&mut self.budget.limit);
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
-        let hints = self.inflight.grant(claims.jobs, limit, now, expires);
+        let hints = self.inflight.answered(claims, self.budget.limit, now, expires);
         let hinted = found_too_few && hints != self.budget.hints;
         ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
     }
@@ -91,6 +91,9 @@ impl OpenClaim {
 
 impl Drop for OpenClaim {
     fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
         let sent_by = *self.sent_by.get_mut().unwrap_or_else(PoisonError::into_inner);
         let unresolved = self.nonce.zip(sent_by).map(|(nonce, instance)| UnresolvedClaim { instance, nonce });
         self.inflight.claim_over(self.budget.limit, unresolved);

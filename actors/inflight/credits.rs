@@ -11,7 +11,7 @@ use crate::limits::{PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, U
 /// The credits of one queue.
 pub(super) struct Credits {
     concurrency: usize,
-    /// Jobs requested by claims that are not answered yet.
+    /// Jobs requested by claims whose replies are not taken in yet.
     requested: usize,
     /// How many hints that the queue may have jobs were received so far.
     hints: u64,
@@ -29,6 +29,8 @@ pub(super) struct ClaimBudget {
     pub(super) bytes_max: usize,
     /// How many hints had been received when the claim was opened.
     pub(super) hints: u64,
+    /// Whether the store numbers the claim (see [`reply_order`](super::reply_order)).
+    pub(super) numbered: bool,
 }
 
 /// A claim of unknown outcome: jobs may have been granted to it.
@@ -61,7 +63,7 @@ impl Credits {
         self.requested = self.requested.saturating_sub(limit);
     }
 
-    /// Whether a claim is open.
+    /// Whether a claim is open, or a reply is held back.
     pub(super) fn claim_open(&self) -> bool {
         self.requested > 0
     }

@@ -10,6 +10,7 @@ mod grant;
 mod outcomes;
 mod phase;
 mod quarantine;
+mod reply_order;
 mod settling;
 mod shared;
 mod table;

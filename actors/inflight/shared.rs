@@ -7,7 +7,7 @@ use ractor::ActorRef;
 use retraced_jobs::context::AttemptControl;
 use retraced_jobs::execution::Runner;
 use retraced_jobs::job::{InstanceId, JobId, Lease};
-use retraced_jobs::store::{ClaimedJob, Settlement};
+use retraced_jobs::store::{Claims, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -53,22 +53,22 @@ impl Inflight {
         changed
     }
 
-    /// Takes in the jobs of a claim and gives back its credits, in one step. Returns how many hints were received so far. A poll for a later hint finds the
-    /// credits free.
-    pub(super) fn grant(&self, jobs: Vec<ClaimedJob>, requested: usize, now: Instant, expires: Instant) -> u64 {
-        let mut table = self.table();
-        table.credits.give_back(requested);
-        table.grant(jobs, now, expires);
-        table.credits.hints()
+    /// A claim was answered: its jobs are taken in and its credits given back in one step. Returns how many hints were received so far. A poll for a later hint finds the
+    /// credits free, unless the reply is held back (see [`reply_order`](super::reply_order)).
+    pub(super) fn answered(&self, claims: Claims, requested: usize, now: Instant, expires: Instant) -> u64 {
+        self.change(|table| {
+            table.answered(claims, requested, now, expires);
+            table.credits.hints()
+        })
     }
 
-    /// A claim is over: gives back the credits it still uses, and remembers it if its outcome is unknown.
+    /// A claim has ended without jobs: gives back its credits, and remembers it if its outcome is unknown.
     pub(super) fn claim_over(&self, requested: usize, unresolved: Option<UnresolvedClaim>) {
         self.change(|table| {
-            table.credits.give_back(requested);
             if let Some(claim) = unresolved {
                 table.credits.remember_unresolved(claim);
             }
+            table.claim_over(requested, Instant::now());
         });
     }
 

@@ -10,6 +10,7 @@
 //! is lost before its handler runs is gone at once.
 
 mod inspection;
+mod leases;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use foldhash::HashMap;
 use retraced_jobs::context::{AttemptControl, Stop};
 use retraced_jobs::execution::{RanBy, Runner};
-use retraced_jobs::job::{InstanceId, JobId, Lease};
-use retraced_jobs::store::{BATCH_MAX, ClaimedJob, Settlement};
+use retraced_jobs::job::JobId;
+use retraced_jobs::store::{BATCH_MAX, Claims, Settlement};
 use retraced_jobs::trace::ExecutorId;
 use tokio::time::Instant;
 
@@ -28,6 +29,7 @@ use super::grant::GrantId;
 use super::outcomes::Outcomes;
 use super::phase::{AskReason, EndedAttempt, HandlerRun, Held, NextJob, Phase, Run};
 use super::quarantine::{ClaimPosition, CrashRisk, Gate};
+use super::reply_order::{Reply, ReplyOrder};
 use super::waiting::Waiting;
 use crate::limits::{EXECUTORS_WOKEN_MAX, QUARANTINE_DELAY, UNSTARTED_MAX};
 
@@ -47,6 +49,7 @@ pub(super) struct Table<X> {
     /// Attempts that ended without a report from their executor, until they are reported to the observer.
     ended: Vec<EndedAttempt>,
     pub(super) credits: Credits,
+    replies: ReplyOrder,
     /// The last claim was not opened, because of outcomes that the store has not confirmed.
     claims_held_back: bool,
     pub(super) executors: Executors<X>,
@@ -71,6 +74,7 @@ impl<X: ExecutorPort> Table<X> {
             outcomes: Outcomes::new(concurrency, keeps_order),
             ended: Vec::new(),
             credits: Credits::new(concurrency),
+            replies: ReplyOrder::new(keeps_order),
             claims_held_back: false,
             executors: Executors::default(),
             closed: false,
@@ -92,13 +96,13 @@ impl<X: ExecutorPort> Table<X> {
         }
         let most = self.outcomes.claimable();
         self.claims_held_back = most == 0;
-        if self.keeps_order && self.credits.claim_open() {
-            // The replies of two claims could be taken in in the wrong order.
+        if !self.replies.may_open() {
             return None;
         }
         let bytes_max = self.waiting.bytes_left()?;
         let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
-        Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints() })
+        self.replies.opened();
+        Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints(), numbered: self.keeps_order })
     }
 
     /// Whether claims that were held back because of unsettled outcomes may go on. Returns `true` once for each time that they were held back.
@@ -108,17 +112,50 @@ impl<X: ExecutorPort> Table<X> {
         resume
     }
 
+    /// A claim was answered. Its jobs are taken in now, or later if jobs of another open claim may belong before them.
+    pub(super) fn answered(&mut self, claims: Claims, requested: usize, now: Instant, expires: Instant) {
+        if claims.jobs.is_empty() {
+            return self.claim_over(requested, now);
+        }
+        let crashes_max = self.crashes_max;
+        let jobs = claims.jobs.into_iter().map(|job| {
+            let risk = CrashRisk::of(job.counters, crashes_max);
+            let control = Arc::new(AttemptControl::new_at(now, expires));
+            Held { job, control, risk, phase: Phase::Waiting { ready_from: now } }
+        });
+        self.replies.ended();
+        if self.replies.take(claims.number) {
+            self.credits.give_back(requested);
+            self.take_in(jobs, now);
+        } else {
+            self.replies.hold_back(Reply { number: claims.number, jobs: jobs.collect(), requested });
+        }
+        self.take_in_held_back(now);
+    }
+
+    /// A claim has ended without jobs, and gives back its credits.
+    pub(super) fn claim_over(&mut self, requested: usize, now: Instant) {
+        self.credits.give_back(requested);
+        self.replies.ended();
+        self.take_in_held_back(now);
+        self.wake_one(now);
+    }
+
+    fn take_in_held_back(&mut self, now: Instant) {
+        while let Some(reply) = self.replies.take_held_back() {
+            self.credits.give_back(reply.requested);
+            self.take_in(reply.jobs.into_iter(), now);
+        }
+    }
+
     /// Takes in the jobs of a claim. They are released at once while the workers are closed, while the runtime shuts down, and while jobs that belong before them are on
     /// their way back.
-    pub(super) fn grant(&mut self, jobs: Vec<ClaimedJob>, now: Instant, expires: Instant) {
+    fn take_in(&mut self, jobs: impl ExactSizeIterator<Item = Held>, now: Instant) {
         let granted = jobs.len();
         let released = !self.admits() || self.outcomes.any_returning();
-        for (job, n) in jobs.into_iter().zip(0_u16..) {
+        for (mut held, n) in jobs.zip(0_u16..) {
             let grant = self.next_grant;
             self.next_grant += 1;
-            let control = Arc::new(AttemptControl::new_at(now, expires));
-            let risk = CrashRisk::of(job.counters, self.crashes_max);
-            let mut held = Held { job, control, risk, phase: Phase::Waiting { ready_from: now } };
             if released {
                 let release = self.runner.interrupted(&held.job, None);
                 self.outcomes.add(grant, &mut held, release);
@@ -126,12 +163,12 @@ impl<X: ExecutorPort> Table<X> {
                 // Random bytes, the same for all jobs of the claim, spread the starts of its crash suspects.
                 let [high, low, ..] = held.job.token.nonce;
                 let position = ClaimPosition { offset: u16::from_be_bytes([high, low]), n };
-                let ready_from = self.waiting.add(grant, risk, held.job.envelope.len(), now, position);
+                let ready_from = self.waiting.add(grant, held.risk, held.job.envelope.len(), now, position);
                 held.phase = Phase::Waiting { ready_from };
             }
             self.held.insert(grant, held);
         }
-        (0..granted.clamp(1, self.woken_max)).for_each(|_| self.wake_one(now));
+        (0..granted.min(self.woken_max)).for_each(|_| self.wake_one(now));
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
@@ -340,38 +377,6 @@ impl<X: ExecutorPort> Table<X> {
         self.outcomes.unconfirmed(&mut self.held, grants, settlements);
     }
 
-    // --- leases
-
-    /// Every lease held and not lost, from the grant until the outcome is confirmed.
-    pub(super) fn leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
-        self.leases_if(instance, |_| true)
-    }
-
-    /// Those of them whose handlers run.
-    pub(super) fn running_leases(&self, instance: InstanceId) -> Vec<(Lease, Arc<AttemptControl>)> {
-        self.leases_if(instance, |phase| matches!(phase, Phase::Running(_)))
-    }
-
-    fn leases_if(&self, instance: InstanceId, wanted: impl Fn(&Phase) -> bool) -> Vec<(Lease, Arc<AttemptControl>)> {
-        let held = self.held.values().filter(|held| wanted(&held.phase) && !held.control.is_lost());
-        held.map(|held| (held.job.lease(instance), held.control.clone())).collect()
-    }
-
-    /// Whether a lease of this job is held and not lost.
-    pub(super) fn holds(&self, id: &JobId) -> bool {
-        self.held.values().any(|held| held.job.id == *id && !held.control.is_lost())
-    }
-
-    /// Whether the job of this lease waits or runs here. A job whose outcome is known does not count: the store may have settled it already, and the
-    /// reply be on its way.
-    pub(super) fn is_active(&self, lease: &Lease) -> bool {
-        self.held.values().any(|held| {
-            held.job.token == lease.token
-                && held.job.id == lease.id
-                && matches!(held.phase, Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Running(_))
-        })
-    }
-
     // --- time
 
     /// Releases jobs that have waited too long for an executor: to the front of the queue, or with a delay if the gate blocks them. Wakes an executor for
@@ -433,7 +438,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Jobs whose outcome the store has not confirmed.
     pub(super) fn held(&self) -> usize {
-        self.held.len()
+        self.jobs().count()
     }
 
     /// Whether no job is held and no open claim can bring one.

@@ -221,21 +221,20 @@ async fn a_hint_that_arrives_while_a_claim_is_in_flight_is_not_lost() {
     harness.close().await;
 }
 
-/// Goal: at a concurrency of 1 a settlement call beside another one never has less than a batch, because it could not claim. Method: jobs that take no time, and a store that
-/// answers slowly.
+/// Goal: a settlement call beside another one never has less than half a batch. Method: ten jobs end in each millisecond, and the store answers after 20.
 #[tokio::test(start_paused = true)]
-async fn no_small_settlement_is_sent_beside_another_at_a_concurrency_of_one() {
-    let harness = Harness::build().concurrency(1).start().await;
+async fn no_small_settlement_is_sent_beside_another() {
+    let harness = Harness::build().concurrency(10).start().await;
     harness.measure_fast_handlers().await;
     harness.pause().await;
     let batches = 5;
-    let ids = harness.enqueue_many("job", batches * BATCH_MAX, &Work::succeed()).await;
-    harness.store.latency(millis(2));
+    let ids = harness.enqueue_many("job", batches * BATCH_MAX, &Work::lasting(millis(1))).await;
+    harness.store.latency(millis(20));
     let settled = || harness.store.calls(Verb::Settle) + harness.store.calls(Verb::SettleAndClaim);
     let before = settled();
     harness.resume().await;
     harness.until_all(&ids, JobState::Completed).await;
     let calls = settled() - before;
-    assert!(calls < 2 * batches, "{calls} calls settled {batches} batches");
+    assert!(calls <= 2 * batches + 2, "{calls} calls settled {batches} batches");
     harness.close().await;
 }

@@ -1,7 +1,7 @@
 //! The settler: sends outcomes to the store in batches until the store confirms them, and claims new jobs in the same call if there are credits.
 //!
 //! Bounds: [`SETTLE_CALLS_MAX`] calls under way, each of at most [`BATCH_MAX`](retraced_jobs::store::BATCH_MAX) outcomes. If no call is under way, one is opened
-//! for any number of outcomes, otherwise only for [`SETTLE_BATCH_MIN`] or more, or [`SETTLE_BATCH_MIN_ORDERED`] at a concurrency of 1. So batches grow with the load, without a timer.
+//! for any number of outcomes, otherwise only for [`SETTLE_BATCH_MIN`] or more. So batches grow with the load, without a timer.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use retraced_jobs::store::{Claims, Settled, StoreError};
 
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{OpenClaim, Settling};
-use crate::limits::{SETTLE_BATCH_MIN, SETTLE_BATCH_MIN_ORDERED, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
+use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
 use crate::messages::{FetcherMessage, SettlerMessage};
 use crate::path;
 use crate::random::Random;
@@ -59,11 +59,7 @@ impl SettlerState {
     fn open_call(&self) -> bool {
         let Ok(permit) = self.queue.settle_calls.clone().try_acquire_owned() else { return false };
         let first = self.queue.settle_calls.available_permits() + 1 == SETTLE_CALLS_MAX;
-        let least = match self.queue.options.concurrency {
-            _ if first => 1,
-            1 => SETTLE_BATCH_MIN_ORDERED,
-            _ => SETTLE_BATCH_MIN,
-        };
+        let least = if first { 1 } else { SETTLE_BATCH_MIN };
         let Some(settling) = self.queue.inflight.take_settlements(least) else { return false };
         let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
         tokio::spawn(async move {

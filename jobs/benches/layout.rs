@@ -206,7 +206,8 @@ async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, kee
             })
             .collect();
         let lease = Duration::from_millis(LEASE_MS);
-        let request = ClaimRequest { limit: BATCH, bytes_max: CLAIM_BYTES_MAX, lease, nonce: rand::random() };
+        let request =
+            ClaimRequest { limit: BATCH, bytes_max: CLAIM_BYTES_MAX, lease, nonce: rand::random(), numbered: false };
         let claims = if fused {
             store.settle_and_claim(replay_slot.next_call(), &queue, &settlements, &request).await.unwrap().1
         } else {

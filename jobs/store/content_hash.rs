@@ -1,8 +1,8 @@
 //! A hash of what a call says. By it a store recognizes that a call id was used for another call.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
-use xxhash_rust::xxh3::Xxh3Default;
+use foldhash::quality::FixedState;
 
 use super::CallId;
 
@@ -16,9 +16,7 @@ pub(crate) struct ContentHash(u64);
 
 impl ContentHash {
     pub(crate) fn of(call: CallId, arguments: impl Hash) -> Self {
-        let mut hasher = Xxh3Default::new();
-        (call.nonce, arguments).hash(&mut hasher);
-        Self(hasher.finish())
+        Self(FixedState::default().hash_one((call.nonce, arguments)))
     }
 
     /// The bytes that are stored.

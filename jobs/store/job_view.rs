@@ -73,7 +73,7 @@ impl LeaseHolder {
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # let lease = Duration::from_secs(30);
-/// # let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random" };
+/// # let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random", numbered: false };
 /// # store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let listed: Vec<JobSummary> = store.jobs(&queue, JobState::Processing, None, 10).await.unwrap().jobs;
 /// let view: JobView = store.job(&queue, &listed[0].id).await.unwrap().unwrap();

@@ -129,7 +129,7 @@ pub trait Store: Transitions + Leases + Admin + Ledger {
 /// // If the reply is lost: the same call again changes nothing and returns the same reply.
 /// assert_eq!(store.enqueue(call, &queue, &[job]).await.unwrap(), enqueued);
 ///
-/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"8 random" };
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"8 random", numbered: false };
 /// let Claims { mut jobs, .. } = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
 /// let ClaimedJob { id, token, .. } = jobs.remove(0);
 ///
@@ -233,7 +233,7 @@ pub trait Transitions: Send + Sync + 'static {
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// const LEASE: Duration = Duration::from_secs(30);
-/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random", numbered: false };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, instance }];
 ///

@@ -355,6 +355,8 @@ async fn send(store: &dyn Store, queue: &QueueName, id: CallId, call: &Call) -> 
         claims.jobs.iter_mut().for_each(|job| job.enqueued_ms = 0);
         claims.queue_empty.iter_mut().for_each(|empty| empty.next_due = span(empty.next_due));
         (claims.now_ms, claims.expires_ms) = (0, 0);
+        // The stores begin with different numbers.
+        claims.number = claims.number.map(|_| 0);
         claims
     };
     // Some names are as long as they may be, with characters of several bytes.
@@ -749,7 +751,13 @@ impl<'a> Pair<'a> {
 
     fn request(&self, ask: Ask) -> ClaimRequest {
         let lease = if ask.soon { SOON } else { LONG };
-        ClaimRequest { limit: ask.limit, bytes_max: ask.bytes_max, lease, nonce: self.step.to_be_bytes() }
+        ClaimRequest {
+            limit: ask.limit,
+            bytes_max: ask.bytes_max,
+            lease,
+            nonce: self.step.to_be_bytes(),
+            numbered: ask.soon,
+        }
     }
 
     fn settlements(&self, worker: usize, endings: &[Ending]) -> Vec<Settlement> {

@@ -48,7 +48,7 @@ impl Harness {
     }
 
     async fn claim(&mut self, limit: usize) -> Claims {
-        let request = ClaimRequest { limit, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
+        let request = ClaimRequest { limit, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random(), numbered: false };
         self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
     }
 
@@ -597,7 +597,13 @@ async fn an_audit_of_a_busy_queue_finds_nothing_and_affects_no_job() {
                 let cancelled = [id(&format!("{worker}-{round}-1")).into(), id(&format!("{worker}-{round}-5")).into()];
                 store.cancel(replay_slot.next_call(), &queue, &"ada".into(), &cancelled).await.unwrap();
                 store.promote(replay_slot.next_call(), &queue, 50).await.unwrap();
-                let request = ClaimRequest { limit: BATCH, bytes_max: 1 << 20, lease: LEASE, nonce: rand::random() };
+                let request = ClaimRequest {
+                    limit: BATCH,
+                    bytes_max: 1 << 20,
+                    lease: LEASE,
+                    nonce: rand::random(),
+                    numbered: false,
+                };
                 let claims = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
                 let verdicts = [
                     Verdict::Complete { keep: false },

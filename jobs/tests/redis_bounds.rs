@@ -51,7 +51,7 @@ impl Harness {
 
     async fn claim_up_to(&mut self, limit: usize, bytes_max: usize) -> Claims {
         let lease = Duration::from_secs(30);
-        let request = ClaimRequest { limit, bytes_max, lease, nonce: [7; 8] };
+        let request = ClaimRequest { limit, bytes_max, lease, nonce: [7; 8], numbered: false };
         self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
     }
 

@@ -51,7 +51,7 @@ async fn a_job_is_enqueued_run_and_settled_over_tls() {
     let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
     let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
     let lease = Duration::from_secs(30);
-    let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random" };
+    let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease, nonce: *b"8 random", numbered: false };
     let nothing = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap();
     assert_eq!(nothing.jobs, []);
 

@@ -94,7 +94,8 @@ async fn a_store_without_settle_and_claim_settles_and_then_claims_once() {
     let (store, queue) = (Minimal(MemoryStore::new()), queue());
     let mut replay_slot = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await;
     store.enqueue(replay_slot.next_call(), &queue, &[new("a"), new("b"), new("c")]).await.unwrap();
-    let request = |nonce| ClaimRequest { limit: 1, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce };
+    let request =
+        |nonce| ClaimRequest { limit: 1, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce, numbered: false };
     let a = store.claim(replay_slot.next_call(), &queue, &request(*b"nonce  1")).await.unwrap().jobs.remove(0);
     let done =
         |id, token| [Settlement { id, token, verdict: Verdict::Complete { keep: false }, record: Default::default() }];
@@ -116,8 +117,13 @@ async fn settlements_that_were_applied_are_returned_even_if_the_claim_behind_the
     let (store, queue) = (Minimal(MemoryStore::new()), queue());
     let mut replay_slot = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1).take().await;
     store.enqueue(replay_slot.next_call(), &queue, &[new("a")]).await.unwrap();
-    let request =
-        |limit| ClaimRequest { limit, bytes_max: 1 << 20, lease: Duration::from_secs(30), nonce: *b"nonce  1" };
+    let request = |limit| ClaimRequest {
+        limit,
+        bytes_max: 1 << 20,
+        lease: Duration::from_secs(30),
+        nonce: *b"nonce  1",
+        numbered: false,
+    };
     let a = store.claim(replay_slot.next_call(), &queue, &request(1)).await.unwrap().jobs.remove(0);
     let verdict = Verdict::Complete { keep: false };
     let done = [Settlement { id: a.id, token: a.token, verdict, record: Default::default() }];

@@ -295,7 +295,8 @@ mod tests {
                 let queue = queue.clone();
                 async move {
                     let next = CallId { sequence: call.sequence + 1, ..call };
-                    let request = ClaimRequest { limit: 1, bytes_max: 1, lease: TIMEOUT, nonce: *b"8 random" };
+                    let request =
+                        ClaimRequest { limit: 1, bytes_max: 1, lease: TIMEOUT, nonce: *b"8 random", numbered: false };
                     let job = store.claim(call, &queue, &request).await?.jobs.remove(0);
                     let verdict = Verdict::Complete { keep: false };
                     let end = [Settlement { id: job.id, token: job.token, verdict, record: Default::default() }];

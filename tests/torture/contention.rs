@@ -30,7 +30,8 @@ async fn claim_and_abandon(scenario: &Scenario, jobs: usize, lease: Duration) ->
     let mut replay_slot = replay_slots.take().await;
     let mut all = Vec::new();
     for _ in 0..jobs.div_ceil(BATCH_MAX) {
-        let request = ClaimRequest { limit: BATCH_MAX, bytes_max: 1 << 24, lease, nonce: rand::random() };
+        let request =
+            ClaimRequest { limit: BATCH_MAX, bytes_max: 1 << 24, lease, nonce: rand::random(), numbered: false };
         all.push(scenario.store.claim(replay_slot.next_call(), &scenario.queue, &request).await.unwrap());
     }
     assert_eq!(all.iter().map(|claims| claims.jobs.len()).sum::<usize>(), jobs);

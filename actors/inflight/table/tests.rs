@@ -6,8 +6,8 @@ use bytes::Bytes;
 use retraced_jobs::context::States;
 use retraced_jobs::execution::Rules;
 use retraced_jobs::handler::Handlers;
-use retraced_jobs::job::{Counters, Nonce, QueueName, Token};
-use retraced_jobs::store::Verdict;
+use retraced_jobs::job::{Counters, InstanceId, Nonce, QueueName, Token};
+use retraced_jobs::store::{ClaimedJob, Verdict};
 use uuid::Uuid;
 
 use super::super::executors::tests::{Fake, executor};
@@ -16,6 +16,8 @@ use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
+/// The run time of a handler for which as much is prefetched as may be.
+const FAST: Duration = Duration::from_micros(10);
 const CRASHES_MAX: u32 = 3;
 const THREADS: usize = 4;
 
@@ -42,7 +44,14 @@ impl World {
     }
 
     fn grant(&mut self, jobs: Vec<ClaimedJob>) {
-        self.table.grant(jobs, self.now, self.now + LEASE);
+        self.answer(jobs, None, 0);
+    }
+
+    /// A claim that had requested so many jobs is answered.
+    fn answer(&mut self, jobs: Vec<ClaimedJob>, number: Option<u64>, requested: usize) {
+        let mut claims = Claims::default();
+        (claims.jobs, claims.number) = (jobs, number);
+        self.table.answered(claims, requested, self.now, self.now + LEASE);
     }
 
     fn next(&mut self, slot: u32) -> Option<NextJob> {
@@ -190,7 +199,7 @@ fn closed_workers_hold_no_job_and_release_the_jobs_that_open_claims_bring() {
     world.grant(vec![fresh("c")]);
     assert_eq!(world.take_outcomes(), released(&["c"]));
     assert_eq!(world.table.open_claim(), None);
-    world.table.credits.give_back(limit);
+    world.table.claim_over(limit, world.now);
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
     assert!(world.table.open_claim().is_some(), "with a new pool, claims are made again");
@@ -333,7 +342,7 @@ fn run_many(world: &mut World, jobs: usize, record: usize) {
 /// Claims with all credits, and gives them back.
 fn claimable(world: &mut World) -> Option<usize> {
     let limit = world.table.open_claim()?.limit;
-    world.table.credits.give_back(limit);
+    world.table.claim_over(limit, world.now);
     Some(limit)
 }
 
@@ -394,7 +403,7 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     world.now += SECOND / 2;
     world.table.release_unstarted(world.now);
     assert!(world.take_outcomes().is_empty(), "an open claim may bring jobs that belong behind them");
-    world.table.credits.give_back(limit);
+    world.table.claim_over(limit, world.now);
     world.table.release_unstarted(world.now);
     let (grants, settlements) = world.table.take_settlements(1);
     let ids: Vec<String> = settlements.iter().map(|settlement| settlement.id.to_string()).collect();
@@ -405,14 +414,71 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     assert!(world.table.take_claims_resume() && world.table.open_claim().is_some());
 }
 
-#[test]
-fn with_a_concurrency_of_one_there_is_one_claim_at_a_time() {
+/// A table with a concurrency of 1, two open claims and one executor. The last reply that was taken in had the number 6.
+fn two_claims_open() -> World {
     let mut world = World::new(1);
-    let first = world.table.open_claim().unwrap().limit;
-    world.table.credits.observe_run(Duration::from_micros(10));
-    assert_eq!(world.table.open_claim(), None, "its reply could overtake that of the first");
-    world.table.credits.give_back(first);
-    assert!(world.table.open_claim().unwrap().limit > 1);
+    world.table.credits.observe_run(FAST);
+    world.answer(vec![fresh("before")], Some(6), 0);
+    run_all(&mut world);
+    let (grants, _) = world.table.take_settlements(1);
+    world.table.confirmed(&grants, world.now);
+    assert!(world.table.open_claim().unwrap().numbered && world.table.open_claim().is_some());
+    world
+}
+
+/// The jobs in the order in which they start.
+fn run_all(world: &mut World) -> Vec<String> {
+    let mut started = Vec::new();
+    while let Some(next) = world.next(0) {
+        let settlement = settlement(&next.job, Verdict::Complete { keep: false });
+        world.table.finish(executor(0), next.grant, settlement, FAST);
+        started.push(next.job.id.to_string());
+    }
+    started
+}
+
+#[test]
+fn replies_in_the_wrong_order_are_taken_in_by_their_numbers_at_a_concurrency_of_one() {
+    let mut world = two_claims_open();
+    world.answer(vec![fresh("c"), fresh("d")], Some(8), BATCH_MAX);
+    assert_eq!(run_all(&mut world), [""; 0], "the other claim may have been applied before");
+    assert_eq!((world.table.held(), world.table.is_empty()), (2, false));
+    assert_eq!(world.table.leases(InstanceId::from(Uuid::nil())).len(), 2, "their leases are renewed");
+    assert_eq!(world.table.open_claim(), None, "all open claims must end first");
+    world.answer(vec![fresh("a"), fresh("b")], Some(7), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["a", "b", "c", "d"]);
+    assert!(world.table.open_claim().is_some() && world.table.open_claim().is_some());
+}
+
+#[test]
+fn a_reply_that_follows_the_last_one_waits_for_no_other_claim() {
+    let mut world = two_claims_open();
+    world.answer(vec![fresh("a")], Some(7), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["a"]);
+    assert!(world.table.open_claim().is_some());
+    world.answer(vec![], None, BATCH_MAX);
+    assert!(world.table.open_claim().is_some(), "nor does one without jobs");
+    world.answer(vec![fresh("b")], Some(8), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["b"]);
+}
+
+#[test]
+fn a_reply_is_held_back_until_the_other_claim_has_failed() {
+    let mut world = two_claims_open();
+    world.answer(vec![fresh("a")], Some(8), BATCH_MAX);
+    assert_eq!(run_all(&mut world), [""; 0]);
+    world.table.claim_over(BATCH_MAX, world.now);
+    assert_eq!(run_all(&mut world), ["a"]);
+}
+
+#[test]
+fn the_jobs_of_a_reply_that_was_held_back_return_in_their_order_when_the_workers_close() {
+    let mut world = two_claims_open();
+    world.answer(vec![fresh("b")], Some(8), BATCH_MAX);
+    world.table.close(world.now);
+    assert!(!world.table.any_to_settle(), "the other claim may bring jobs that belong before");
+    world.answer(vec![fresh("a")], Some(7), BATCH_MAX);
+    assert_eq!(world.take_outcomes(), released(&["a", "b"]));
 }
 
 #[test]
@@ -485,7 +551,7 @@ fn a_shutdown_never_returns_jobs_before_those_that_an_open_claim_still_brings() 
     let (mut world, runs, waits) = crowd();
     world.table.shut_down();
     assert!(world.take_outcomes().is_empty() && !world.table.any_to_settle(), "the claim is open");
-    world.table.credits.give_back(BATCH_MAX);
+    world.table.claim_over(BATCH_MAX, world.now);
     world.grant(vec![fresh("claimed-0"), fresh("claimed-1")]);
     assert_eq!(world.table.kill_running(world.now), 1);
     let mut first = waits[5..].to_vec();
@@ -499,7 +565,7 @@ fn a_shutdown_never_returns_jobs_before_those_that_an_open_claim_still_brings() 
 #[test]
 fn a_job_that_is_interrupted_while_others_return_is_never_behind_them() {
     let (mut world, runs, waits) = crowd();
-    world.table.credits.give_back(BATCH_MAX);
+    world.table.claim_over(BATCH_MAX, world.now);
     world.table.close(world.now);
     let (grants, settlements) = world.table.take_settlements(1);
     assert_eq!((settlements.len(), settlements[0].id.to_string()), (BATCH_MAX, waits[3].clone()));
@@ -515,7 +581,7 @@ fn the_jobs_behind_an_interrupted_one_never_start_before_it() {
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
     assert!(world.next(0).is_none(), "they follow it to the front of the queue");
-    world.table.credits.give_back(BATCH_MAX);
+    world.table.claim_over(BATCH_MAX, world.now);
     world.grant(vec![fresh("claimed")]);
     assert!(world.next(0).is_none());
     let calls = settle_all(&mut world);

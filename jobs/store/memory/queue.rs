@@ -32,6 +32,8 @@ pub(super) struct Queue {
     pub(super) cancelled: Timeline,
     pub(super) pause: Option<Pause>,
     pub(super) lease_lengths: LeaseLengths,
+    /// How many claims got a number.
+    pub(super) numbered_claims: u64,
     waits: Waits,
     pub(super) tombstones: Tombstones,
     pub(super) totals: Totals,

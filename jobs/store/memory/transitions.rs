@@ -155,6 +155,10 @@ impl Queue {
         }
         if !claims.jobs.is_empty() {
             self.lease_lengths.lease_begins(millis(request.lease), now);
+            if request.numbered {
+                self.numbered_claims += 1;
+                claims.number = Some(self.numbered_claims);
+            }
         }
         claims
     }

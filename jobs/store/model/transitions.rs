@@ -37,6 +37,9 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// Random bytes drawn for this call; part of the tokens of its grants.
     pub nonce: Nonce,
+    /// Whether the store numbers the claim ([`Claims::number`]), which costs it a command more. A caller with several open claims needs the numbers to take in the jobs in
+    /// the order of the queue.
+    pub numbered: bool,
 }
 
 /// What a claim granted.
@@ -57,6 +60,9 @@ pub struct Claims {
     /// The claim ended early: before it had seen enough jobs, it had to skip so many stale entries, or to read so many bytes, that the store cut it short. Claim again
     /// at once, even if no job was granted.
     pub more: bool,
+    /// The number of this claim, if it [asked for one](ClaimRequest::numbered) and granted jobs. The numbered claims of a queue get increasing numbers in the order in which
+    /// they are applied. Of two with successive numbers, the second one was the next to be applied.
+    pub number: Option<u64>,
 }
 
 /// What a claim reports about a queue in which nothing is pending.
@@ -240,7 +246,7 @@ pub struct Reclaim {
 /// let rules = Reclaim { limit: 100, lease: LEASE, crashes_max: 3, losses_max: 8 };
 /// store.reclaim(replay_slot.next_call(), &queue, &rules).await.unwrap(); // as the reclaimer does periodically
 ///
-/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random", numbered: false };
 /// let claimed = store.claim(replay_slot.next_call(), &queue, &request).await.unwrap().jobs.remove(0);
 /// let held = [Lease { id: claimed.id.clone(), token: claimed.token, instance }];
 /// store.begin(&queue, LEASE, &held).await.unwrap();
@@ -308,7 +314,7 @@ impl ReclaimedJob {
 /// # let job = NewJob { id: JobId::parse("welcome-42").unwrap(), run_at: RunAt::Now, envelope: "sealed".into() };
 /// # store.enqueue(replay_slot.next_call(), &queue, &[job]).await.unwrap();
 /// # const LEASE: Duration = Duration::from_secs(30);
-/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random" };
+/// let request = ClaimRequest { limit: 10, bytes_max: 1 << 20, lease: LEASE, nonce: *b"8 random", numbered: false };
 /// store.claim(replay_slot.next_call(), &queue, &request).await.unwrap(); // assume that the worker never read this reply
 ///
 /// let nonces = [request.nonce];

@@ -47,6 +47,31 @@ pub(crate) async fn a_claim_sent_again_does_not_report_whether_its_queue_is_empt
     assert_eq!(empty().await, None);
 }
 
+pub(crate) async fn claims_that_ask_for_it_are_numbered_in_the_order_in_which_they_are_applied(
+    _: &dyn Harness,
+    worker: Worker,
+) {
+    worker.enqueue(&ids(5)).await;
+    let numbered = |limit| ClaimRequest { numbered: true, ..worker.request(limit, LONG) };
+    let (call, request) = (worker.call(), numbered(1));
+    let claim = async || worker.store.claim(call, &worker.queue, &request).await.unwrap().number.unwrap();
+    let first = claim().await;
+    assert_eq!(claim().await, first, "sent again");
+    assert_eq!(worker.claims(&worker.request(1, LONG)).await.number, None, "it asked for no number");
+    assert_eq!(worker.claims(&numbered(0)).await.number, None, "it asked for no job");
+    assert_eq!(worker.claims(&numbered(1)).await.number, Some(first + 1));
+
+    let (call, request) = (worker.call(), numbered(9));
+    let settle_and_claim = async || {
+        let (_, claims) = worker.store.settle_and_claim(call, &worker.queue, &[], &request).await.unwrap();
+        (claims.number, claims.jobs.len())
+    };
+    assert_eq!(settle_and_claim().await, (Some(first + 2), 2));
+    assert_eq!(settle_and_claim().await, (Some(first + 2), 2), "sent again");
+    let (_, claims) = worker.store.settle_and_claim(worker.call(), &worker.queue, &[], &numbered(9)).await.unwrap();
+    assert_eq!(claims.number, None, "nothing was left");
+}
+
 pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Harness, worker: Worker) {
     worker.enqueue(&[id("a")]).await;
     let request = worker.request(5, Duration::from_secs(30));

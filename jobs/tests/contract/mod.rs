@@ -97,6 +97,7 @@ macro_rules! for_each_guarantee {
                 a_claimed_job_carries_its_token_and_its_counters,
                 a_claim_that_finds_nothing_reports_when_the_next_delayed_job_is_due,
                 a_claim_sent_again_does_not_report_whether_its_queue_is_empty,
+                claims_that_ask_for_it_are_numbered_in_the_order_in_which_they_are_applied,
                 every_grant_counts_as_an_attempt_whatever_its_verdict,
                 a_claim_stays_within_its_bytes_but_grants_one_job_of_any_size,
                 a_paused_queue_grants_nothing_and_does_everything_else,

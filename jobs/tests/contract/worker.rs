@@ -103,7 +103,7 @@ impl Worker {
     }
 
     pub(crate) fn request(&self, limit: usize, lease: Duration) -> ClaimRequest {
-        ClaimRequest { limit, bytes_max: usize::MAX, lease, nonce: self.nonce() }
+        ClaimRequest { limit, bytes_max: usize::MAX, lease, nonce: self.nonce(), numbered: false }
     }
 
     pub(crate) async fn enqueue(&self, ids: &[JobId]) -> Vec<Enqueued> {

@@ -136,7 +136,7 @@ pub fn id(text: &str) -> JobId {
 }
 
 pub fn request(limit: usize, lease: Duration) -> ClaimRequest {
-    ClaimRequest { limit, bytes_max: 1 << 20, lease, nonce: rand::random() }
+    ClaimRequest { limit, bytes_max: 1 << 20, lease, nonce: rand::random(), numbered: false }
 }
 
 pub fn settlement(claims: &Claims, place: usize, verdict: Verdict) -> Settlement {

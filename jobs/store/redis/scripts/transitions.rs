@@ -51,6 +51,7 @@ pub(in crate::store::redis) async fn enqueue(
 
 fn claim_arguments(command: &mut Cmd, request: &ClaimRequest) {
     command.arg(request.limit).arg(millis(request.lease)).arg(request.bytes_max).arg(&request.nonce[..]);
+    command.arg(u8::from(request.numbered));
 }
 
 fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) -> Result<Claims, StoreError> {
@@ -74,7 +75,13 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         return Err(corrupt(operation, "the reply has more bodies than ids".into()));
     }
     let expires_ms = now_ms.saturating_add(millis(request.lease));
-    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None, more: false })
+    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None, more: false, number: None })
+}
+
+/// Adds what ends the reply of every claim.
+fn with_end(claims: Claims, reply: &mut Reply) -> Result<Claims, StoreError> {
+    let (more, number) = (reply.number()? == 1, reply.number()?);
+    Ok(Claims { more, number: (number > 0).then_some(number), ..claims })
 }
 
 /// `claim.lua`
@@ -94,12 +101,12 @@ pub(in crate::store::redis) async fn claim(
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
     let mut queue_empty = reply.list()?;
-    let more = reply.number()? == 1;
+    let claims = with_end(claims, &mut reply)?;
     if queue_empty.is_empty() {
-        return Ok(Claims { more, ..claims });
+        return Ok(claims);
     }
     let next_due = queue_empty.instant()?.map(|due_ms| until(claims.now_ms, due_ms));
-    Ok(Claims { queue_empty: Some(QueueEmpty { next_due }), more, ..claims })
+    Ok(Claims { queue_empty: Some(QueueEmpty { next_due }), ..claims })
 }
 
 /// Consecutive settlements that share a head (`lua/lib/settle.lua`): the head, and how many settlements there are.
@@ -206,7 +213,7 @@ pub(in crate::store::redis) async fn settle_and_claim(
     .await?;
     let claims = claims(OPERATION, &mut reply, request)?;
     let settled = settled(OPERATION, &mut reply, settlements.len())?;
-    Ok((settled, Claims { more: reply.number()? == 1, ..claims }))
+    Ok((settled, with_end(claims, &mut reply)?))
 }
 
 /// `promote.lua`

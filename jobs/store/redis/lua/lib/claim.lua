@@ -185,6 +185,9 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   return ids, bodies, retry_states
 end
 
+-- The number of a claim that granted n jobs; 0 if it asked for none, or granted nothing.
+local function number_of_claim(is_numbered, n) return is_numbered and n > 0 and draw('claims', 1) + 1 or 0 end
+
 -- For a claim that was sent again: which of the jobs it granted are still held under its nonce. Returns ids, bodies and retry_states,
 -- with '' for each job without a retry state.
 local function still_held(granted, nonce)

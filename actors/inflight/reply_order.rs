@@ -1,0 +1,80 @@
+//! The order in which the replies of claims are taken in.
+//!
+//! A queue may have several claims open, and their replies may arrive in any order. If the queue keeps its order, the store numbers its claims as it applies them. A reply
+//! is taken in at once if its number follows that of the last one taken in: no claim was applied between the two. Otherwise an open claim may have been applied before it,
+//! or another worker has claimed. Then the reply is held back until all open claims have ended, and those held back are taken in by their numbers.
+
+use super::phase::Held;
+
+/// The reply of a claim.
+pub(super) struct Reply {
+    /// [`Claims::number`](retraced_jobs::store::Claims::number)
+    pub(super) number: Option<u64>,
+    pub(super) jobs: Vec<Held>,
+    /// The credits that the claim uses until its reply is taken in.
+    pub(super) requested: usize,
+}
+
+/// The open claims of a queue, and the replies that are held back.
+pub(super) struct ReplyOrder {
+    keeps_order: bool,
+    /// Claims that were opened and have not ended.
+    open: usize,
+    held_back: Vec<Reply>,
+    /// The number of the last reply taken in, if it had one.
+    last: Option<u64>,
+}
+
+impl ReplyOrder {
+    pub(super) fn new(keeps_order: bool) -> Self {
+        Self { keeps_order, open: 0, held_back: Vec::new(), last: None }
+    }
+
+    /// Whether a claim may be opened. While replies are held back none is, so that all open claims come to an end.
+    pub(super) fn may_open(&self) -> bool {
+        self.held_back.is_empty()
+    }
+
+    /// A claim was opened.
+    pub(super) fn opened(&mut self) {
+        self.open += 1;
+    }
+
+    /// An open claim has ended.
+    pub(super) fn ended(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// Whether a reply with this number can be taken in now. If so, it counts as taken in.
+    pub(super) fn take(&mut self, number: Option<u64>) -> bool {
+        let taken = !self.keeps_order || self.follows(number) || (self.open == 0 && self.held_back.is_empty());
+        if taken {
+            self.last = number.or(self.last);
+        }
+        taken
+    }
+
+    /// Whether no claim was applied between the last one that was taken in and the one with this number.
+    fn follows(&self, number: Option<u64>) -> bool {
+        number.is_some() && number == self.last.map(|last| last + 1)
+    }
+
+    pub(super) fn hold_back(&mut self, reply: Reply) {
+        self.held_back.push(reply);
+    }
+
+    /// Removes the next reply that was held back and can be taken in now.
+    pub(super) fn take_held_back(&mut self) -> Option<Reply> {
+        let (at, next) = self.held_back.iter().enumerate().min_by_key(|(_, reply)| reply.number)?;
+        let number = next.number;
+        (self.open == 0 || self.follows(number)).then(|| {
+            self.last = number.or(self.last);
+            self.held_back.remove(at)
+        })
+    }
+
+    /// The jobs of the replies that are held back.
+    pub(super) fn held_back(&self) -> impl Iterator<Item = &Held> {
+        self.held_back.iter().flat_map(|reply| &reply.jobs)
+    }
+}
