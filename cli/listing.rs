@@ -108,12 +108,14 @@ impl Listing<'_> {
         };
         // In a list of one state the column STATE is the same in every row, so it is left out first. In a list of several states it tells them apart, so it is left out last.
         let state = Column::new("STATE").drop_rank(if self.filter.states().len() == 1 { 8 } else { 1 });
+        // `cut` has a width, `drop_rank` a rank.
         let mut columns = vec![
             Column::new("ID"),
             Column::new("KIND").cut(8),
             state,
             Column::new("FAILURES").drop_rank(5),
             Column::new("ENQUEUED").drop_rank(6),
+            // `WHEN` heads lists with pending jobs. These have no due time, lease or end, so the column tells little there and is left out sooner.
             Column::new(when).drop_rank(if when == "WHEN" { 7 } else { 3 }),
             // By the code of the failure an operator decides what to do: it is shown at every width, and never cut.
             Column::new("CODE"),
@@ -125,7 +127,7 @@ impl Listing<'_> {
         columns
     }
 
-    /// Whether there is a column for progress. A row has it only while its job runs; that of ended attempts is in the trace.
+    /// Whether there is a column for progress: only in a list of running jobs. The progress of ended attempts is in the trace.
     fn shows_progress(&self) -> bool {
         matches!(self.filter.states(), [JobState::Processing])
     }

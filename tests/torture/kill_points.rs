@@ -11,7 +11,7 @@ use crate::scenario::{Scenario, millis, secs, sized};
 use crate::support::unix_ms;
 use crate::worker::{Then, Work, signal_to};
 
-/// The verbs a worker calls in its first second; the last two are those of its shutdown.
+/// The scripts that write and that a worker calls in its first second; the last two are those of its shutdown. `renew` is also the script of the verbs `begin` and `report`.
 const VERBS: [&str; 12] = [
     "probe",
     "heartbeat",
