@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants compat redis nextest
+.PHONY: help demo test check unit examples docs package deny layout parts latency scale benchmarks torture mutants mutation compat redis nextest
 # The torture scenarios that CI runs, in a quick form.
 SAMPLE := binary(torture) and test(/::t(01|02|06|07|08|09|14|24|25|33)_/)
 
@@ -63,6 +63,9 @@ torture: redis nextest ## Runs all fault injection scenarios at full size; write
 
 mutants: redis nextest ## Applies each mutant and checks that its tests fail; writes docs/mutants.md
 	@scripts/mutants
+
+mutation: ## Changes the code in many small places and checks that the tests notice (cargo-mutants, one part of twenty); writes docs/mutation.md
+	@scripts/mutation
 
 compat: nextest ## Runs the tests of the Redis store on Redis 6.2 and on Valkey, which it downloads
 	scripts/compat

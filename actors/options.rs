@@ -189,6 +189,7 @@ pub fn invalid_options<'a>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -198,5 +199,67 @@ mod tests {
             let host = given_or_own(given);
             assert!(!host.is_empty() && host.len() <= HOST_LABEL_BYTES_MAX && host != "unknown", "{host}");
         }
+    }
+
+    #[test]
+    fn a_worker_is_labelled_with_its_host_and_its_program() {
+        let options = TreeOptions::default();
+        assert_eq!(options.host, given_or_own(std::env::var("HOSTNAME").ok()));
+        let program = std::env::current_exe().unwrap();
+        assert_eq!(options.build, program.file_name().unwrap().to_string_lossy());
+    }
+
+    fn refused(options: &TreeOptions, queue: &QueueOptions) -> Vec<String> {
+        let name = QueueName::new("email").unwrap();
+        let invalid = invalid_options(options, [(&name, queue)].into_iter());
+        invalid.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn options_at_their_bounds_are_allowed() {
+        let (mut options, mut queue) = (TreeOptions::default(), QueueOptions::default());
+        (options.lease, options.crashes_max, options.zombies_max) = (LEASE_MIN, 1, Some(1));
+        queue.concurrency = 1;
+        assert_eq!(refused(&options, &queue), [""; 0]);
+        (options.lease, options.crashes_max) = (LEASE_MAX, CRASHES_MAX);
+        options.shutdown_grace = SHUTDOWN_GRACE_MAX;
+        options.build = "b".repeat(BUILD_LABEL_BYTES_MAX);
+        queue.concurrency = CONCURRENCY_MAX;
+        assert_eq!(refused(&options, &queue), [""; 0]);
+    }
+
+    #[test]
+    fn every_option_beyond_its_bounds_is_named() {
+        let (mut options, mut queue) = (TreeOptions::default(), QueueOptions::default());
+        (options.lease, options.crashes_max, options.zombies_max) = (Duration::ZERO, 0, Some(0));
+        options.shutdown_grace = SHUTDOWN_GRACE_MAX + Duration::from_millis(1);
+        options.build = "b".repeat(BUILD_LABEL_BYTES_MAX + 1);
+        options.root_policy.budget.restarts = 0;
+        (queue.concurrency, queue.policy.budget.restarts, queue.reopening.first) = (0, 0, Duration::ZERO);
+        let refused = refused(&options, &queue);
+        let named = [
+            "lease is 0ns",
+            "shutdown grace is",
+            "crashes_max is 0",
+            "the label of the build",
+            "zombies_max is 0",
+            "root policy: a budget",
+            "concurrency of queue",
+            "queue \"email\": a budget",
+            "queue \"email\": first reopening delay",
+        ];
+        assert_eq!(refused.len(), named.len(), "{refused:?}");
+        for (refused, named) in refused.iter().zip(named) {
+            assert!(refused.starts_with(named), "{refused:?} does not name {named:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_given_twice_and_a_tree_without_queues_are_refused() {
+        let (options, queue, name) =
+            (TreeOptions::default(), QueueOptions::default(), QueueName::new("email").unwrap());
+        let twice = invalid_options(&options, [(&name, &queue), (&name, &queue)].into_iter());
+        assert_eq!(twice, [InvalidOption("queue \"email\" was given twice".into())]);
+        assert!(invalid_options(&options, std::iter::empty())[0].to_string().starts_with("no queue was given"));
     }
 }

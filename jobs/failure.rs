@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn a_code_reads_back_from_its_name() {
         for code in Code::ALL {
-            assert_eq!(code.as_str().parse(), Ok(code));
+            assert_eq!(code.to_string().parse(), Ok(code));
         }
         assert!("nonsense".parse::<Code>().unwrap_err().to_string().contains("NETWORK_ERROR"));
     }

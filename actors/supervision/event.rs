@@ -233,25 +233,4 @@ fn log_queue_event(event: &SupervisionEvent) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use retraced_jobs::clock::TokioClock;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_event_names_the_generation_of_the_actor_that_was_started_last() {
-        let (registry, clock) = (Registry::default(), Arc::new(TokioClock::starting_at(0)));
-        let instance = retraced_jobs::job::InstanceId::from(uuid::Uuid::nil());
-        let events = Events::new(instance, clock, GuardedObserver::default(), registry.clone());
-        let generation = || {
-            events.emit("janitor", EventKind::Started);
-            events.take_unstored(1).pop().unwrap().generation
-        };
-        assert_eq!(generation(), 0, "before the first start");
-        registry.next_generation("janitor");
-        assert_eq!(generation(), 0);
-        registry.next_generation("janitor");
-        assert_eq!(generation(), 1);
-    }
-}
+mod tests;

@@ -323,4 +323,23 @@ mod tests {
         assert!(Reopening { first: Duration::ZERO, ..shortest }.validate().is_err());
         assert!(Reopening { first: REOPEN_DELAY_MIN * 2, ..shortest }.validate().is_err());
     }
+
+    #[test]
+    fn a_policy_is_refused_beyond_each_bound_and_allowed_at_it() {
+        let of = |restarts, window_ms, max_ms, jitter_percent| {
+            let budget = Budget { restarts, window: Duration::from_millis(window_ms) };
+            let delay =
+                RestartDelay { max: Duration::from_millis(max_ms), jitter_percent, ..RestartPolicy::QUEUE.delay };
+            RestartPolicy { budget, delay, ..RestartPolicy::QUEUE }.validate().map_err(|refused| refused.to_string())
+        };
+        assert!(of(1, 1_000, 999, 100).is_ok() && of(20, 60_000, 2_999, 0).is_ok());
+        for (refused, why) in [
+            (of(0, 1_000, 0, 0), "a budget of 0 restarts"),
+            (of(1, 999, 0, 0), "restart window 999ms is below 1s"),
+            (of(1, 1_000, 0, 101), "restart jitter 101 %"),
+            (of(20, 60_000, 3_000, 0), "longest restart delay 3s is not below 60s ÷ 20 restarts"),
+        ] {
+            assert!(refused.clone().unwrap_err().starts_with(why), "{refused:?}");
+        }
+    }
 }

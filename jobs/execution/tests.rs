@@ -731,6 +731,25 @@ mod unreadable {
     }
 
     #[tokio::test]
+    async fn a_payload_as_large_as_this_workers_limit_is_run() {
+        let mut harness = Harness::handler(|_: Work| async { DONE });
+        harness.rules.payload_bytes_max = Some(envelope().payload.len());
+        assert_eq!(harness.run(job()).await.settlement.verdict, Verdict::Complete { keep: true });
+    }
+
+    #[tokio::test]
+    async fn damage_is_not_taken_for_size_up_to_the_largest_envelope() {
+        let mut harness = Harness::handler(never);
+        harness.rules.payload_bytes_max = Some(3);
+        let largest = 3 + codec::ENVELOPE_OVERHEAD_MAX;
+        for (bytes, verdict) in
+            [(largest, Verdict::Poison), (largest + 1, Verdict::ReleaseAfter { delay: Duration::from_secs(30) })]
+        {
+            assert_eq!(harness.run(sealed(vec![1; bytes].into())).await.settlement.verdict, verdict, "{bytes} bytes");
+        }
+    }
+
+    #[tokio::test]
     async fn a_handler_that_calls_a_payload_unreadable_itself_is_not_contradicted() {
         let outcome = attempt(|_: Work| async { Err::<(), _>(Failure::new(Code::DecodeFailed, "bad page")) }).await;
         assert_eq!(outcome.settlement.verdict, Verdict::Poison);

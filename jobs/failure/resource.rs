@@ -101,6 +101,7 @@ impl fmt::Display for Resource {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::failure::{Code, Failure};
 
@@ -132,5 +133,14 @@ mod tests {
             assert_eq!(Failure::from(io::Error::from(kind)).exhausted(), None);
         }
         assert_eq!(Failure::new(Code::NetworkError, "Too many open files (os error 24)").exhausted(), None);
+    }
+
+    #[test]
+    fn a_lack_of_each_resource_has_a_name_and_a_remedy_of_its_own() {
+        let all = [Resource::OpenFiles, Resource::SystemFiles, Resource::Ports, Resource::Memory, Resource::Threads];
+        for (n, resource) in all.into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(resource).unwrap(), resource.to_string());
+            assert!(all[..n].iter().all(|other| other.remedy() != resource.remedy()), "{resource}");
+        }
     }
 }

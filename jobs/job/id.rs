@@ -174,3 +174,22 @@ impl fmt::Debug for InstanceId {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_instance_is_written_as_hex_digits_and_in_short_as_its_last_eight() {
+        let instance = InstanceId::from(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
+        assert_eq!(instance.to_string(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(instance.short(), "89abcdef");
+    }
+
+    #[test]
+    fn a_process_instance_reads_back_from_its_bytes_and_from_no_others() {
+        let instance = InstanceId::from(Uuid::from_u128(7));
+        assert_eq!(InstanceId::from_slice(instance.as_bytes()), Some(instance));
+        assert_eq!(InstanceId::from_slice(&instance.as_bytes()[1..]), None);
+    }
+}

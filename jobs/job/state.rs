@@ -210,4 +210,11 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_state_reads_back_from_its_name() {
+        for state in S::ALL {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+    }
 }

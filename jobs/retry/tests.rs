@@ -132,6 +132,15 @@ fn a_policy_out_of_bounds_is_refused_with_the_number() {
 }
 
 #[test]
+fn a_policy_at_its_bounds_is_allowed() {
+    let least = Retry::fixed().max_attempts(1).base(Duration::ZERO).factor(1).max_delay(ms(1)).jitter(0);
+    assert!(least.immediate_tries(1).validate().is_ok());
+    let (most, longest) = (Retry::MAX_ATTEMPTS_MAX, Retry::DELAY_MAX);
+    let greatest = Retry::fixed().max_attempts(most).base(longest).factor(Retry::FACTOR_MAX).max_delay(longest);
+    assert!(greatest.jitter(100).immediate_tries(most).validate().is_ok());
+}
+
+#[test]
 fn a_jobs_own_numbers_replace_the_queues_one_by_one() {
     let queue = Retry::three_tier().max_attempts(9).base(ms(7));
     assert_eq!(queue.overridden_by(&RetryOverrides::default()), queue);
@@ -143,7 +152,7 @@ fn a_jobs_own_numbers_replace_the_queues_one_by_one() {
 #[test]
 fn strategies_have_one_name_everywhere() {
     for strategy in Strategy::ALL {
-        assert_eq!(strategy.as_str().parse(), Ok(strategy));
+        assert_eq!(strategy.to_string().parse(), Ok(strategy));
         assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.as_str());
     }
     let unknown = "cubic\u{1b}".parse::<Strategy>().unwrap_err().to_string();
