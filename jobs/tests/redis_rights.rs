@@ -168,6 +168,19 @@ async fn a_right_given_later_is_used_by_the_next_call() {
     store.enqueue(call, &harness.queue, &jobs).await.unwrap();
 }
 
+/// Goal: what was read for one call refuses no later one. Method: the rights are read again for a call that needs none of those that are missing, and are given after it.
+#[tokio::test]
+async fn a_right_given_later_is_used_whatever_was_called_before_it_was_given() {
+    let mut harness = Harness::new().await;
+    let store = limited(&harness.server, "~* &* +@all -hmget");
+    let call = harness.call();
+    let jobs = [new("a", RunAt::Now)];
+    store.enqueue(call, &harness.queue, &jobs).await.unwrap_err();
+    store.heartbeat(&row()).await.unwrap();
+    limited(&harness.server, "~* &* +@all");
+    store.enqueue(call, &harness.queue, &jobs).await.unwrap();
+}
+
 /// Goal: rights that could not be read, because the server refused writes, are read later. Method: a user without RPUSH connects while the server is a replica; the connection is kept.
 #[tokio::test]
 async fn rights_that_could_not_be_read_are_read_later() {

@@ -196,7 +196,7 @@ struct Current {
     connection: Option<Session>,
     /// When the present connection was opened.
     opened_at: Option<Instant>,
-    /// The rights must be read again before the next call: a call met a missing one, not all could be tried, or a probe asks for what holds now.
+    /// The rights must be read again before the next call: the server refused a call for a missing one, not all could be tried, or a probe asks for what holds now.
     rights_outdated: bool,
 }
 
@@ -207,6 +207,8 @@ struct Session {
     answers: Arc<Answers>,
     /// What scripts may do on it.
     rights: Arc<Rights>,
+    /// When they were asked for.
+    rights_asked: Instant,
 }
 
 /// Whether a connection still answers. A caller may give up long before the call's own timeout; if it heard nothing for [`SILENCE_MAX`], the next caller opens a new
@@ -312,13 +314,12 @@ impl Link {
         needs: &[&str],
     ) -> Result<Result<Value, RedisError>, StoreError> {
         let options = &self.endpoint.options;
-        let opened = timeout(options.connect_timeout, self.connection(operation)).await;
-        let (number, Session { mut wire, answers, rights }) = match opened {
+        let opened = timeout(options.connect_timeout, self.connection(operation, needs)).await;
+        let (number, Session { mut wire, answers, rights, .. }) = match opened {
             Ok(connection) => connection?,
             Err(_) => return Err(self.endpoint.no_connection(operation)),
         };
         if let Some(reason) = rights.refusal(needs) {
-            self.current.lock().await.rights_outdated = true;
             return Err(self.endpoint.missing_right(operation, reason));
         }
         let pending = PendingCall::new(answers);
@@ -343,12 +344,15 @@ impl Link {
         }
     }
 
-    /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer, and reads its rights.
-    async fn connection(&self, operation: &'static str) -> Result<(u64, Session), StoreError> {
+    /// The number of the present connection, and the connection. Opens one if there is none, or if the present one does not answer, and reads its rights. Reads them again if
+    /// they lacked what this call needs: it may have been given since.
+    async fn connection(&self, operation: &'static str, needs: &[&str]) -> Result<(u64, Session), StoreError> {
+        let called = Instant::now();
         let mut current = self.current.lock().await;
         // Taken out, so that no later call uses the connection if the future of this call is dropped while it reads the rights.
         let kept = current.connection.take().filter(|open| !open.answers.missing.load(Ordering::Relaxed));
-        if let Some(open) = kept.as_ref().filter(|_| !current.rights_outdated) {
+        let suffices = |open: &&Session| open.rights_asked >= called || open.rights.refusal(needs).is_none();
+        if let Some(open) = kept.as_ref().filter(|_| !current.rights_outdated).filter(suffices) {
             current.connection = Some(open.clone());
             return Ok((current.opened, open.clone()));
         }
@@ -362,18 +366,19 @@ impl Link {
                 (wire, Arc::default())
             }
         };
+        let rights_asked = Instant::now();
         let rights = match Rights::read(&mut wire.connection, &self.endpoint.keyspace).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
                 let (error, connection) = self.endpoint.translate_opening(operation, &error);
                 if connection == Connection::Keep {
                     current.rights_outdated = true;
-                    current.connection = Some(Session { wire, answers, rights: Arc::default() });
+                    current.connection = Some(Session { wire, answers, rights: Arc::default(), rights_asked });
                 }
                 return Err(error);
             }
         };
-        let open = Session { wire, answers, rights };
+        let open = Session { wire, answers, rights, rights_asked };
         current.rights_outdated = !open.rights.conclusive;
         current.connection = Some(open.clone());
         Ok((current.opened, open))
@@ -382,23 +387,20 @@ impl Link {
     /// What the user may do now.
     pub(super) async fn rights_now(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
         self.current.lock().await.rights_outdated = true;
-        self.rights(operation).await
+        self.rights(operation, &[]).await
     }
 
     /// Refuses a call that consists of several commands, if the user may not call one of them.
     pub(super) async fn require(&self, operation: &'static str, commands: &[&str]) -> Result<(), StoreError> {
-        match self.rights(operation).await?.refusal(commands) {
+        match self.rights(operation, commands).await?.refusal(commands) {
             None => Ok(()),
-            Some(missing) => {
-                self.current.lock().await.rights_outdated = true;
-                Err(self.endpoint.missing_right(operation, missing))
-            }
+            Some(missing) => Err(self.endpoint.missing_right(operation, missing)),
         }
     }
 
-    async fn rights(&self, operation: &'static str) -> Result<Arc<Rights>, StoreError> {
+    async fn rights(&self, operation: &'static str, needs: &[&str]) -> Result<Arc<Rights>, StoreError> {
         let limit = self.endpoint.options.connect_timeout;
-        match timeout(limit, self.connection(operation)).await {
+        match timeout(limit, self.connection(operation, needs)).await {
             Ok(connection) => Ok(connection?.1.rights),
             Err(_) => Err(self.endpoint.no_connection(operation)),
         }
