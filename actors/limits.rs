@@ -130,6 +130,9 @@ pub const DROPPED_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const CLAIM_CALLS_MAX: usize = 1;
 /// Shortest poll interval of a fetcher, before jitter, which shortens each interval by up to a fifth. Without a subscription for hints it is the only interval.
 pub const POLL_MIN: Duration = Duration::from_secs(1);
+/// With a concurrency of 1, no claim is opened beside others if none of them has ended for this long. The reply of one of them may be lost, and those of later claims would have
+/// to wait for it, with their leases.
+pub const CLAIM_OVERLAP_MAX: Duration = Duration::from_millis(50);
 /// Longest poll interval of an idle fetcher: how long a job may wait if its hint is lost.
 pub const POLL_MAX: Duration = Duration::from_secs(6);
 /// Nothing is prefetched if handlers take longer than this on average. The jobs wait in the store instead, where other workers can claim them.

@@ -90,18 +90,18 @@ impl<X: ExecutorPort> Table<X> {
     // --- from the grant to the start
 
     /// Reserves credits for a claim, if there are any.
-    pub(super) fn open_claim(&mut self) -> Option<ClaimBudget> {
+    pub(super) fn open_claim(&mut self, now: Instant) -> Option<ClaimBudget> {
         if !self.admits() {
             return None;
         }
         let most = self.outcomes.claimable();
         self.claims_held_back = most == 0;
-        if !self.replies.may_open() {
+        if !self.replies.may_open(now) {
             return None;
         }
         let bytes_max = self.waiting.bytes_left()?;
         let limit = self.credits.reserve(self.executors.free(), self.waiting.demand(self.concurrency), most)?;
-        self.replies.opened();
+        self.replies.opened(now);
         Some(ClaimBudget { limit, bytes_max, hints: self.credits.hints(), numbered: self.keeps_order })
     }
 
@@ -115,6 +115,7 @@ impl<X: ExecutorPort> Table<X> {
     /// A claim was answered. Its jobs are taken in now, or later if jobs of another open claim may belong before them.
     pub(super) fn answered(&mut self, claims: Claims, requested: usize, now: Instant, expires: Instant) {
         if claims.jobs.is_empty() {
+            self.replies.skip(claims.number);
             return self.claim_over(requested, now);
         }
         let crashes_max = self.crashes_max;
@@ -123,7 +124,7 @@ impl<X: ExecutorPort> Table<X> {
             let control = Arc::new(AttemptControl::new_at(now, expires));
             Held { job, control, risk, phase: Phase::Waiting { ready_from: now } }
         });
-        self.replies.ended();
+        self.replies.ended(now);
         if self.replies.take(claims.number) {
             self.credits.give_back(requested);
             self.take_in(jobs, now);
@@ -136,7 +137,7 @@ impl<X: ExecutorPort> Table<X> {
     /// A claim has ended without jobs, and gives back its credits.
     pub(super) fn claim_over(&mut self, requested: usize, now: Instant) {
         self.credits.give_back(requested);
-        self.replies.ended();
+        self.replies.ended(now);
         self.take_in_held_back(now);
         self.wake_one(now);
     }

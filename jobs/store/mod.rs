@@ -154,6 +154,9 @@ pub trait Transitions: Send + Sync + 'static {
     fn enqueue<'a>(&'a self, call: CallId, queue: &'a QueueName, jobs: &'a [NewJob]) -> StoreFuture<'a, Vec<Enqueued>>;
 
     /// Leases up to `request.limit` jobs from the front of the queue to the process instance `call.instance`; none while the queue is paused.
+    ///
+    /// Numbers the claim if the request [asks for it](ClaimRequest::numbered). A store that does not, and leaves [`Claims::number`] at `None`, lets a worker with a concurrency
+    /// of 1 have only one claim open at a time.
     fn claim<'a>(&'a self, call: CallId, queue: &'a QueueName, request: &'a ClaimRequest) -> StoreFuture<'a, Claims>;
 
     /// Settles jobs, which ends their attempts; one result per item. The store compares the token, not the time: after its lease has expired a job can still be

@@ -271,6 +271,7 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
         "sequence",
         "entry_versions",
         "stale",
+        "claims",
         "enqueued",
         "completed",
         "failures",

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::super::executors::tests::{Fake, executor};
 use super::*;
-use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
+use crate::limits::{CLAIM_OVERLAP_MAX, SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
@@ -45,6 +45,10 @@ impl World {
 
     fn grant(&mut self, jobs: Vec<ClaimedJob>) {
         self.answer(jobs, None, 0);
+    }
+
+    fn open_claim(&mut self) -> Option<ClaimBudget> {
+        self.table.open_claim(self.now)
     }
 
     /// A claim that had requested so many jobs is answered.
@@ -191,18 +195,18 @@ fn a_new_pool_releases_the_jobs_of_the_previous_pool_in_the_order_of_the_queue()
 #[test]
 fn closed_workers_hold_no_job_and_release_the_jobs_that_open_claims_bring() {
     let mut world = World::new(2);
-    let limit = world.table.open_claim().unwrap().limit;
+    let limit = world.open_claim().unwrap().limit;
     world.grant(vec![fresh("a"), fresh("b")]);
     world.next(0).unwrap();
     world.table.close(world.now);
     assert_eq!(world.take_outcomes(), released(&["a", "b"]));
     world.grant(vec![fresh("c")]);
     assert_eq!(world.take_outcomes(), released(&["c"]));
-    assert_eq!(world.table.open_claim(), None);
+    assert_eq!(world.open_claim(), None);
     world.table.claim_over(limit, world.now);
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
-    assert!(world.table.open_claim().is_some(), "with a new pool, claims are made again");
+    assert!(world.open_claim().is_some(), "with a new pool, claims are made again");
 }
 
 #[test]
@@ -212,7 +216,7 @@ fn a_shutdown_stays_in_force_when_the_workers_are_closed_and_reopened() {
     world.table.close(world.now);
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
-    assert_eq!((world.table.open_claim(), world.table.is_shutting_down()), (None, true));
+    assert_eq!((world.open_claim(), world.table.is_shutting_down()), (None, true));
 }
 
 #[test]
@@ -323,9 +327,9 @@ fn nothing_is_claimed_while_the_waiting_jobs_fill_the_byte_limit() {
     world.grant(vec![large]);
     // Handlers are fast, so that prefetch is on.
     world.table.credits.observe_run(Duration::from_millis(1));
-    assert_eq!(world.table.open_claim(), None);
+    assert_eq!(world.open_claim(), None);
     world.next(0).unwrap();
-    assert!(world.table.open_claim().is_some());
+    assert!(world.open_claim().is_some());
 }
 
 /// Runs this many jobs, one after the other, each with a record of this size.
@@ -341,7 +345,7 @@ fn run_many(world: &mut World, jobs: usize, record: usize) {
 
 /// Claims with all credits, and gives them back.
 fn claimable(world: &mut World) -> Option<usize> {
-    let limit = world.table.open_claim()?.limit;
+    let limit = world.open_claim()?.limit;
     world.table.claim_over(limit, world.now);
     Some(limit)
 }
@@ -399,7 +403,7 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     world.now += SECOND / 2;
     world.grant(vec![fresh("later")]);
     world.table.credits.observe_run(Duration::from_millis(1));
-    let limit = world.table.open_claim().unwrap().limit;
+    let limit = world.open_claim().unwrap().limit;
     world.now += SECOND / 2;
     world.table.release_unstarted(world.now);
     assert!(world.take_outcomes().is_empty(), "an open claim may bring jobs that belong behind them");
@@ -409,9 +413,9 @@ fn a_queue_that_keeps_its_order_releases_all_that_waits_behind_a_late_job_and_cl
     let ids: Vec<String> = settlements.iter().map(|settlement| settlement.id.to_string()).collect();
     assert_eq!(ids, ["late", "later"]);
     assert!(world.finish(0, &runs));
-    assert_eq!(world.table.open_claim(), None, "a claim could overtake them");
+    assert_eq!(world.open_claim(), None, "a claim could overtake them");
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.take_claims_resume() && world.table.open_claim().is_some());
+    assert!(world.table.take_claims_resume() && world.open_claim().is_some());
 }
 
 /// A table with a concurrency of 1, two open claims and one executor. The last reply that was taken in had the number 6.
@@ -422,7 +426,7 @@ fn two_claims_open() -> World {
     run_all(&mut world);
     let (grants, _) = world.table.take_settlements(1);
     world.table.confirmed(&grants, world.now);
-    assert!(world.table.open_claim().unwrap().numbered && world.table.open_claim().is_some());
+    assert!(world.open_claim().unwrap().numbered && world.open_claim().is_some());
     world
 }
 
@@ -444,10 +448,10 @@ fn replies_in_the_wrong_order_are_taken_in_by_their_numbers_at_a_concurrency_of_
     assert_eq!(run_all(&mut world), [""; 0], "the other claim may have been applied before");
     assert_eq!((world.table.held(), world.table.is_empty()), (2, false));
     assert_eq!(world.table.leases(InstanceId::from(Uuid::nil())).len(), 2, "their leases are renewed");
-    assert_eq!(world.table.open_claim(), None, "all open claims must end first");
+    assert_eq!(world.open_claim(), None, "all open claims must end first");
     world.answer(vec![fresh("a"), fresh("b")], Some(7), BATCH_MAX);
     assert_eq!(run_all(&mut world), ["a", "b", "c", "d"]);
-    assert!(world.table.open_claim().is_some() && world.table.open_claim().is_some());
+    assert!(world.open_claim().is_some() && world.open_claim().is_some());
 }
 
 #[test]
@@ -455,11 +459,72 @@ fn a_reply_that_follows_the_last_one_waits_for_no_other_claim() {
     let mut world = two_claims_open();
     world.answer(vec![fresh("a")], Some(7), BATCH_MAX);
     assert_eq!(run_all(&mut world), ["a"]);
-    assert!(world.table.open_claim().is_some());
+    assert!(world.open_claim().is_some());
     world.answer(vec![], None, BATCH_MAX);
-    assert!(world.table.open_claim().is_some(), "nor does one without jobs");
+    assert!(world.open_claim().is_some(), "nor does one without jobs");
     world.answer(vec![fresh("b")], Some(8), BATCH_MAX);
     assert_eq!(run_all(&mut world), ["b"]);
+}
+
+#[test]
+fn replies_that_are_held_back_are_taken_in_as_soon_as_they_follow() {
+    let mut world = two_claims_open();
+    assert!(world.open_claim().is_some());
+    world.answer(vec![fresh("b")], Some(8), BATCH_MAX);
+    assert_eq!(run_all(&mut world), [""; 0]);
+    world.answer(vec![fresh("a")], Some(7), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["a", "b"], "the third claim was not applied before them");
+}
+
+#[test]
+fn several_replies_that_are_held_back_are_taken_in_by_their_numbers() {
+    let mut world = two_claims_open();
+    assert!(world.open_claim().is_some());
+    world.answer(vec![fresh("b")], Some(9), BATCH_MAX);
+    world.answer(vec![fresh("a")], Some(8), BATCH_MAX);
+    world.table.claim_over(BATCH_MAX, world.now);
+    assert_eq!(run_all(&mut world), ["a", "b"]);
+}
+
+#[test]
+fn the_last_reply_never_overtakes_those_that_are_held_back() {
+    let mut world = two_claims_open();
+    assert!(world.open_claim().is_some());
+    world.answer(vec![fresh("a")], Some(8), BATCH_MAX);
+    world.table.claim_over(BATCH_MAX, world.now);
+    assert_eq!(run_all(&mut world), [""; 0]);
+    world.answer(vec![fresh("b")], Some(9), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["a", "b"]);
+}
+
+#[test]
+fn a_reply_without_jobs_closes_the_gap_before_the_next() {
+    let mut world = two_claims_open();
+    assert!(world.open_claim().is_some());
+    world.answer(vec![], Some(7), BATCH_MAX);
+    world.answer(vec![fresh("a")], Some(8), BATCH_MAX);
+    assert_eq!(run_all(&mut world), ["a"]);
+}
+
+#[test]
+fn a_store_that_numbers_nothing_has_one_claim_at_a_time_at_a_concurrency_of_one() {
+    let mut world = two_claims_open();
+    world.answer(vec![fresh("a")], None, BATCH_MAX);
+    world.answer(vec![fresh("b")], None, BATCH_MAX);
+    run_all(&mut world);
+    assert!(world.open_claim().is_some());
+    assert_eq!(world.open_claim(), None);
+}
+
+#[test]
+fn no_claim_is_opened_beside_one_that_takes_long_at_a_concurrency_of_one() {
+    let mut world = two_claims_open();
+    world.now += CLAIM_OVERLAP_MAX;
+    world.answer(vec![fresh("a")], Some(7), BATCH_MAX);
+    world.now += CLAIM_OVERLAP_MAX;
+    assert!(world.open_claim().is_some(), "one has ended meanwhile");
+    world.now += Duration::from_millis(1);
+    assert_eq!(world.open_claim(), None);
 }
 
 #[test]
@@ -542,7 +607,7 @@ fn crowd() -> (World, NextJob, Vec<String>) {
     let waits = names("waits-", BATCH_MAX + 3);
     world.grant(waits.iter().map(|name| fresh(name)).collect());
     world.table.credits.observe_run(Duration::from_micros(10));
-    world.table.open_claim().unwrap();
+    world.open_claim().unwrap();
     (world, runs, waits)
 }
 
@@ -581,8 +646,7 @@ fn the_jobs_behind_an_interrupted_one_never_start_before_it() {
     let epoch = world.table.new_pool(world.now);
     world.table.executors.add(executor(0), epoch, Fake::default());
     assert!(world.next(0).is_none(), "they follow it to the front of the queue");
-    world.table.claim_over(BATCH_MAX, world.now);
-    world.grant(vec![fresh("claimed")]);
+    world.answer(vec![fresh("claimed")], None, BATCH_MAX);
     assert!(world.next(0).is_none());
     let calls = settle_all(&mut world);
     assert_eq!((calls[0].last().unwrap().as_str(), calls[1][0].clone()), ("claimed", runs.job.id.to_string()));
