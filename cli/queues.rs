@@ -250,11 +250,11 @@ impl Pause {
             true => context.operator().await?,
             false => context.operator_of(&queue).await?,
         };
-        // Paused first, so that no worker claims from the new queue in between.
-        let was_paused = operator.named(self.by.name()).pause(&queue).await?;
+        // Created first: if that is refused, nothing has changed.
         if self.create {
             operator.create_queue(&queue).await?;
         }
+        let was_paused = operator.named(self.by.name()).pause(&queue).await?;
         let row = PauseResult { queue, paused: true, changed: !was_paused };
         context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
         Ok(())

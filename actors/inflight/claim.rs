@@ -39,8 +39,8 @@ impl ClaimOutcome {
 
 impl Inflight {
     /// Opens a claim that uses all credits there are; `None` if there are none or nothing may be claimed now.
-    pub(crate) fn open_claim(self: &Arc<Self>) -> Option<OpenClaim> {
-        let budget = self.table().open_claim(Instant::now())?;
+    pub(crate) fn open_claim(self: &Arc<Self>, now: Instant) -> Option<OpenClaim> {
+        let budget = self.table().open_claim(now)?;
         Some(OpenClaim { inflight: self.clone(), nonce: None, sent_by: Mutex::default(), budget, answered: false })
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::store::QueueEmpty;
+use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
@@ -68,7 +69,7 @@ impl FetcherState {
             // The claim under way may be that of an earlier fetcher, and its end may not be reported.
             return self.poll_later(myself);
         };
-        if let Some(open) = self.queue.inflight.open_claim() {
+        if let Some(open) = self.queue.inflight.open_claim(Instant::now()) {
             let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
             tokio::spawn(async move {
                 let ClaimOutcome { jobs, queue_empty, .. } = claim(&runtime, &queue, open).await;

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::events::EventKind;
 use retraced_jobs::store::{Claims, Settled, StoreError};
+use tokio::time::Instant;
 
 use crate::context::{QueueContext, RuntimeContext};
 use crate::inflight::{OpenClaim, Settling};
@@ -63,7 +64,7 @@ impl SettlerState {
         let Some(settling) = self.queue.inflight.take_settlements(least) else { return false };
         let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
         tokio::spawn(async move {
-            let claim = queue.inflight.open_claim();
+            let claim = queue.inflight.open_claim(Instant::now());
             settle(&runtime, &queue, settling, claim).await;
             drop(permit);
             queue.request_settling();

@@ -75,6 +75,23 @@ fn a_queue_is_created_paused_only_on_demand() {
     assert_eq!(harness.one(&["queue", "resume", "later"])["changed"], json!(true));
 }
 
+/// Goal: a pause that is reported as refused has changed nothing. Method: the memory is full when the queue is to be created.
+#[test]
+fn a_queue_that_could_not_be_created_is_never_paused() {
+    let harness = Harness::new();
+    let mut raw = harness.redis.connection();
+    let mut limit = |bytes| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut raw).unwrap();
+    };
+    limit("1");
+    let refused = harness.run(&["queue", "pause", "later", "--create"]);
+    assert!(refused.status == Some(1) && refused.stderr.contains("memory is full"), "{refused:?}");
+    limit("0");
+    assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
+    harness.enqueue("later", "k", "a-1", &[]);
+    assert_eq!(harness.one(&["queues"])["paused"], json!(false));
+}
+
 #[test]
 fn a_worker_is_listed_with_its_host_and_process_while_it_lives_and_says_its_own_id() {
     let harness = Harness::new();

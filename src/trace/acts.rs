@@ -72,7 +72,7 @@ mod tests {
         view.acts_dropped = 2;
         let text = Trace::from(view).to_string();
         let steps = text.lines().skip(2).map(|line| line.get(26..).unwrap_or_default());
-        steps.map(|step| step.split(": the grant").next().unwrap_or_default().to_owned()).collect()
+        steps.map(|step| step.split(": the ").next().unwrap_or_default().to_owned()).collect()
     }
 
     #[test]
@@ -97,12 +97,12 @@ mod tests {
             format!("cancellation of attempt 2 requested by {by}"),
             "attempt 2 never began".to_owned(),
             format!("redriven by {by}, was cancelled: attempt 3 is its first try again"),
-            "… attempts 3 to 4 are not kept in full".to_owned(),
+            "… attempts 3 to 4 did not start".to_owned(),
             format!("cancelled by {by}, was pending"),
-            "… attempts 5 to 6 are not kept in full".to_owned(),
+            "… attempts 5 to 6 did not start".to_owned(),
             "attempt 7 never began".to_owned(),
             format!("cancellation of attempt 7 requested by {by}"),
-            "… attempts 8 to 9 are not kept in full".to_owned(),
+            "… attempts 8 to 9 did not start".to_owned(),
             format!("redriven by {by}, was dead: attempt 10 is its first try again"),
         ];
         assert_eq!(steps[..steps.len() - 1], expected);

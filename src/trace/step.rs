@@ -28,8 +28,10 @@ pub struct TraceStep {
 pub enum TraceEvent {
     /// The store accepted the job.
     Enqueued,
-    /// Attempts that are only counted: those between the first three and the last seven, and those that left no record. Also acts of operators before the latest five.
+    /// Attempts that are only counted: those between the first three and the last seven. Also acts of operators before the latest five.
     NotKept,
+    /// Attempts that did not start: the worker gave the job back, because no executor was free for a second, a job before it went back, or the worker stopped.
+    NotStarted,
     /// An operator gave the job a fresh start.
     Redriven,
     /// An operator made the delayed job pending before it was due.

@@ -2,6 +2,7 @@
 
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobState};
+use retraced_jobs::limits::{HISTORY_FIRST, HISTORY_LAST};
 use retraced_jobs::store::JobView;
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
 
@@ -16,42 +17,59 @@ pub(super) fn of(view: &JobView) -> Vec<TraceStep> {
     steps.extend(view.enqueued_ms.map(|at_ms| step(TraceEvent::Enqueued, Some(at_ms), "enqueued")));
     steps.extend(acts::dropped(view.acts_dropped));
     let (mut acts, mut previous) = (view.acts.iter().peekable(), 0);
+    let all_ended = view.counters.attempts.saturating_sub(u32::from(view.state == JobState::Processing));
     for stored in &view.history {
         let shown = TraceStep { attempt: Some(stored.attempt), ..attempt(stored) };
         while let Some(act) = acts.next_if(|act| acts::precedes(act, stored.attempt, shown.at)) {
             let ended = acts::attempts_ended(act).min(stored.attempt.saturating_sub(1));
-            steps.extend(not_kept(previous, ended));
+            steps.extend(unrecorded(previous, ended, all_ended));
             previous = previous.max(ended);
             steps.push(acts::of(act));
         }
-        steps.extend(not_kept(previous, stored.attempt.saturating_sub(1)));
+        steps.extend(unrecorded(previous, stored.attempt.saturating_sub(1), all_ended));
         previous = stored.attempt;
         steps.push(shown);
     }
     for act in acts {
         let ended = acts::attempts_ended(act);
-        steps.extend(not_kept(previous, ended));
+        steps.extend(unrecorded(previous, ended, all_ended));
         previous = previous.max(ended);
         steps.push(acts::of(act));
     }
     if view.state != JobState::Completed {
         // The history of a completed job ends with its last attempt.
-        let ended = view.counters.attempts.saturating_sub(u32::from(view.state == JobState::Processing));
-        steps.extend(not_kept(previous, ended));
+        steps.extend(unrecorded(previous, all_ended, all_ended));
     }
     steps.push(present_state(view));
     steps
 }
 
-/// The step for the attempts after `previous` up to `last`, of which there is no record.
-fn not_kept(previous: u32, last: u32) -> Option<TraceStep> {
-    let text = match last.checked_sub(previous)? {
-        0 => return None,
-        1 => format!("… attempt {last} is not kept in full"),
-        _ => format!("… attempts {} to {last} are not kept in full", previous + 1),
+/// The steps for the attempts after `previous` up to `last`, of which there is no record. `ended` is how many attempts have ended. The records of the first and of the latest
+/// ones are kept, so those of them that left none did not start.
+fn unrecorded(previous: u32, last: u32, ended: u32) -> Vec<TraceStep> {
+    let run = |from: u32, to: u32, kept: bool| {
+        let (from, to) = (from.max(previous + 1), to.min(last));
+        let attempts = match to.checked_sub(from)? {
+            0 => format!("attempt {from}"),
+            _ => format!("attempts {from} to {to}"),
+        };
+        Some(match (kept, from == to) {
+            (true, _) => step(TraceEvent::NotStarted, None, format!("… {attempts} did not start: {GIVEN_BACK}")),
+            (false, true) => step(TraceEvent::NotKept, None, format!("… {attempts} is not kept in full")),
+            (false, false) => step(TraceEvent::NotKept, None, format!("… {attempts} are not kept in full")),
+        })
     };
-    Some(step(TraceEvent::NotKept, None, text))
+    let last_dropped = ended.saturating_sub(HISTORY_LAST);
+    if last_dropped <= HISTORY_FIRST {
+        return run(1, last, true).into_iter().collect();
+    }
+    let first = run(1, HISTORY_FIRST, true);
+    let dropped = run(HISTORY_FIRST + 1, last_dropped, false);
+    [first, dropped, run(last_dropped + 1, last, true)].into_iter().flatten().collect()
 }
+
+/// Why an attempt left no record.
+const GIVEN_BACK: &str = "the worker gave the job back, because no executor was free for 1 s, a job before it went back, or the worker stopped";
 
 fn attempt(stored: &StoredAttempt) -> TraceStep {
     let n = stored.attempt;
@@ -245,10 +263,17 @@ mod tests {
         let texts = |view: &JobView| of(view).into_iter().map(|step| step.text).collect::<Vec<_>>();
         let waited = "attempt 2 did not start: in worker 00000001 a job ran that may crash it, and this one must not run beside it; it waits until 1970-01-01T00:00:12.000Z, counted as nothing";
         let said = texts(&view);
-        let expected = ["… attempt 1 is not kept in full", waited, "… attempts 3 to 5 are not kept in full"];
-        assert_eq!(said[..3], expected);
+        let given_back = |attempts: &str| format!("… {attempts} did not start: {GIVEN_BACK}");
+        assert_eq!(said[..3], [given_back("attempt 1"), waited.to_owned(), given_back("attempts 3 to 5")]);
         view.state = JobState::Pending;
-        assert_eq!(texts(&view)[2], "… attempts 3 to 6 are not kept in full");
+        assert_eq!(texts(&view)[2], given_back("attempts 3 to 6"));
+
+        // Of the 14 that have ended, the store keeps those up to 3 and from 8.
+        view.counters.attempts = 14;
+        let runs = ["attempt 3", "attempts 8 to 14"].map(given_back);
+        assert_eq!(texts(&view)[2..5], [&runs[0], "… attempts 4 to 7 are not kept in full", &runs[1]]);
+        view.counters.attempts = 11;
+        assert_eq!(texts(&view)[3], "… attempt 4 is not kept in full");
     }
 
     #[test]
