@@ -154,7 +154,10 @@ impl Queues {
 
     fn print(&self, context: &CommandContext, reading: &Reading, read_at: Option<Timestamp>) -> Result<(), CliError> {
         if !reading.any_queue && !context.out.is_json() {
-            return Ok(context.out.line("no queue has been used yet; enqueue a job with `retraced enqueue`")?);
+            return Ok(context.out.line(&format!(
+                "no queue is known here under the prefix {}: none was used yet, another server, database or prefix is meant, or Redis has lost its data; `retraced enqueue` adds a job",
+                context.prefix
+            ))?);
         }
         let any_trimmed = reading.rows.iter().any(|row| failed_and_trimmed(row) > 0);
         let columns = self.columns(any_trimmed);

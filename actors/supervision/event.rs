@@ -170,7 +170,11 @@ fn log_job_event(event: &SupervisionEvent) {
         EventKind::Stuck { queue, job, ran_ms } => say!(warn, event, "handler blocks its thread", %queue, %job, ran_ms),
         EventKind::LeaseReclaimed { queue, job, held_by, crashes, counted, poisoned } => {
             let worker = held_by.map(|instance| instance.short()).unwrap_or_default();
-            say!(warn, event, "lease expired, job reclaimed", %queue, %job, %worker, crashes, counted, poisoned)
+            if *poisoned {
+                say!(warn, event, "job poisoned, its workers crashed too often or its leases were lost too often", %queue, %job, %worker, crashes, counted)
+            } else {
+                say!(warn, event, "lease expired, job reclaimed", %queue, %job, %worker, crashes, counted)
+            }
         }
         EventKind::ClaimsLost { queue, claims, released } => {
             say!(warn, event, "claims of unknown outcome, their jobs were released", %queue, claims, released)

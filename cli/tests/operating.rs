@@ -69,6 +69,8 @@ fn a_queue_is_created_paused_only_on_demand() {
     let refused = harness.run(&["queue", "pause", "later"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert_eq!(harness.json(&["queues"]), Vec::<Value>::new());
+    let none = harness.run(&["queues"]).stdout;
+    assert!(none.starts_with("no queue is known here under the prefix retraced: none was used yet"), "{none}");
     let created = harness.one(&["queue", "pause", "later", "--create"]);
     assert_eq!(created, json!({"queue": "later", "paused": true, "changed": true}));
     assert_eq!(harness.one(&["queues"])["paused"], json!(true));

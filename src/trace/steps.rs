@@ -186,11 +186,25 @@ fn present_state(view: &JobView) -> TraceStep {
             }
         }
         (JobState::Dead, _) => format!("in the dead letter queue since {at}; redrive or discard it"),
-        (JobState::Poisoned, _) => format!("poisoned since {at}; fix the cause, then redrive or discard it"),
+        (JobState::Poisoned, _) => {
+            format!("poisoned since {at}{}; fix the cause, then redrive or discard it", why_poisoned(view))
+        }
         (JobState::Cancelled, _) => format!("cancelled since {at}"),
     };
     let attempt = view.held_by.as_ref().map(|holder| holder.attempt);
     TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
+}
+
+/// Why a job is poisoned that no worker has settled as such: its last attempt was lost.
+fn why_poisoned(view: &JobView) -> String {
+    match view.history.last().map(|stored| &stored.record) {
+        Some(Ok(AttemptRecord::Crashed { .. })) => {
+            let crashes = view.counters.crashes;
+            format!(" by crash {crashes}, one too many: see whether the worker ran out of memory or was killed")
+        }
+        Some(Ok(AttemptRecord::Lost { in_a_row, .. })) => format!(" by loss {in_a_row} in a row, one too many"),
+        _ => String::new(),
+    }
 }
 
 /// Until when the job is leased, or since when its lease has been over.
@@ -251,6 +265,22 @@ mod tests {
             "{second}"
         );
         assert!(!second.contains("it reached"), "{second}");
+    }
+
+    #[test]
+    fn a_job_that_was_poisoned_without_a_settlement_says_why() {
+        let (queue, id) = (QueueName::new("email").unwrap(), JobId::parse("welcome-42").unwrap());
+        let mut view = JobView::new(queue, id, JobState::Poisoned);
+        (view.counters.attempts, view.counters.crashes) = (4, 3);
+        let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+        let mut said = |record| {
+            view.history = vec![StoredAttempt::new(4, 2_000, Ok(record))];
+            present_state(&view).text
+        };
+        let crashed = said(AttemptRecord::Crashed { instance, lease_expired_ms: 900 });
+        assert!(crashed.contains(" by crash 3, one too many: see whether the worker ran out of memory"), "{crashed}");
+        let lost = said(AttemptRecord::Lost { instance, lease_expired_ms: 900, watched: true, in_a_row: 20 });
+        assert!(lost.contains(" by loss 20 in a row, one too many; fix the cause"), "{lost}");
     }
 
     #[test]

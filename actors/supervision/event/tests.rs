@@ -137,7 +137,7 @@ fn of_the_store() -> Vec<EventKind> {
 
 fn of_jobs() -> Vec<EventKind> {
     let (queue, job) = (QueueName::new("email").unwrap(), JobId::parse("a").unwrap());
-    let each: [fn(QueueName, JobId) -> EventKind; 13] = [
+    let each: [fn(QueueName, JobId) -> EventKind; 14] = [
         |queue, job| EventKind::HandlerPanicked { queue, job, attempt: 1, message: "boom".into(), location: None },
         |queue, job| EventKind::Zombie { queue, job, attempt: 1, ran_ms: 1 },
         |queue, job| EventKind::Stuck { queue, job, ran_ms: 1 },
@@ -149,6 +149,7 @@ fn of_jobs() -> Vec<EventKind> {
             counted: true,
             poisoned: false,
         },
+        |queue, job| EventKind::LeaseReclaimed { queue, job, held_by: None, crashes: 1, counted: true, poisoned: true },
         |queue, _| EventKind::ClaimsLost { queue, claims: 1, released: 1 },
         |queue, job| EventKind::LeaseLost { queue, job, attempt: 1 },
         |queue, job| EventKind::StaleSettlement { queue, job, attempt: 1 },
