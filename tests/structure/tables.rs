@@ -211,8 +211,15 @@ const DURATIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// What takes time and random numbers as arguments.
-const PURE: &[&str] =
-    &["jobs/job", "jobs/failure", "jobs/retry", "jobs/trace", "actors/supervision/restart", "actors/inflight"];
+const PURE: &[&str] = &[
+    "jobs/job",
+    "jobs/failure",
+    "jobs/retry",
+    "jobs/trace",
+    "jobs/events",
+    "actors/supervision/restart",
+    "actors/inflight",
+];
 
 /// The types of bounds.
 pub const BOUND_TYPES: &[&str] =

@@ -2,7 +2,7 @@
 -- run them (rights.lua).
 local UNPACKED_MAX = 2000 -- most arguments of one call; an even number leaves each field beside its value
 
--- The first write of every script except enqueue.lua, forget.lua and delete_queue.lua. It changes nothing. A server that takes no writes refuses it, so
+-- The first write of every script except enqueue.lua, forget.lua, delete_queue.lua and watch_outcome.lua. It changes nothing. A server that takes no writes refuses it, so
 -- that nothing is half written. A server whose memory is full accepts it, because it needs no memory; Redis checks the memory only before a
 -- script's first write, so the later ones pass too. Jobs that are kept can be settled, renewed and promoted, while new ones are refused.
 local function begin_writes() call('HDEL', STATS, '') end
