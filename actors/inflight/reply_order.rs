@@ -57,7 +57,7 @@ impl ReplyOrder {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// A reply without jobs is not held back.
+    /// A reply without jobs is never held back. If it follows the last one taken in, it closes the gap before the next.
     pub(super) fn skip(&mut self, number: Option<u64>) {
         if self.follows(number) {
             self.last = number;

@@ -439,7 +439,7 @@ impl<X: ExecutorPort> Table<X> {
 
     /// Jobs whose outcome the store has not confirmed.
     pub(super) fn held(&self) -> usize {
-        self.jobs().count()
+        self.held.len() + self.replies.held_back().count()
     }
 
     /// Whether no job is held and no open claim can bring one.

@@ -41,7 +41,7 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// The jobs in the table, and those of replies that are held back.
-    pub(in crate::inflight) fn jobs(&self) -> impl Iterator<Item = &Held> {
+    fn jobs(&self) -> impl Iterator<Item = &Held> {
         self.held.values().chain(self.replies.held_back())
     }
 }
