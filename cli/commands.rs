@@ -55,6 +55,9 @@ pub(crate) struct Global {
     pub(crate) prefix: KeyPrefix,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    /// Use a server that may drop jobs when its memory is full, because its maxmemory-policy evicts keys. Without this flag such a server is refused.
+    #[arg(long, global = true, env = "RETRACED_ALLOW_EVICTION", hide_env_values = true)]
+    pub(crate) allow_eviction: bool,
     /// Print results as JSON, one object per line: instants in RFC 3339, durations in whole milliseconds (fields ending in _ms).
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -108,6 +111,9 @@ pub(crate) enum Command {
 
 impl Command {
     pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
+        if !matches!(self, Command::Work(_)) {
+            settings.note_unknown_variables();
+        }
         match self {
             Command::Demo(demo) => demo.run(context).await,
             Command::Work(work) => work.run(context, settings).await,

@@ -20,6 +20,8 @@ pub(crate) struct CommandContext {
     /// What the names of all keys and channels begin with.
     pub(crate) prefix: KeyPrefix,
     pub(crate) tls: TlsArgs,
+    /// Whether a server may be used that drops jobs when its memory is full.
+    pub(crate) allow_eviction: bool,
     pub(crate) out: Output,
 }
 
@@ -27,6 +29,7 @@ impl CommandContext {
     /// Connects to the store and checks that the server answers and can be used for jobs.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let options = RedisOptions::default().prefix(self.prefix.clone()).tls(self.tls.options()?);
+        let options = if self.allow_eviction { options.allow_eviction() } else { options };
         let store = match RedisStore::open(&self.redis, options) {
             Ok(store) => store,
             Err(StoreError::Refused { reason, .. }) => {
@@ -40,7 +43,7 @@ impl CommandContext {
         match store.check().await.and_then(StoreFacts::usable) {
             Ok(_) => Ok(Arc::new(store)),
             Err(StoreError::Unavailable { cause, .. }) => Err(CliError::Failed(format!(
-                "Redis cannot be reached: {}; start it, or give its address with --redis URL or RETRACED_REDIS_URL",
+                "Redis cannot be reached: {}; its address is given with --redis URL or RETRACED_REDIS_URL",
                 with_flags(&one_line(&cause))
             ))),
             Err(StoreError::Refused { reason, .. }) => {
@@ -52,10 +55,15 @@ impl CommandContext {
 
     /// An operator, after a check that this queue exists.
     pub(crate) async fn operator_of(&self, queue: &QueueName) -> Result<Operator, CliError> {
+        self.operator_of_or(queue, "").await
+    }
+
+    /// As [`operator_of`](Self::operator_of); the error for a queue that resembles none ends with this advice.
+    pub(crate) async fn operator_of_or(&self, queue: &QueueName, advice: &str) -> Result<Operator, CliError> {
         let operator = self.operator().await?;
         operator.require_queue(queue).await.map_err(|error| match &error {
             OperatorError::UnknownQueue { nearest: None, .. } => CliError::Failed(format!(
-                "there is no queue {queue}: no producer and no worker has used it; `retraced queues` lists them"
+                "there is no queue {queue}: no producer and no worker has used it; `retraced queues` lists them{advice}"
             )),
             _ => CliError::from(error),
         })?;

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
 use retraced::limits::TOMBSTONES_MAX;
-use retraced::view::JobDetail;
+use retraced::view::{JobDetail, JobRow};
 use retraced::{JobId, JobState, Operator, QueueName, TraceError};
 
 use crate::args;
@@ -15,7 +15,7 @@ use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::SHOWN_CHARS_MAX;
 use crate::listing::{Listing, Paging};
-use crate::output::{Cell, Output, Style, counted, printable, short, short_duration};
+use crate::output::{Cell, Column, NOTHING, Output, Style, counted, printable, short, short_duration};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -37,6 +37,8 @@ pub(crate) struct Jobs {
 pub(crate) enum Job {
     /// Show everything that is known about a job.
     Show(OneJob),
+    /// Find a job of which only the id is known: show each queue that keeps a job of this id, and its state there.
+    Find(FindJob),
     /// Cancel jobs. A pending or delayed job is cancelled at once. The handler of a running job is asked to stop; if the handler succeeds anyway, the job is completed.
     #[command(
         after_help = "Jobs of a filter are cancelled 100 at a time. Jobs that are enqueued after the command began are not cancelled, and a job that a worker claims first runs. Cancelled jobs are kept for a while: `retraced job retry` runs one again.",
@@ -67,6 +69,13 @@ pub(crate) struct Cancel {
     filter: Filter,
     #[command(flatten)]
     options: BulkOptions,
+}
+
+/// `retraced job find`
+#[derive(Args)]
+pub(crate) struct FindJob {
+    /// The job's id.
+    id: JobId,
 }
 
 /// `retraced job retry`
@@ -116,6 +125,7 @@ impl Job {
                 }
                 Ok(())
             }
+            Job::Find(find) => find.run(context).await,
             Job::Cancel(cancel) => cancel.run(context).await,
             Job::Retry(Retry { job: OneJob { queue, id }, by }) => {
                 let operator = context.operator_of(&queue).await?.named(by.name());
@@ -128,6 +138,40 @@ impl Job {
                 }
             }
         }
+    }
+}
+
+impl FindJob {
+    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
+        let operator = context.operator().await?;
+        let mut rows = Vec::new();
+        for queue in operator.queues().await? {
+            rows.extend(operator.job(&queue, &self.id).await?.as_ref().map(JobRow::from));
+        }
+        if rows.is_empty() {
+            return Err(CliError::Failed(format!(
+                "no queue keeps a job {}: it was never enqueued, or it ended and is no longer kept; `retraced trace QUEUE ID` may know how it left its queue",
+                self.id
+            )));
+        }
+        let columns = [
+            Column::new("QUEUE"),
+            Column::new("KIND").cut(8),
+            Column::new("STATE"),
+            Column::new("ENQUEUED"),
+            Column::new("CODE"),
+        ];
+        context.out.results(&rows, &columns, |row| {
+            let code = row.last_error.as_ref().map(|error| error.code.to_string());
+            vec![
+                row.queue.to_string().into(),
+                row.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
+                Cell::new(row.state.as_str(), Style::of(row.state)),
+                row.enqueued_at.map_or_else(|| NOTHING.to_owned(), |at| context.out.when(at)).into(),
+                code.unwrap_or_else(|| NOTHING.to_owned()).into(),
+            ]
+        })?;
+        Ok(())
     }
 }
 
@@ -197,16 +241,17 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         say("timeout", short_duration(timeout));
     }
     for (name, at) in [
-        ("enqueued", &row.enqueued_at),
-        ("due", &row.due_at),
-        ("leased until", &row.lease_expires_at),
-        ("ended", &row.ended_at),
+        ("enqueued", row.enqueued_at),
+        ("due", row.due_at),
+        ("claimed", row.held_by.as_ref().map(|holder| holder.claimed_at)),
+        ("leased until", row.lease_expires_at),
+        ("ended", row.ended_at),
     ] {
         if let Some(at) = at {
             say(name, at.to_string());
         }
     }
-    if let Some(holder) = &job.held_by {
+    if let Some(holder) = &row.held_by {
         let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
         say("held by", format!("worker {} as attempt {}{asked}", holder.worker, holder.attempt));
     }

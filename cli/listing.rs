@@ -88,7 +88,7 @@ impl Listing<'_> {
 
     fn print_rows(&self, out: &Output, table: &mut Table, jobs: &[JobSummary]) -> Result<(), CliError> {
         let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
-        Ok(out.rows(table, &rows, |job| row(out, job, self.shows_progress()))?)
+        Ok(out.rows(table, &rows, |job| row(out, job, self.is_of_running()))?)
     }
 
     /// Reports that no job was found.
@@ -121,26 +121,33 @@ impl Listing<'_> {
             Column::new("CODE"),
             Column::new("MESSAGE").cut(7).drop_rank(4),
         ];
-        if self.shows_progress() {
-            columns.push(Column::new("PROGRESS").cut(8));
+        if self.is_of_running() {
+            columns.extend([
+                Column::new("CLAIMED"),
+                Column::new("WORKER").drop_rank(2),
+                Column::new("PROGRESS").cut(8),
+            ]);
         }
         columns
     }
 
-    /// Whether there is a column for progress: only in a list of running jobs. The progress of ended attempts is in the trace.
-    fn shows_progress(&self) -> bool {
+    /// Whether there are columns for the running attempt: only in a list of processing jobs. Ended attempts are in the trace.
+    fn is_of_running(&self) -> bool {
         matches!(self.filter.states(), [JobState::Processing])
     }
 }
 
 /// The cells of one job.
-fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
+fn row(out: &Output, job: &JobRow, is_of_running: bool) -> Vec<Cell> {
     let cell_of = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
     let code = job.last_error.as_ref().map(|error| error.code.to_string());
     let message = job.last_error.as_ref().map(|error| printable(&error.message));
-    let progress = shows_progress.then(|| {
-        let text = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
-        text.unwrap_or_else(|| NOTHING.to_owned()).into()
+    let running = is_of_running.then(|| {
+        let holder = job.held_by.as_ref();
+        let worker = holder.map_or_else(|| NOTHING.to_owned(), |holder| holder.short_worker().to_owned());
+        let progress = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
+        let progress = progress.unwrap_or_else(|| NOTHING.to_owned());
+        [cell_of(holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
     });
     let cells = [
         job.id.to_string().into(),
@@ -152,5 +159,5 @@ fn row(out: &Output, job: &JobRow, shows_progress: bool) -> Vec<Cell> {
         code.unwrap_or_else(|| NOTHING.to_owned()).into(),
         message.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ];
-    cells.into_iter().chain(progress).collect()
+    cells.into_iter().chain(running.into_iter().flatten()).collect()
 }

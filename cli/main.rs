@@ -27,6 +27,7 @@ mod settings;
 mod start;
 mod tls;
 mod trace;
+mod variables;
 mod webhook;
 mod work;
 mod workers;

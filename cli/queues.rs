@@ -1,5 +1,6 @@
 //! `retraced queues` and `retraced queue …`: counts, ages and rates of queues, once or again and again; pause, resume, audit and delete.
 
+mod pause;
 mod reading;
 mod watch;
 
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use retraced::limits::WORKER_STALE_AFTER;
-use retraced::store::LiveJobs;
+use retraced::store::{Finding, FindingKind, LiveJobs};
 use retraced::view::{AuditRow, QueueRow, Timestamp};
 use retraced::{JobState, Operator, OperatorError, QueueName};
 use serde::Serialize;
 
+use self::pause::{Pause, Resume};
 use self::reading::{Reading, ShownQueue, read_rows};
 use crate::args;
-use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
@@ -48,7 +49,7 @@ pub(crate) enum Queue {
     /// Stop claiming jobs of this queue. Jobs that workers have claimed already still run, and enqueueing is not affected.
     Pause(Pause),
     /// Resume claiming jobs of this queue.
-    Resume(OneQueue),
+    Resume(Resume),
     /// Show how many jobs of this queue are in each state, and its counters.
     Stats(Stats),
     /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no state or in two, records of a lease without the lease,
@@ -57,23 +58,6 @@ pub(crate) enum Queue {
     /// Delete a queue: its jobs, counters and name. A queue that a live worker processes is always refused; one with live jobs (pending, processing, delayed) unless
     /// --force is given.
     Delete(DeleteQueue),
-}
-
-#[derive(Args)]
-pub(crate) struct OneQueue {
-    /// The queue.
-    queue: QueueName,
-}
-
-#[derive(Args)]
-pub(crate) struct Pause {
-    #[command(flatten)]
-    queue: OneQueue,
-    /// Pause a queue that does not exist yet, so that none of its jobs runs before it is resumed.
-    #[arg(long)]
-    create: bool,
-    #[command(flatten)]
-    by: By,
 }
 
 #[derive(Args)]
@@ -110,15 +94,6 @@ struct Deleted {
     deleted: bool,
     /// How many jobs were kept in it.
     jobs: u64,
-}
-
-/// What `queue pause` and `queue resume` print.
-#[derive(Serialize)]
-struct PauseResult {
-    queue: QueueName,
-    paused: bool,
-    /// Whether the queue was in the other state before.
-    changed: bool,
 }
 
 impl Queues {
@@ -228,7 +203,7 @@ impl Queue {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         match self {
             Queue::Pause(pause) => pause.run(context).await,
-            Queue::Resume(queue) => queue.resume(context).await,
+            Queue::Resume(resume) => resume.run(context).await,
             Queue::Stats(Stats { queue, measure }) => {
                 let operator = context.operator_of(&queue).await?;
                 for (_, row) in read_rows(&operator, &[queue], measure.rates_over).await {
@@ -243,39 +218,6 @@ impl Queue {
             Queue::Audit(audit) => audit.run(context).await,
             Queue::Delete(delete) => delete.run(context).await,
         }
-    }
-}
-
-impl Pause {
-    async fn run(self, context: &CommandContext) -> Result<(), CliError> {
-        let queue = self.queue.queue;
-        let operator = match self.create {
-            true => context.operator().await?,
-            false => context.operator_of(&queue).await?,
-        };
-        // Created first: if that is refused, nothing has changed.
-        if self.create {
-            operator.create_queue(&queue).await?;
-        }
-        let was_paused = operator.named(self.by.name()).pause(&queue).await?;
-        let row = PauseResult { queue, paused: true, changed: !was_paused };
-        context.out.result(&row, || format!("queue {} is paused{}", row.queue, row.already()))?;
-        Ok(())
-    }
-}
-
-impl OneQueue {
-    async fn resume(self, context: &CommandContext) -> Result<(), CliError> {
-        let was_paused = context.operator_of(&self.queue).await?.resume(&self.queue).await?;
-        let row = PauseResult { queue: self.queue, paused: false, changed: was_paused };
-        context.out.result(&row, || format!("queue {} is running{}", row.queue, row.already()))?;
-        Ok(())
-    }
-}
-
-impl PauseResult {
-    fn already(&self) -> &'static str {
-        if self.changed { "" } else { " already" }
     }
 }
 
@@ -326,9 +268,15 @@ impl DeleteQueue {
 }
 
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
-    let (sound, style) = match (row.difference, row.grant_difference) {
-        (0, 0) => ("each in exactly one container", Style::Good),
-        _ => ("not each in exactly one container", Style::Bad),
+    // The counts alone do not tell: a job in two containers makes up for one in none.
+    let misplaced = |finding: &Finding| {
+        use FindingKind::{Damaged, GrantWithoutLease, LeaseWithoutGrant, Orphaned, TwoContainers};
+        matches!(finding.kind, TwoContainers | Orphaned | Damaged | GrantWithoutLease | LeaseWithoutGrant)
+    };
+    let counts_agree = (row.difference, row.grant_difference) == (0, 0);
+    let (sound, style) = match counts_agree && (row.repaired || !row.findings.iter().any(misplaced)) {
+        true => ("each in exactly one container", Style::Good),
+        false => ("not each in exactly one container", Style::Bad),
     };
     let mut values = vec![("stored", Cell::new(format!("{}, {sound}", job_count(row.jobs)), style))];
     if row.uncounted > 0 {

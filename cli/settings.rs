@@ -21,6 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::limits::SETTINGS_BYTES_MAX;
 use crate::output::printable;
+use crate::variables;
 
 /// The settings file that is read if it exists and none is named.
 const FILE_DEFAULT: &str = "retraced.toml";
@@ -120,6 +121,11 @@ impl Settings {
 
     pub(crate) fn matches(&self) -> &ArgMatches {
         &self.matches
+    }
+
+    /// Says which environment variables look like settings and are none.
+    pub(crate) fn note_unknown_variables(&self) {
+        variables::note_unknown(&self.command);
     }
 
     /// Whether an argument of `retraced work` was given as a flag, which process lists show.
@@ -429,7 +435,7 @@ mod tests {
             (
                 "\nrediss = \"x\"",
                 2,
-                "unknown key rediss; known keys are redis, prefix, tls-ca, tls-cert, tls-key, tls-server-name, color, work.queue",
+                "unknown key rediss; known keys are redis, prefix, tls-ca, tls-cert, tls-key, tls-server-name, allow-eviction, color, work.queue",
             ),
             ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
             ("[works]\n", 1, "unknown key works"),

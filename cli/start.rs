@@ -36,8 +36,14 @@ pub(crate) fn run() -> ExitCode {
     };
     let redis_from_environment = settings.matches().value_source("redis") == Some(ValueSource::EnvVariable);
     let out = Output::new(global.json);
-    let context =
-        CommandContext { redis: global.redis, redis_from_environment, prefix: global.prefix, tls: global.tls, out };
+    let context = CommandContext {
+        redis: global.redis,
+        redis_from_environment,
+        prefix: global.prefix,
+        tls: global.tls,
+        allow_eviction: global.allow_eviction,
+        out,
+    };
     let ended = runtime.block_on(asked.run(&context, &settings));
     // A thread that a handler blocks must not keep the process alive.
     runtime.shutdown_background();

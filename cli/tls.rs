@@ -90,6 +90,7 @@ fn with_file(flag: &str, file: Option<&Path>) -> String {
 
 /// Advice of the library, with flags in place of its options.
 pub(crate) fn with_flags(advice: &str) -> String {
+    let advice = advice.replace("(RedisOptions::allow_eviction)", "(--allow-eviction)");
     let both = advice.replace("(TlsOptions::client_certificate)", "(--tls-cert FILE and --tls-key FILE)");
     FLAGS.iter().fold(both, |text, flag| text.replace(flag.option, flag.usage))
 }

@@ -99,6 +99,8 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) async fn run(self, context: &CommandContext, settings: &Settings) -> Result<(), CliError> {
         log::start(self.log_format)?;
+        // Not before: the format of the log is that of all messages.
+        settings.note_unknown_variables();
         if settings.is_flag("proxy") {
             webhook::check_proxy_flag(self.proxy.as_deref().unwrap_or_default())?;
         }

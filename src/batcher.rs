@@ -5,7 +5,6 @@
 //! [`FRONT_DOOR_BYTES_MAX`] bytes wait, callers of further jobs wait for capacity until their timeout. Then they fail with [`EnqueueError::QueueFull`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,15 +19,15 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::chunks::chunks;
-use crate::limits::BATCHER_CALLS_MAX;
+use crate::limits::{ANNOUNCE_INTERVAL, ANNOUNCE_TIMEOUT, BATCHER_CALLS_MAX};
 use crate::outcome_waiter::OutcomeWaiter;
 
 /// Sends the jobs of one queue to the store, for all handles of that queue.
 pub(crate) struct Batcher {
     calls: StoreCalls,
     queue: QueueName,
-    /// Whether the queue is in the store's list of queues; until then each call announces the queue again.
-    announced: AtomicBool,
+    /// When the queue was last added to the store's list of queues.
+    announced_at: Mutex<Option<Instant>>,
     buffer: Mutex<Buffer>,
     /// Wakes the callers that wait for capacity, after a batch was taken from the buffer.
     taken: Notify,
@@ -90,13 +89,7 @@ impl From<CallError> for SendError {
 
 impl Batcher {
     pub(crate) fn new(calls: StoreCalls, queue: QueueName) -> Arc<Self> {
-        Arc::new(Self {
-            calls,
-            queue,
-            announced: AtomicBool::new(false),
-            buffer: Mutex::default(),
-            taken: Notify::new(),
-        })
+        Arc::new(Self { calls, queue, announced_at: Mutex::default(), buffer: Mutex::default(), taken: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
@@ -190,20 +183,23 @@ impl Batcher {
             let (queue, jobs) = (queue.clone(), sent.clone());
             async move { store.enqueue(call, &queue, &jobs).await }
         };
-        let (results, ()) = tokio::join!(self.calls.until_known_by(timeout, enqueue), self.announce(timeout));
+        let results = self.calls.until_known_by(timeout, enqueue).await?;
+        self.announce(timeout.min(ANNOUNCE_TIMEOUT)).await;
         let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
-        Ok(jobs.iter().zip(results?).map(receipt).collect())
+        Ok(jobs.iter().zip(results).map(receipt).collect())
     }
 
-    /// Adds the queue to the store's list of queues, so that operators see a queue that has no worker yet. After a failure the next call announces again.
+    /// Adds the queue to the store's list of queues, so that operators see a queue that has no worker yet. After a failure the next call announces again; after
+    /// [`ANNOUNCE_INTERVAL`] too, because the queue may have been deleted meanwhile, or the store may have lost its data.
     async fn announce(&self, timeout: Duration) {
-        if self.announced.load(Ordering::Relaxed) {
+        let announced_at = || self.announced_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if announced_at().is_some_and(|at| at.elapsed() < ANNOUNCE_INTERVAL) {
             return;
         }
         let queue = self.queue.clone();
         let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
         if self.calls.once_by(timeout, announce).await.is_ok() {
-            self.announced.store(true, Ordering::Relaxed);
+            *announced_at() = Some(Instant::now());
         }
     }
 

@@ -43,6 +43,10 @@ pub(crate) const CLIENT_QUEUES_MAX: usize = 1024;
 /// How many calls a client has under way at a time for one queue, not counting bulk enqueues; jobs that arrive meanwhile wait for the next call. Two, because the client
 /// can prepare one call or read its reply while the server works on the other.
 pub(crate) const BATCHER_CALLS_MAX: usize = 2;
+/// How long after a client has added a queue to the store's list of queues it does so again with its next enqueue.
+pub(crate) const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest wait of a receipt for that.
+pub(crate) const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need no
 /// slot. The operator of a runtime uses the 256 slots of that runtime instead.
@@ -77,6 +81,8 @@ pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How far the store's clock may run ahead during a bulk cancellation: 1 s. Jobs stamped up to that much later than now count as enqueued since it began.
 pub(crate) const BULK_CLOCK_SLACK: Duration = Duration::from_secs(1);
+/// How many passes of a bulk cancellation are repeated, if they moved nothing, for jobs that went from one state of its filter to another meanwhile.
+pub(crate) const BULK_MISSED_PASSES_MAX: u32 = 10;
 
 /// How similar a known name must be to be suggested for an unknown one, from 0 (different) to 1 (equal).
 pub(crate) const SIMILARITY_MIN: f64 = 0.6;

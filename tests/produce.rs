@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use retraced::store::LiveJobs;
 use retraced::{
-    Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, MemoryStore, Outcome,
-    OutcomeError, Queue, QueueHandle, Retention, Runtime, Store,
+    Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, MemoryStore, Operator,
+    Outcome, OutcomeError, Queue, QueueHandle, QueueName, Retention, Runtime, Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +161,21 @@ async fn a_job_of_2_mib_is_enqueued_and_runs_if_its_kind_allows_it() {
     assert!(matches!(refused, EnqueueError::Payload(_)), "{refused:?}");
     assert!(refused.to_string().contains("payload_bytes_max allows 1048576"), "{refused}");
     runtime.shutdown().await.unwrap();
+}
+
+/// Goal: operators see a queue that has jobs, also after it was deleted, for which no other process announces it again.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_was_deleted_under_its_client_is_listed_again() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (orders, operator) = (Client::shared(store.clone()).queue("orders").unwrap(), Operator::shared(store));
+    let name: QueueName = "orders".parse().unwrap();
+    orders.enqueue(Order { number: 1 }).await.unwrap();
+    assert_eq!(operator.queues().await.unwrap(), std::slice::from_ref(&name));
+    operator.delete_queue(&name, LiveJobs::Delete).await.unwrap();
+    assert_eq!(operator.queues().await.unwrap(), []);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    orders.enqueue(Order { number: 2 }).await.unwrap();
+    assert_eq!(operator.queues().await.unwrap(), [name]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::credits::{ClaimBudget, UnresolvedClaim};
 use super::shared::Inflight;
 
 /// A claim. It uses credits until it is answered or dropped. If it is dropped after it was [sent](Self::sent_by) and before it was answered, its outcome
-/// is unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::take_unresolved_claims`]).
+/// is unknown: the reclaimer releases the jobs it may have been granted (see [`Inflight::unresolved_claims`]).
 pub(crate) struct OpenClaim {
     inflight: Arc<Inflight>,
     /// The nonce of the request, from when the request is made until the store has answered.

@@ -6,7 +6,9 @@ use retraced_jobs::job::{InstanceId, Nonce};
 use retraced_jobs::store::BATCH_MAX;
 use retraced_jobs::units::micros;
 
-use crate::limits::{PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNRESOLVED_CLAIMS_MAX};
+use crate::limits::{
+    EXECUTOR_BURST_MAX, PREFETCH_HANDLER_MAX, PREFETCH_HORIZON, PREFETCH_JOBS_MAX, UNRESOLVED_CLAIMS_MAX,
+};
 
 /// The credits of one queue.
 pub(super) struct Credits {
@@ -84,8 +86,18 @@ impl Credits {
         }
     }
 
-    pub(super) fn take_unresolved(&mut self) -> Vec<UnresolvedClaim> {
-        std::mem::take(&mut self.unresolved_claims)
+    pub(super) fn unresolved(&self) -> &[UnresolvedClaim] {
+        &self.unresolved_claims
+    }
+
+    /// The jobs of these claims were released, so far as they had been granted.
+    pub(super) fn resolved(&mut self, claims: &[UnresolvedClaim]) {
+        self.unresolved_claims.retain(|claim| !claims.contains(claim));
+    }
+
+    /// Whether handlers usually end within [`EXECUTOR_BURST_MAX`]. Unknown counts as no.
+    pub(super) fn handlers_are_fast(&self) -> bool {
+        self.pace.mean_us.is_some_and(|mean| mean <= micros(EXECUTOR_BURST_MAX))
     }
 
     /// A handler ran this long.
@@ -180,13 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn unresolved_claims_are_remembered_up_to_their_bound_and_taken_once() {
+    fn unresolved_claims_are_remembered_up_to_their_bound_until_they_are_resolved() {
         let mut credits = Credits::new(1);
         for n in 0..UNRESOLVED_CLAIMS_MAX + 5 {
             let nonce = u64::try_from(n).unwrap().to_be_bytes();
             credits.remember_unresolved(UnresolvedClaim { instance: InstanceId::from(Uuid::nil()), nonce });
         }
-        assert_eq!(credits.take_unresolved().len(), UNRESOLVED_CLAIMS_MAX);
-        assert!(credits.take_unresolved().is_empty());
+        let (first, others) = credits.unresolved().split_at(2);
+        let (first, others) = (first.to_vec(), others.to_vec());
+        assert_eq!(others.len(), UNRESOLVED_CLAIMS_MAX - 2);
+        credits.resolved(&first);
+        assert_eq!(credits.unresolved(), others);
     }
 }

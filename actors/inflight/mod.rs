@@ -20,5 +20,5 @@ pub(crate) use claim::{ClaimOutcome, OpenClaim};
 pub(crate) use credits::UnresolvedClaim;
 pub(crate) use executors::PoolEpoch;
 pub(crate) use phase::{AskReason, EndedAttempt, HandlerRun, NextJob};
-pub(crate) use settling::Settling;
+pub(crate) use settling::{Confirmed, Settling};
 pub(crate) use shared::Inflight;

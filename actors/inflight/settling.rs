@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retraced_jobs::store::{Settled, Settlement};
+use retraced_jobs::store::{Settled, Settlement, Verdict};
 
 use super::grant::GrantId;
 use super::shared::Inflight;
@@ -14,6 +14,15 @@ pub(crate) struct Settling {
     pub(crate) settlements: Vec<Settlement>,
 }
 
+/// What is remarkable about a batch that the store has answered.
+#[derive(Default)]
+pub(crate) struct Confirmed {
+    /// The jobs went to the dead letter queue or were poisoned.
+    pub(crate) failed: Vec<Settlement>,
+    /// These came too late and changed nothing.
+    pub(crate) stale: Vec<Settlement>,
+}
+
 impl Inflight {
     /// Takes a batch of the settlements that wait; `None` if fewer than `least` wait.
     pub(crate) fn take_settlements(self: &Arc<Self>, least: usize) -> Option<Settling> {
@@ -23,11 +32,18 @@ impl Inflight {
 }
 
 impl Settling {
-    /// The store has answered: the jobs leave the table. Returns the settlements that came too late.
-    pub(crate) fn confirm(mut self, results: &[Settled]) -> Vec<Settlement> {
+    /// The store has answered: the jobs leave the table.
+    pub(crate) fn confirm(mut self, results: &[Settled]) -> Confirmed {
         self.inflight.confirmed(&std::mem::take(&mut self.grants));
-        let settlements = std::mem::take(&mut self.settlements);
-        settlements.into_iter().zip(results).filter(|(_, r)| matches!(r, Settled::Stale)).map(|(s, _)| s).collect()
+        let mut confirmed = Confirmed::default();
+        for (settlement, result) in std::mem::take(&mut self.settlements).into_iter().zip(results) {
+            if matches!(result, Settled::Stale) {
+                confirmed.stale.push(settlement);
+            } else if matches!(settlement.verdict, Verdict::DeadLetter | Verdict::Reject | Verdict::Poison) {
+                confirmed.failed.push(settlement);
+            }
+        }
+        confirmed
     }
 }
 

@@ -46,11 +46,17 @@ impl Inflight {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the table, then wakes whoever waits for a change.
+    /// Changes the table, then wakes whoever waits for a change. Nobody waits unless the workers are closed or the runtime shuts down.
     fn change<T>(&self, change: impl FnOnce(&mut Table<ActorRef<ExecutorMessage>>) -> T) -> T {
-        let changed = change(&mut self.table());
-        self.changed.notify_waiters();
-        changed
+        let mut table = self.table();
+        let was_admitting = table.admits();
+        let result = change(&mut table);
+        let may_be_awaited = !(was_admitting && table.admits());
+        drop(table);
+        if may_be_awaited {
+            self.changed.notify_waiters();
+        }
+        result
     }
 
     /// A claim was answered: its jobs are taken in and its credits given back in one step. Returns how many hints were received so far. A poll for a later hint finds the
@@ -82,9 +88,14 @@ impl Inflight {
         self.table().credits.hints()
     }
 
-    /// Returns the claims whose outcome has become unknown since the last call.
-    pub(crate) fn take_unresolved_claims(&self) -> Vec<UnresolvedClaim> {
-        self.table().credits.take_unresolved()
+    /// The claims whose outcome is unknown.
+    pub(crate) fn unresolved_claims(&self) -> Vec<UnresolvedClaim> {
+        self.table().credits.unresolved().to_vec()
+    }
+
+    /// The jobs of these claims were released, so far as they had been granted.
+    pub(crate) fn claims_resolved(&self, claims: &[UnresolvedClaim]) {
+        self.table().credits.resolved(claims);
     }
 
     /// An executor is ready for jobs. It is ignored if a newer pool has started.
@@ -109,11 +120,7 @@ impl Inflight {
 
     /// The next job for this executor. If there is none, the executor is idle and is woken later.
     pub(crate) fn next(&self, id: ExecutorId, why: AskReason, now: Instant, started_ms: u64) -> Option<NextJob> {
-        let next = self.table().next(id, why, now, started_ms);
-        if next.is_none() {
-            self.changed.notify_waiters();
-        }
-        next
+        self.change(|table| table.next(id, why, now, started_ms))
     }
 
     /// The start of a job is recorded. Returns whether this executor still has the job.
@@ -265,7 +272,7 @@ impl Inflight {
         }
     }
 
-    /// Waits until the condition holds, at most until the deadline. Returns whether the condition holds.
+    /// Waits until the condition holds, at most until the deadline, while the workers are closed or the runtime shuts down. Returns whether the condition holds.
     pub(crate) async fn wait_until(&self, deadline: Instant, holds: impl Fn(&Self) -> bool) -> bool {
         loop {
             let changed = self.changed.notified();

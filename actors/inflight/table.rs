@@ -39,7 +39,7 @@ pub(super) struct Table<X> {
     concurrency: usize,
     /// Whether jobs that do not fail start in the order of the queue: if its concurrency is 1.
     keeps_order: bool,
-    /// How many executors a claim wakes at once, at most: one per thread of the handlers, up to [`EXECUTORS_WOKEN_MAX`].
+    /// How many executors a claim wakes at once, at most, if handlers are fast: one per thread of the handlers, up to [`EXECUTORS_WOKEN_MAX`].
     woken_max: usize,
     crashes_max: u32,
     next_grant: GrantId,
@@ -83,7 +83,7 @@ impl<X: ExecutorPort> Table<X> {
     }
 
     /// Whether jobs may be claimed and started.
-    fn admits(&self) -> bool {
+    pub(super) fn admits(&self) -> bool {
         !self.closed && !self.shutting_down
     }
 
@@ -169,12 +169,14 @@ impl<X: ExecutorPort> Table<X> {
             }
             self.held.insert(grant, held);
         }
-        (0..granted.min(self.woken_max)).for_each(|_| self.wake_one(now));
+        // Fast jobs are not worth an executor each: the first ones run them all, or wake others.
+        let woken = if self.credits.handlers_are_fast() { granted.min(self.woken_max) } else { granted };
+        (0..woken).for_each(|_| self.wake_one(now));
     }
 
     /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. But tokio runs a woken executor on the thread that woke it, where it may wait for a handler that computes.
-    /// Therefore a claim wakes one executor per thread, and idle threads steal them.
+    /// are woken for many fast jobs. But tokio runs a woken executor on the thread that woke it, where it may wait for a handler that computes, and no other thread takes
+    /// it. Therefore a claim wakes one executor per thread at least, and one per job if handlers are not known to be fast.
     fn wake_one(&mut self, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
             self.executors.wake_one();

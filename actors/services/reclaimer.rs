@@ -101,15 +101,18 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
 }
 
 /// Releases the jobs that were granted to claims of this process whose outcome is unknown: the call ended with an error, for example because the reply could not be
-/// read, or a bug ended the task that waited for it.
+/// read, or a bug ended the task that waited for it. They stay in the table until the store has answered, because this actor may be restarted meanwhile.
 async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContext) {
-    let mut unresolved = queue.inflight.take_unresolved_claims();
+    let mut unresolved = queue.inflight.unresolved_claims();
     // Those of one process instance at a time; usually there is only one.
     while let Some(UnresolvedClaim { instance, .. }) = unresolved.first().copied() {
         let (ours, others) = unresolved.into_iter().partition::<Vec<_>, _>(|claim| claim.instance == instance);
         unresolved = others;
-        let nonces: Vec<_> = ours.into_iter().map(|claim| claim.nonce).collect();
-        let released = reconcile(runtime, queue, instance, &nonces).await;
+        let nonces: Vec<_> = ours.iter().map(|claim| claim.nonce).collect();
+        let Reconciled { released, is_over } = reconcile(runtime, queue, instance, &nonces).await;
+        if is_over {
+            queue.inflight.claims_resolved(&ours);
+        }
         if released > 0 {
             let kind = EventKind::ClaimsLost { queue: queue.name.clone(), claims: nonces.len(), released };
             runtime.events.emit(path::RECLAIMER, kind);
@@ -118,18 +121,37 @@ async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContex
     }
 }
 
-/// Releases the jobs that were granted to claims with these nonces. Returns how many.
-async fn reconcile(runtime: &RuntimeContext, queue: &QueueContext, instance: InstanceId, nonces: &[Nonce]) -> usize {
+/// What became of claims of unknown outcome.
+struct Reconciled {
+    /// How many jobs were released.
+    released: usize,
+    /// Nothing is left to be done: all their jobs are released, or another process runs under this process instance and has them.
+    is_over: bool,
+}
+
+/// Releases the jobs that were granted to claims with these nonces.
+async fn reconcile(
+    runtime: &RuntimeContext,
+    queue: &QueueContext,
+    instance: InstanceId,
+    nonces: &[Nonce],
+) -> Reconciled {
     let (mut released, mut cursor) = (0, None);
     loop {
         let reconcile = runtime.calls.until_known("reconcile", |store, call| {
             store.reconcile(call, &queue.name, instance, nonces, cursor.clone())
         });
-        let Some(Ok(page)) = reconcile.await else { return released };
-        released += page.released.len();
-        cursor = page.next;
-        if cursor.is_none() {
-            return released;
+        match reconcile.await {
+            Some(Ok(page)) => {
+                released += page.released.len();
+                cursor = page.next;
+                if cursor.is_none() {
+                    return Reconciled { released, is_over: true };
+                }
+            }
+            Some(Err(error)) => return Reconciled { released, is_over: error.is_call_id_conflict() },
+            // The tree has ended.
+            None => return Reconciled { released, is_over: false },
         }
     }
 }

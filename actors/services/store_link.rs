@@ -11,7 +11,7 @@ use backoff::backoff::Backoff;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use retraced_jobs::store::Hint;
+use retraced_jobs::store::{Hint, StoreError};
 use retraced_jobs::units::millis;
 use tokio::time::{Instant, timeout};
 
@@ -160,7 +160,10 @@ async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
                 tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
             }
             Err(error) if error.is_retryable() => {
-                watch.failed(begun, || error.to_string());
+                // A block is reported as such.
+                if !matches!(error, StoreError::Blocked { .. }) {
+                    watch.failed(begun, || error.to_string());
+                }
                 tokio::time::sleep(backoff.next_backoff().unwrap_or(PROBE_DELAY_MAX)).await;
                 runtime.calls.health().wait_until_up().await;
             }

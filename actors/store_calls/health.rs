@@ -199,13 +199,13 @@ impl Health {
                 StoreState::Unreachable { reported: false, before, .. } => before,
                 state => state,
             };
-            let (since, end_of_outage) = match known {
+            let (since, was_reported, end_of_outage) = match known {
                 StoreState::Blocked { by: known_by, reported: true, .. } if *known_by == by => {
                     return (known != state).then(|| (known.clone(), Vec::new()));
                 }
-                StoreState::Blocked { since, .. } => (*since, None),
-                StoreState::Unreachable { since, .. } => (Instant::now(), Some(reachable(*since))),
-                StoreState::Up => (Instant::now(), None),
+                StoreState::Blocked { since, reported, .. } => (*since, *reported, None),
+                StoreState::Unreachable { since, .. } => (Instant::now(), false, Some(reachable(*since))),
+                StoreState::Up => (Instant::now(), false, None),
             };
             let due = last.get(&by).is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);
             let mut events: Vec<EventKind> = end_of_outage.into_iter().collect();
@@ -213,7 +213,9 @@ impl Health {
                 last.insert(by, Instant::now());
                 events.push(EventKind::StoreBlocked { reason: BlockedStore::new(by, said).to_string() });
             }
-            Some((StoreState::Blocked { since, by, said: said.into(), reported: due }, events))
+            // What was reported must be reported as over, whatever the cause is by then.
+            let reported = due || was_reported;
+            Some((StoreState::Blocked { since, by, said: said.into(), reported }, events))
         });
         self.0.link.send(StoreLinkMessage::NotUp);
     }

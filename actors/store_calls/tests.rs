@@ -541,8 +541,13 @@ async fn causes_that_alternate_are_reported_once_each() {
     for by in [Block::Memory, Block::Rights, Block::Memory, Block::Rights, Block::Memory] {
         world.calls.health().blocked(by, "for a test");
     }
+    world.calls.health().unblocked();
     let reported = world.reported();
-    assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }, EventKind::StoreBlocked { .. }]), "{reported:?}");
+    let [EventKind::StoreBlocked { .. }, EventKind::StoreBlocked { .. }, EventKind::StoreUnblocked { .. }] =
+        reported[..]
+    else {
+        panic!("{reported:?}")
+    };
 }
 
 /// Goal: each call has its own backoff. Method: an actor's call is refused for 20 s, while others succeed and the store is found free again and again.

@@ -134,6 +134,22 @@ async fn an_observer_that_panics_disturbs_neither_jobs_nor_actors() {
     harness.close().await;
 }
 
+/// Goal: as below, if the tree is shut down before anything has looked at the attempt. Method: its executor is killed, and nothing is waited for.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_executor_ends_just_before_a_shutdown_ends_for_the_observer() {
+    let counts = Arc::new(Counts::default());
+    let observer = Watching(counts.clone());
+    let harness =
+        Harness::build().concurrency(1).options(|options| options.observer = Some(Arc::new(observer))).start().await;
+    harness.enqueue("killed", Work::lasting(secs(5))).await;
+    harness.until("it runs", || harness.recorder.running() == 1).await;
+    assert!(harness.tree.kill("email/executor-0"));
+    harness.until("it runs no more", || harness.recorder.running() == 0).await;
+    harness.close().await;
+    let ended = counts.of("completed") + counts.of("retried") + counts.of("other");
+    assert_eq!(ended, counts.of("started"));
+}
+
 /// Goal: a gauge of running attempts returns to zero. Method: the first attempt of a job is killed, the second one succeeds.
 #[tokio::test(start_paused = true)]
 async fn every_attempt_that_started_ends_once_for_the_observer() {

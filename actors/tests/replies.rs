@@ -240,6 +240,23 @@ async fn an_unreadable_claim_reply_delays_no_job_by_a_lease() {
     }
 }
 
+/// Goal: as above, if the actor that releases the jobs is restarted before the store has answered to it.
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_reclaimer_forgets_no_claim_of_unknown_outcome() {
+    let harness = Harness::build().options(|options| options.lease = secs(600)).start().await;
+    let (mut claimed, mut reconciled) = (false, false);
+    harness.store.plan_faults(move |verb, _| match verb {
+        Verb::Claim if !std::mem::replace(&mut claimed, true) => Some(Fault::UnreadableReply),
+        Verb::Reconcile if !std::mem::replace(&mut reconciled, true) => Some(Fault::NeverAnswered),
+        _ => None,
+    });
+    harness.enqueue("granted", Work::succeed()).await;
+    harness.until("its release is under way", || harness.store.calls(Verb::Reconcile) == 1).await;
+    harness.kill_and_await_restart("reclaimer").await;
+    harness.until_within(secs(20), "the job is done", || harness.stats().completed_total == 1).await;
+    harness.close().await;
+}
+
 /// Goal: jobs granted to a claim are found under the process instance that claimed them. Method: while the reply is on its way, another call finds that a copy of the process
 /// uses this instance, so that the process takes another one. Then the reply cannot be read.
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use retraced_actors::limits;
 use retraced_jobs::events::EventKind;
+use retraced_jobs::failure::Code;
+use retraced_jobs::retry::Retry;
 use retraced_jobs::store::BATCH_MAX;
 use tokio::time::Instant;
 
-use crate::support::{Fault, Harness, Moment, Verb, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, Moment, Verb, Work, millis, secs};
 
 const CONCURRENCY: usize = 4;
 
@@ -42,6 +44,31 @@ async fn outcomes_that_the_store_refuses_never_pile_up() {
     harness.until("all are settled", || harness.stats().completed_total as usize == ids.len()).await;
     assert_eq!(harness.recorder.count(), ids.len(), "no job ran twice");
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::ClaimsResumed { .. })), 1, "{:?}", harness.events());
+    harness.close().await;
+}
+
+/// Goal: no log says that a job is poisoned or dead while the store knows nothing of it. Method: every settlement is refused until both attempts have ended.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_never_reported_as_failed_before_the_store_has_confirmed_it() {
+    let harness = Harness::build().rules(|rules| rules.retry = Some(Retry::fixed().max_attempts(1))).start().await;
+    harness.store.plan_faults(|verb, _| matches!(verb, Verb::Settle | Verb::SettleAndClaim).then_some(Fault::Refused));
+    let poisoned = harness.enqueue("bad", Work::then(Action::FailPermanent)).await;
+    let dead = harness.enqueue("down", Work::then(Action::FailTemporary)).await;
+    harness.until("both have failed", || harness.recorder.ended() == 2).await;
+    tokio::time::sleep(secs(5)).await;
+    let failed = |kind: &EventKind| matches!(kind, EventKind::JobPoisoned { .. } | EventKind::JobDied { .. });
+    assert_eq!(harness.count(failed), 0, "{:?}", harness.events());
+
+    harness.store.clear_faults();
+    harness.until("both are reported", || harness.count(failed) == 2).await;
+    for event in harness.events().iter().filter(|event| failed(&event.kind)) {
+        match &event.kind {
+            EventKind::JobPoisoned { job, code, .. } => assert_eq!((job, code), (&poisoned, &Code::InvalidJobData)),
+            EventKind::JobDied { job, code, .. } => assert_eq!((job, code), (&dead, &Code::NetworkError)),
+            _ => unreachable!(),
+        }
+        assert!(event.path.to_string().contains("executor-"), "{event:?}");
+    }
     harness.close().await;
 }
 

@@ -8,6 +8,7 @@ use retraced_actors::limits::WATCH_INTERVAL;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobState};
+use retraced_jobs::retry::Retry;
 use retraced_jobs::store::{ReplaySlots, Transitions};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use uuid::Uuid;
@@ -50,6 +51,25 @@ async fn a_handler_that_ignores_its_timeout_is_settled_without_it_and_its_execut
     harness.until_advancing("the zombie has ended", || harness.recorder.running() == 0).await;
     assert_eq!(harness.state(&id), JobState::Completed);
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::Crashed { .. })), 0);
+    harness.close().await;
+}
+
+/// Goal: a job whose last attempt never ended is dead, and says so like any other.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_dies_with_its_zombie_is_never_dead_in_silence() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let harness = Harness::build()
+        .blocking(gate.clone())
+        .rules(|rules| (rules.timeout, rules.retry) = (Some(secs(2)), Some(Retry::fixed().max_attempts(1))))
+        .start()
+        .await;
+    let id = harness.enqueue("deaf", Work::then(Action::Block)).await;
+    let died = |kind: &EventKind| matches!(kind, EventKind::JobDied { job, code: Code::Timeout, .. } if *job == id);
+    harness.until_advancing("its death is reported", || harness.count(died) == 1).await;
+    assert_eq!(harness.state(&id), JobState::Dead);
+    gate.store(true, Ordering::SeqCst);
+    harness.until_advancing("the zombie has ended", || harness.recorder.running() == 0).await;
+    assert_eq!(harness.count(died), 1);
     harness.close().await;
 }
 
@@ -149,18 +169,27 @@ async fn a_shutdown_that_kills_every_handler_still_ends_as_a_shutdown() {
 }
 
 /// Real time. Goal: a handler that computes before its first await does not keep the executors that were woken with it from starting. Method: a claim brings one job that blocks
-/// its thread and one that takes no time, and there are two threads.
+/// its thread and others that do not, and there are two threads.
 #[tokio::test]
 async fn a_handler_that_computes_does_not_hold_up_the_other_jobs_of_its_claim() {
+    // The second time another handler waits for longer than the first one computes.
+    for works in [
+        vec![Work::step(millis(0), Action::BlockFor(3_000)), Work::succeed()],
+        vec![Work::step(millis(0), Action::BlockFor(3_000)), Work::lasting(secs(6)), Work::succeed()],
+    ] {
+        blocked_beside_others(works).await;
+    }
+}
+
+async fn blocked_beside_others(works: Vec<Work>) {
     let handlers = handler_runtime(2);
-    let harness = Harness::build().handler_runtime(handlers.handle().clone()).concurrency(2).start().await;
+    let harness = Harness::build().handler_runtime(handlers.handle().clone()).concurrency(works.len()).start().await;
     let admin = ReplaySlots::new(InstanceId::from(Uuid::new_v4()), 1);
-    let works = [Work::step(millis(0), Action::BlockFor(3_000)), Work::succeed()];
-    let jobs = works.map(|work| seal_job(&work, &JobOptions::default()).unwrap());
+    let jobs: Vec<_> = works.iter().map(|work| seal_job(work, &JobOptions::default()).unwrap()).collect();
     harness.store.enqueue(admin.take().await.next_call(), &harness.queue, &jobs).await.unwrap();
-    harness.until("one has ended", || harness.stats().completed_total == 1).await;
-    assert_eq!(harness.state(&jobs[0].id), JobState::Processing, "the other one waited for it");
-    harness.until_state(&jobs[0].id, JobState::Completed).await;
+    harness.until_state(&jobs[jobs.len() - 1].id, JobState::Completed).await;
+    assert_eq!(harness.state(&jobs[0].id), JobState::Processing, "the last one waited for it");
+    harness.until("all have ended", || harness.stats().completed_total as usize == jobs.len()).await;
     harness.tree.shutdown().await;
     harness.until("all are gone", || harness.tree.actors().is_empty()).await;
     harness.assert_clean();

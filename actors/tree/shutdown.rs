@@ -59,7 +59,6 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
     let mut report = ShutdownReport::default();
     for queue in &runtime.queues {
         report.running += queue.inflight.busy();
-        queue.door.close();
         queue.inflight.shut_down();
         queue.request_settling();
     }
@@ -73,16 +72,19 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
         if !all_idle(runtime, stop_by).await {
             for queue in &runtime.queues {
                 report.killed += queue.inflight.kill_running();
-                runtime.observe_ended(queue);
             }
         }
     }
+    // Not before: handlers may enqueue to the end, through a handle of this runtime too.
+    runtime.queues.iter().for_each(|queue| queue.door.close());
     let settle_by = Instant::now() + SHUTDOWN_SETTLE_TIMEOUT;
     for queue in &runtime.queues {
         queue.request_settling();
         queue.inflight.wait_until(settle_by, Inflight::is_empty).await;
         report.unsettled += queue.inflight.unsettled();
         queue.door.wait_until_empty(settle_by).await;
+        // Not all of them were killed here: an executor may have ended just before the shutdown, and the watchdog stops before it looks again.
+        runtime.observe_ended(queue);
     }
     report
 }

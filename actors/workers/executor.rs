@@ -15,7 +15,7 @@ use retraced_jobs::codec;
 use retraced_jobs::context::Stop;
 use retraced_jobs::events::EventKind;
 use retraced_jobs::execution::{AttemptInput, AttemptOutcome, HandlerPanic};
-use retraced_jobs::store::{Renewal, Verdict};
+use retraced_jobs::store::{Renewal, Settlement, Verdict};
 use retraced_jobs::trace::ExecutorId;
 use retraced_jobs::units::millis;
 use tokio::time::{Instant, timeout};
@@ -83,7 +83,7 @@ impl Actor for Executor {
         let until = now + EXECUTOR_BURST_MAX;
         let mut why = AskReason::Woken;
         while now < until {
-            let started_ms = state.runtime.store_clock.at(now);
+            let mut started_ms = state.runtime.store_clock.at(now);
             let Some(next) = state.queue.inflight.next(state.id, why, now, started_ms) else {
                 state.queue.executor_idle();
                 if state.queue.inflight.any_to_settle() {
@@ -96,11 +96,12 @@ impl Actor for Executor {
             if next.records_start {
                 let ours = state.record_start(&next).await;
                 now = Instant::now();
+                started_ms = state.runtime.store_clock.at(now);
                 if !ours {
                     continue;
                 }
             }
-            if !state.run(next, now).await? {
+            if !state.run(next, now, started_ms).await? {
                 // The attempt was settled without this executor (it timed out or was interrupted): another one may have its slot by now.
                 myself.stop(None);
                 return Ok(());
@@ -116,19 +117,22 @@ impl Actor for Executor {
 
 impl ExecutorState {
     /// Runs one attempt. Returns whether its outcome counts, or the panic of its handler.
-    async fn run(&mut self, next: NextJob, started: Instant) -> Result<bool, HandlerPanic> {
+    async fn run(&mut self, next: NextJob, started: Instant, started_ms: u64) -> Result<bool, HandlerPanic> {
         let input = AttemptInput {
             executor: self.id,
             started,
-            started_ms: self.runtime.store_clock.at(started),
+            started_ms,
             control: next.control,
             jitter: retry_jitter(&mut self.rng),
             job: next.job,
         };
         self.observe_start(&input);
         let envelope = input.job.envelope.clone();
-        let outcome = self.queue.runner.attempt(input).await;
-        let counts = self.queue.inflight.finish(self.id, next.grant, outcome.settlement.clone(), outcome.ran);
+        let mut outcome = self.queue.runner.attempt(input).await;
+        // A copy of a record would cost an allocation, and nobody needs it here.
+        let record = std::mem::take(&mut outcome.settlement.record);
+        let settlement = Settlement { record, ..outcome.settlement.clone() };
+        let counts = self.queue.inflight.finish(self.id, next.grant, settlement, outcome.ran);
         let pause = self.pause_after(&outcome).filter(|_| counts);
         if let Some(pause) = pause {
             self.queue.inflight.pause(self.id, pause);
@@ -215,7 +219,7 @@ impl ExecutorState {
         });
     }
 
-    /// Emits an event if this worker cannot run or decode the job, lacks a resource for it, or the job is poisoned or dead.
+    /// Emits an event if this worker cannot run or decode the job, or lacks a resource for it.
     fn report(&self, outcome: &AttemptOutcome) {
         let (queue, job) = (|| self.queue.name.clone(), || outcome.settlement.id.clone());
         if let Some(kind) = &outcome.unknown_kind {
@@ -229,12 +233,6 @@ impl ExecutorState {
         {
             let error = outcome.message.clone().unwrap_or_default();
             self.emit(EventKind::OutOfResources { queue: queue(), resource, error });
-        }
-        let Some((code, _)) = outcome.failure else { return };
-        match outcome.settlement.verdict {
-            Verdict::Poison => self.emit(EventKind::JobPoisoned { queue: queue(), job: job(), code }),
-            Verdict::DeadLetter | Verdict::Reject => self.emit(EventKind::JobDied { queue: queue(), job: job(), code }),
-            _ => {}
         }
     }
 

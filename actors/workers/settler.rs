@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use retraced_jobs::codec;
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Claims, Settled, StoreError};
+use retraced_jobs::store::{Claims, Settled, Settlement, StoreError, Verdict};
+use retraced_jobs::trace::Ended;
 use tokio::time::Instant;
 
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::{OpenClaim, Settling};
+use crate::inflight::{Confirmed, OpenClaim, Settling};
 use crate::limits::{SETTLE_BATCH_MIN, SETTLE_CALLS_MAX, TRIM_DELAY_MAX};
 use crate::messages::{FetcherMessage, SettlerMessage};
 use crate::path;
@@ -149,7 +151,8 @@ pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueC
 
 fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
     queue.trim_schedule.request_within(TRIM_DELAY_MAX);
-    let stale = settling.confirm(settled);
+    let Confirmed { failed, stale } = settling.confirm(settled);
+    failed.iter().for_each(|settlement| report_failed(runtime, queue, settlement));
     let path = path::settler(&queue.name);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     if !stale.is_empty() {
@@ -160,4 +163,19 @@ fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, s
             EventKind::StaleSettlement { queue: queue.name.clone(), job: stale.id, attempt: stale.token.attempt };
         runtime.events.emit(&path, kind);
     }
+}
+
+/// The store has moved a job to the dead letter queue, or poisoned it: says so in the name of the executor that ran it. Not when the attempt ends, because the settlement may come
+/// too late to change anything.
+fn report_failed(runtime: &RuntimeContext, queue: &QueueContext, settlement: &Settlement) {
+    // An attempt that fails for good always has a record, which this worker wrote.
+    let Ok(log) = codec::decode_attempt(&settlement.record) else { return };
+    let Ended::Failed { code, .. } = log.ended else { return };
+    let (queue, job) = (queue.name.clone(), settlement.id.clone());
+    let path = path::executor(&queue, log.executor.slot);
+    let kind = match settlement.verdict {
+        Verdict::Poison => EventKind::JobPoisoned { queue, job, code },
+        _ => EventKind::JobDied { queue, job, code },
+    };
+    runtime.events.emit_of_generation(&path, log.executor.generation, kind);
 }

@@ -8,7 +8,8 @@ mod hook;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -123,6 +124,22 @@ fn jobs_are_cancelled_and_retried_and_refusals_are_reported() {
 }
 
 #[test]
+fn a_job_is_found_by_its_id_alone() {
+    let harness = Harness::new();
+    for queue in ["q", "sms", "email"] {
+        harness.enqueue(queue, "k", if queue == "sms" { "b-1" } else { "a-1" }, &[]);
+    }
+    let found = harness.json(&["job", "find", "a-1"]);
+    let place = |row: &Value| (row["queue"].clone(), row["id"].clone(), row["state"].clone());
+    let expected = ["email", "q"].map(|queue| (json!(queue), json!("a-1"), json!("pending")));
+    assert_eq!(found.iter().map(place).collect::<Vec<_>>(), expected);
+    assert!(harness.run(&["job", "find", "b-1"]).stdout.contains("sms"));
+    let unknown = harness.run(&["job", "find", "c-1"]);
+    assert_eq!((unknown.status, unknown.stdout.as_str()), (Some(1), ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("no queue keeps a job c-1"), "{unknown:?}");
+}
+
+#[test]
 fn a_queue_is_paused_resumed_and_counted() {
     let harness = Harness::new();
     harness.enqueue("q", "k", "a-1", &[]);
@@ -130,7 +147,11 @@ fn a_queue_is_paused_resumed_and_counted() {
     assert_eq!(harness.one(&["queue", "stats", "q"])["paused_by"], json!(null));
     let first = harness.one(&["queue", "pause", "q", "--by", "ada\u{1b}[31m"]);
     assert_eq!(first, json!({"queue": "q", "paused": true, "changed": true}));
-    assert_eq!(pause("pause"), json!({"queue": "q", "paused": true, "changed": false}));
+    let again = pause("pause");
+    let since = again["paused_since"].as_str().unwrap();
+    assert_eq!((&again["paused"], &again["changed"]), (&json!(true), &json!(false)), "{again}");
+    let said = harness.run(&["queue", "pause", "q"]).stdout;
+    assert_eq!(said, format!("queue q is already paused by ada\\u{{1b}}[31m since {since}\n"));
     let stats = harness.one(&["queue", "stats", "q"]);
     for (field, value) in [
         ("queue", json!("q")),
@@ -303,8 +324,44 @@ fn an_unreachable_redis_is_reported_with_its_address_and_a_remedy() {
     command.args(["queues", "--redis", "redis://127.0.0.1:1"]);
     let finished = finish(command, Duration::from_secs(10));
     assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""));
-    for phrase in ["127.0.0.1:1", "Connection refused", "--redis URL or RETRACED_REDIS_URL"] {
+    for phrase in ["127.0.0.1:1", "Connection refused", "start it", "--redis URL or RETRACED_REDIS_URL"] {
         assert!(finished.stderr.contains(phrase), "{finished:?}");
+    }
+}
+
+/// A server that gives this answer to whatever it is sent, also to several commands at once; none if it is empty. Returns its URL.
+fn server_that_answers(answer: &str) -> String {
+    let answers = answer.repeat(16);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, answers) = (connection.unwrap(), answers.clone());
+            std::thread::spawn(move || {
+                let mut read = [0; 4096];
+                while connection.read(&mut read).is_ok_and(|n| n > 0) {
+                    if connection.write_all(answers.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn nobody_is_told_to_start_a_server_that_runs() {
+    for (answer, remedy) in [
+        ("", "it may be frozen"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "this is no answer of a Redis server: check host and port"),
+        ("-CLUSTERDOWN Hash slot not served\r\n", "it is a node of a Redis Cluster"),
+    ] {
+        let mut command = retraced();
+        command.args(["queues", "--redis", &server_that_answers(answer)]);
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!((finished.status, finished.stdout.as_str()), (Some(1), ""));
+        assert!(finished.stderr.contains(remedy) && !finished.stderr.contains("start it"), "{answer:?}: {finished:?}");
     }
 }
 
@@ -419,10 +476,16 @@ fn a_running_job_never_hides_how_far_it_has_come() {
             (&listed["progress"]["percent"], &listed["progress"]["note"]),
             (&json!(40), &json!("40 of 100\u{1b}"))
         );
+        let holder = &listed["held_by"];
+        let (worker, claimed_at) = (holder["worker"].as_str().unwrap(), holder["claimed_at"].as_str().unwrap());
+        assert!(listed["enqueued_at"].as_str().unwrap() <= claimed_at, "{listed}");
         let table = harness.run(&["jobs", "q", "--state", "processing"]).stdout;
         assert!(table.contains("PROGRESS") && table.contains("40 %: 40 of 100\\u{1b}"), "{table}");
+        assert!(table.contains(claimed_at) && table.contains(&worker[worker.len() - 8..]), "{table}");
         let shown = harness.run(&["job", "show", "q", "a-1"]).stdout;
         assert!(shown.contains("40 %: 40 of 100\\u{1b} at "), "{shown}");
+        let is_claim = |line: &str| line.trim().starts_with("claimed ") && line.ends_with(claimed_at);
+        assert!(shown.lines().any(is_claim), "{shown}");
         let trace = harness.run(&["trace", "q", "a-1"]).stdout;
         assert!(trace.contains("it had reached 40 %: 40 of 100\\u{1b}"), "{trace}");
         runtime.shutdown().await.unwrap();

@@ -514,6 +514,11 @@ fn an_empty_variable_counts_as_not_set_and_a_bad_one_is_named_and_never_blamed_o
             assert!(!finished.stderr.contains("retraced.toml"), "the file is blamed for {name}: {finished:?}");
         }
     }
+    let misspelt = run(&["config"], &[("RETRACED_LEESE", "5s")]);
+    assert_eq!((misspelt.status, &misspelt.stdout), (Some(0), &expected.stdout), "{misspelt:?}");
+    let said =
+        "the environment variable RETRACED_LEESE is not read: there is no such setting; RETRACED_LEASE may be meant";
+    assert!(misspelt.stderr.contains(said), "{misspelt:?}");
     let finished = run(&["queues"], &[("RETRACED_REDIS_URL", "\"redis://h\"")]);
     assert_eq!(finished.status, Some(2), "{finished:?}");
     assert!(finished.stderr.contains("RETRACED_REDIS_URL"), "{finished:?}");
@@ -587,6 +592,19 @@ fn ctrl_c_ends_a_watch_that_waits_for_its_rates() {
 }
 
 #[test]
+fn a_server_that_may_drop_jobs_is_used_by_nobody_who_does_not_allow_it() {
+    let harness = Harness::new();
+    harness.redis.set("maxmemory-policy", "allkeys-lru");
+    let refused = harness.run(&["queues"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(refused.stderr.contains("allkeys-lru") && refused.stderr.contains("(--allow-eviction)"), "{refused:?}");
+    assert_eq!(harness.json(&["queues", "--allow-eviction"]), [] as [Value; 0]);
+    let mut by_variable = harness.command(&["queues"]);
+    by_variable.env("RETRACED_ALLOW_EVICTION", "true");
+    assert_eq!(finish(by_variable, COMMAND_MAX).status, Some(0));
+}
+
+#[test]
 fn one_finding_of_an_audit_is_no_plural() {
     let harness = Harness::new();
     harness.enqueue("q", "k", "a", &[]);
@@ -594,6 +612,21 @@ fn one_finding_of_an_audit_is_no_plural() {
     let audited = harness.run(&["queue", "audit", "q"]);
     assert!(audited.stdout.contains("1 job, not each in exactly one container"), "{audited:?}");
     assert!(audited.stdout.contains("1 job in no container"), "{audited:?}");
+}
+
+#[test]
+fn a_job_in_two_containers_never_hides_one_in_none() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    harness.enqueue("q", "k", "b", &[]);
+    let mut raw = harness.redis.connection();
+    let _: () = redis::cmd("LPOP").arg("retraced:{q}:pending").query(&mut raw).unwrap();
+    let _: () =
+        redis::cmd("ZADD").arg("retraced:{q}:dead").arg(1_750_000_000_000_u64).arg("b").query(&mut raw).unwrap();
+    let audited = harness.run(&["queue", "audit", "q"]);
+    assert!(audited.stdout.contains("2 jobs, not each in exactly one container"), "{audited:?}");
+    let repaired = harness.run(&["queue", "audit", "q", "--repair"]);
+    assert!(repaired.stdout.contains("2 jobs, each in exactly one container"), "{repaired:?}");
 }
 
 /// Goal: dead and poisoned jobs never vanish in silence: the worker that removes them says so, the ledger and `queues` show it, and an option keeps more.

@@ -71,7 +71,14 @@ impl Answer {
     fn read(text: &str) -> Option<Self> {
         let mut fields = Fields::default();
         let _ = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text));
-        let mut answer = Self { success: fields.success?, ..Self::default() };
+        let said = fields.success?;
+        let Some(success) = said.as_bool() else {
+            // Whoever says `"success": "false"` must not be taken to have said nothing.
+            let message =
+                format!("the field \"success\" of the body is {}, not true or false", in_short(&said.to_string()));
+            return Some(Self { message: Some(message), ..Self::default() });
+        };
+        let mut answer = Self { success, ..Self::default() };
         match fields.error {
             Some(Value::Object(mut error)) => {
                 let mut text = |field: &str| match error.remove(field) {
@@ -101,7 +108,7 @@ impl Answer {
 /// The fields of an answer, recorded one by one, so that those before an error of the parser are kept.
 #[derive(Default)]
 struct Fields {
-    success: Option<bool>,
+    success: Option<Value>,
     error: Option<Value>,
 }
 
@@ -123,7 +130,7 @@ impl<'de> Visitor<'de> for &mut Fields {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(field) = map.next_key::<String>()? {
             match field.as_str() {
-                "success" => self.success = map.next_value::<Value>()?.as_bool(),
+                "success" => self.success = Some(map.next_value()?),
                 "error" => self.error = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -244,6 +251,18 @@ mod tests {
         }
         let failure = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
         assert_eq!(failure.message(), "the webhook responded 200 OK: no room");
+    }
+
+    #[test]
+    fn a_success_that_is_neither_true_nor_false_completes_no_job() {
+        for (said, shown) in [("\"false\"", "\"false\""), ("null", "null"), ("0", "0"), ("[true]", "[true]")] {
+            let failure = failed(200, &format!("{{\"success\":{said}}}")).unwrap();
+            assert_eq!((failure.code(), failure.class()), (Code::JobExecutionFailed, Class::Unknown), "{said}");
+            let text = format!(
+                "the webhook responded 200 OK: the field \"success\" of the body is {shown}, not true or false"
+            );
+            assert_eq!(failure.message(), text);
+        }
     }
 
     #[test]

@@ -8,10 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::CliError;
 use crate::output::{print_messages_as_json, printable};
+use crate::variables::LOG_VARIABLE;
 
-/// The variable that chooses what is logged.
-const VARIABLE: &str = "RETRACED_LOG";
-/// What is logged unless it is set.
+/// What is logged unless the variable is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
 
 /// How the log is written.
@@ -42,14 +41,14 @@ pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
 }
 
 fn filter() -> Result<EnvFilter, CliError> {
-    let given = match std::env::var(VARIABLE) {
+    let given = match std::env::var(LOG_VARIABLE) {
         Ok(given) if !given.trim().is_empty() => given,
         Ok(_) | Err(VarError::NotPresent) => LOG_DEFAULT.to_owned(),
-        Err(VarError::NotUnicode(_)) => return Err(CliError::Usage(format!("{VARIABLE} is not UTF-8"))),
+        Err(VarError::NotUnicode(_)) => return Err(CliError::Usage(format!("{LOG_VARIABLE} is not UTF-8"))),
     };
     EnvFilter::builder().parse(&given).map_err(|error| {
         CliError::Usage(format!(
-            "{VARIABLE} is {:?}, which is no log filter ({error}); write a level (error, warn, info, debug, trace, off), or several of TARGET=LEVEL, as in {LOG_DEFAULT}",
+            "{LOG_VARIABLE} is {:?}, which is no log filter ({error}); write a level (error, warn, info, debug, trace, off), or several of TARGET=LEVEL, as in {LOG_DEFAULT}",
             printable(&given)
         ))
     })

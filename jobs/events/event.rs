@@ -258,7 +258,7 @@ pub enum EventKind {
         /// The error of that attempt.
         error: String,
     },
-    /// An attempt ended in a way that poisons its job. A job that is poisoned when it is reclaimed is reported as `LeaseReclaimed`.
+    /// An attempt ended in a way that poisons its job, and the store has confirmed it. A job that is poisoned when it is reclaimed is reported as `LeaseReclaimed`.
     JobPoisoned {
         /// The job's queue.
         queue: QueueName,
@@ -267,7 +267,7 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// An attempt ended in a way that moves its job to the dead letter queue: its attempts are used up, its failure is not retried, or no
+    /// An attempt ended in a way that moves its job to the dead letter queue, and the store has confirmed it: its attempts are used up, its failure is not retried, or no
     /// worker could run it for too many releases.
     JobDied {
         /// The job's queue.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::Pin;
-use std::sync::Once;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::task::{Context as PollContext, Poll};
 
 use tokio::sync::Semaphore;
@@ -79,15 +79,29 @@ impl CaughtPanic {
     pub(super) async fn render(&mut self) -> Option<String> {
         let backtrace = self.backtrace.take()?;
         let rendered = async {
-            let permit = RENDERERS.acquire().await.ok()?;
-            let text = spawn_blocking(move || {
-                let _held = permit;
-                bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX)
-            });
-            text.await.ok()
+            let permit = Arc::new(Mutex::new(Some(RENDERERS.acquire().await.ok()?)));
+            let of_thread = permit.clone();
+            let text = || {
+                spawn_blocking(move || {
+                    let _held = taken(&of_thread)?;
+                    Some(bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX))
+                })
+            };
+            // Tokio panics if the system has no thread left. It keeps the call then, which must keep no permit.
+            match catch_unwind(AssertUnwindSafe(text)) {
+                Ok(text) => text.await.ok().flatten(),
+                Err(_) => {
+                    taken(&permit);
+                    None
+                }
+            }
         };
         timeout(BACKTRACE_RENDER_TIMEOUT, rendered).await.ok().flatten()
     }
+}
+
+fn taken<T>(value: &Mutex<Option<T>>) -> Option<T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// The handler's own frames, which stand between those of the panic machinery and those of this library. Each is a name, followed by a line with its location if that

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::codec::PAYLOAD_BYTES_MAX;
+use crate::codec::{Envelope, PAYLOAD_BYTES_MAX};
 use crate::limits::HANDLER_TIMEOUT;
-use crate::retry::{OnUndecodable, OnUnknown, Retry};
+use crate::retry::{InvalidRetry, OnUndecodable, OnUnknown, Retry, RetryOverrides};
 use crate::store::Retention;
 use crate::typed_job::JobDefaults;
 
@@ -36,6 +36,15 @@ pub(super) struct KindRules {
     pub(super) payload_bytes_max: usize,
 }
 
+/// The rules for one job: those of its queue and kind, overridden by what the job sets for itself.
+pub(super) struct JobRules {
+    pub(super) retry: Retry,
+    pub(super) timeout: Duration,
+    pub(super) keep_completed: bool,
+    /// Why the job's own retry settings are not used; `None` when they are used, or when the job has none.
+    pub(super) refused: Option<InvalidRetry>,
+}
+
 impl Rules {
     /// Each rule as it was set for the queue; otherwise the kind's default; otherwise the library's default.
     pub(super) fn of_kind(&self, kind: &JobDefaults) -> KindRules {
@@ -45,6 +54,22 @@ impl Rules {
             timeout: self.timeout.or(kind.timeout_of_kind()).unwrap_or(HANDLER_TIMEOUT),
             keep_completed: self.retention.map_or(kind.keeps_completed(), |kept| kept.completed.is_some()),
             payload_bytes_max: self.payload_bytes_max.or(of_kind).unwrap_or(PAYLOAD_BYTES_MAX),
+        }
+    }
+}
+
+impl KindRules {
+    /// The rules of the job's queue and kind, overridden by what the job sets. If one of the job's own retry settings is out of bounds, all of them are ignored.
+    pub(super) fn of_job(self, envelope: &Envelope) -> JobRules {
+        let Self { retry, timeout, keep_completed, .. } = self;
+        let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
+        let rules = |retry, refused| JobRules { retry, timeout, keep_completed, refused };
+        if envelope.retry == RetryOverrides::default() {
+            return rules(retry, None);
+        }
+        match retry.overridden_by(&envelope.retry).validate() {
+            Ok(own) => rules(own, None),
+            Err(refused) => rules(retry, Some(refused)),
         }
     }
 }

@@ -9,19 +9,19 @@ use tokio::time::Instant;
 
 use super::ended::HandlerEnd;
 use super::panic::CaughtPanic;
-use super::rules::KindRules;
+use super::rules::{JobRules, KindRules};
 use super::run::run;
 use super::{AttemptOutcome, HandlerPanic, Layers, Rules};
 use crate::codec::{self, CodecError, ENVELOPE_OVERHEAD_MAX, Envelope};
 use crate::context::{AttemptControl, AttemptInfo, Context, Notes, States, Stop};
 use crate::enqueue::{NoProducers, Producers};
 use crate::failure::{Class, Code, Failure, Resource, bounded};
-use crate::handler::{Handlers, Output, RawJob};
+use crate::handler::{HandlerEntry, Handlers, Output, RawJob};
 use crate::job::{CurrentInstance, QueueName};
 use crate::limits::{
     OUT_OF_RESOURCES_DELAY, UNDECODABLE_DELAY, UNDECODABLE_RELEASES_MAX, UNKNOWN_KIND_DELAY, UNKNOWN_KIND_RELEASES_MAX,
 };
-use crate::retry::{Decision, InvalidRetry, OnUndecodable, Retry, RetryOutcome, RetryOverrides, decide};
+use crate::retry::{Decision, OnUndecodable, Retry, RetryOutcome, decide};
 use crate::store::{ClaimedJob, Settlement, Verdict};
 use crate::trace::{AttemptLog, Ended, ExecutorId, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine, Released};
 use crate::typed_job::JobDefaults;
@@ -77,13 +77,11 @@ struct FinishedAttempt<'a> {
     notes: Notes,
 }
 
-/// The rules for one job: those of its queue and kind, overridden by what the job sets for itself.
-struct JobRules {
-    retry: Retry,
-    timeout: Duration,
-    keep_completed: bool,
-    /// Why the job's own retry settings are not used; `None` when they are used, or when the job has none.
-    refused: Option<InvalidRetry>,
+/// The envelope of a job, with what this worker has for its kind.
+struct OpenedJob<'a> {
+    envelope: Envelope,
+    handler: Option<&'a HandlerEntry>,
+    rules: KindRules,
 }
 
 /// Why a job cannot be given to a handler of this worker.
@@ -157,8 +155,8 @@ impl Runner {
         let ran_by = |ran| RanBy { executor, started_ms, ran };
         let finish = |ran, retry, notes| FinishedAttempt { job: &job, ran_by: ran_by(ran), retry, jitter, notes };
         let not_run = || finish(Duration::ZERO, self.rules.retry.unwrap_or_default(), Notes::default());
-        let envelope = match self.decode(&job) {
-            Ok(envelope) => envelope,
+        let OpenedJob { envelope, handler, rules } = match self.open(&job) {
+            Ok(opened) => opened,
             Err(Unreadable::NewerVersion(error)) => {
                 return self.not_runnable_here(not_run(), Code::DecodeFailed, error.to_string(), error.to_string());
             }
@@ -167,11 +165,11 @@ impl Runner {
                 return self.failed(not_run(), &Failure::permanent(Code::DecodeFailed, error), PanicDetails::default());
             }
         };
-        let Some(found) = self.handlers.find(&envelope.kind) else {
+        let Some(found) = handler else {
             let text = format!("this worker has no handler for kind \"{}\" in queue \"{}\"", envelope.kind, self.queue);
             return self.not_runnable_here(not_run(), Code::UnknownKind, envelope.kind.to_string(), text);
         };
-        let JobRules { retry, timeout, keep_completed, refused } = self.rules_of(&envelope, &found.defaults);
+        let JobRules { retry, timeout, keep_completed, refused } = rules.of_job(&envelope);
         let info = AttemptInfo {
             id: job.id.clone(),
             queue: self.queue.clone(),
@@ -233,11 +231,10 @@ impl Runner {
     /// The settlement of an attempt whose handler still runs although its timeout has passed. `jitter` is as in [`AttemptInput`].
     #[must_use]
     pub fn timed_out(&self, job: &ClaimedJob, ran_by: RanBy, jitter: i16) -> Settlement {
-        let retry = self.decode(job).map_or(self.rules.retry.unwrap_or_default(), |envelope| {
-            let no_defaults = JobDefaults::new();
-            let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
-            self.rules_of(&envelope, defaults).retry
-        });
+        let retry = match self.open(job) {
+            Ok(OpenedJob { envelope, rules, .. }) => rules.of_job(&envelope).retry,
+            Err(_) => self.rules.retry.unwrap_or_default(),
+        };
         let text = format!(
             "the handler ignored its timeout and still runs after {:.0?}; this attempt and the next may overlap",
             ran_by.ran
@@ -247,7 +244,7 @@ impl Runner {
         self.failed(finished, &failure, PanicDetails::default()).settlement
     }
 
-    fn decode(&self, job: &ClaimedJob) -> Result<Envelope, Unreadable> {
+    fn open(&self, job: &ClaimedJob) -> Result<OpenedJob<'_>, Unreadable> {
         let refuse = |what: &str, size: usize, most: usize| {
             let text = format!("the {what} has {size} bytes, this worker takes payloads of at most {most}");
             Unreadable::TooLarge(CodecError::new(text))
@@ -259,27 +256,13 @@ impl Runner {
             true => Unreadable::NewerVersion(error),
             false => Unreadable::Damaged(error),
         })?;
-        let no_defaults = JobDefaults::new();
-        let defaults = self.handlers.find(&envelope.kind).map_or(&no_defaults, |found| &found.defaults);
-        let KindRules { payload_bytes_max, .. } = self.rules.of_kind(defaults);
-        if envelope.payload.len() > payload_bytes_max {
-            return Err(refuse("payload", envelope.payload.len(), payload_bytes_max));
+        let handler = self.handlers.find(&envelope.kind);
+        let rules = handler
+            .map_or_else(|| self.rules.of_kind(&JobDefaults::new()), |found| self.rules.of_kind(&found.defaults));
+        if envelope.payload.len() > rules.payload_bytes_max {
+            return Err(refuse("payload", envelope.payload.len(), rules.payload_bytes_max));
         }
-        Ok(envelope)
-    }
-
-    /// The rules of the job's queue and kind, overridden by what the job sets. If one of the job's own retry settings is out of bounds, all of them are ignored.
-    fn rules_of(&self, envelope: &Envelope, defaults: &JobDefaults) -> JobRules {
-        let KindRules { retry, timeout, keep_completed, .. } = self.rules.of_kind(defaults);
-        let timeout = envelope.timeout_ms.filter(|ms| *ms > 0).map_or(timeout, Duration::from_millis);
-        let rules = |retry, refused| JobRules { retry, timeout, keep_completed, refused };
-        if envelope.retry == RetryOverrides::default() {
-            return rules(retry, None);
-        }
-        match retry.overridden_by(&envelope.retry).validate() {
-            Ok(own) => rules(own, None),
-            Err(refused) => rules(retry, Some(refused)),
-        }
+        Ok(OpenedJob { envelope, handler, rules })
     }
 
     fn completed(&self, finished: &FinishedAttempt<'_>, keep: bool, output: Output) -> AttemptOutcome {

@@ -909,6 +909,25 @@ mod blocking {
         drop(runtime);
     }
 
+    async fn panics(_: Work, _: Context) -> Returned {
+        panic!("out of order")
+    }
+
+    #[test]
+    fn a_panic_is_never_lost_because_no_thread_is_left_for_its_backtrace() {
+        let stack = usize::MAX / 4 + 1;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(stack).build().unwrap();
+        let harness = Harness::handler(panics);
+        // More often than backtraces may be made at a time: none of them keeps its permit.
+        for _ in 0..=BACKTRACE_RENDERERS_MAX {
+            let begun = std::time::Instant::now();
+            let outcome = runtime.block_on(harness.run(job()));
+            assert_eq!(outcome.failure.map(|(code, _)| code), Some(Code::Panic));
+            assert!(outcome.panic.is_some() && begun.elapsed() < BACKTRACE_RENDER_TIMEOUT);
+        }
+    }
+
     #[tokio::test]
     async fn an_attempt_that_is_dropped_asks_its_thread_to_stop() {
         let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();

@@ -31,6 +31,9 @@ pub enum Block {
     /// The user may not call a command or use a key that the call needs, or the server does not know a command, because it was renamed or disabled. Concerns only the calls
     /// that need what is missing.
     Rights,
+    /// It accepts the user and the password no longer, which it accepted before (`NOAUTH`, `WRONGPASS`). A first connection with a wrong password is
+    /// [`StoreError::Refused`](super::StoreError::Refused) instead.
+    Login,
 }
 
 impl Block {
@@ -51,6 +54,7 @@ impl Block {
             Block::Loading => "wait until it has finished",
             Block::Script => "wait, or end the script by SCRIPT KILL",
             Block::Rights => "give the rights that docs/redis.md lists",
+            Block::Login => "enable the user or set its password back, or start this process again with the new one",
         }
     }
 }
@@ -65,11 +69,12 @@ impl fmt::Display for Block {
             Block::Loading => "it is loading its data",
             Block::Script => "a script has been running on it for too long",
             Block::Rights => "a right is missing",
+            Block::Login => "it accepts the user or password no longer",
         })
     }
 }
 
-/// Why a store that answers takes no new jobs or no writes at all, or refuses calls because a right is missing.
+/// Why a store that answers takes no new jobs or no writes at all, or refuses calls because a right is missing or the login is not accepted any more.
 ///
 /// ```
 /// use retraced_jobs::store::{Block, BlockedStore};

@@ -11,7 +11,7 @@ use super::block::{Block, BlockedStore};
 /// use retraced_jobs::store::StoreError;
 /// let unavailable = StoreError::Unavailable { operation: "claim", cause: "connection refused".into() };
 /// assert!(unavailable.is_retryable());
-/// assert_eq!(unavailable.to_string(), "the store did not answer to claim: connection refused");
+/// assert_eq!(unavailable.to_string(), "the store did not answer (claim): connection refused");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -97,7 +97,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Unavailable { operation, cause } => {
-                write!(f, "the store did not answer to {operation}: {cause}")
+                write!(f, "the store did not answer ({operation}): {cause}")
             }
             StoreError::Blocked { operation, by, said } => {
                 write!(f, "the store refused {operation} for now, because {}", BlockedStore::new(*by, said.as_str()))

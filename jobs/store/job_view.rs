@@ -23,6 +23,8 @@ pub struct JobSummary {
     pub envelope: Bytes,
     /// The latest error in its history, as in [`JobView::last_error`].
     pub last_error: Option<LastError>,
+    /// The worker that holds its lease; `None` when the job is not `processing`, or its grant is missing or damaged.
+    pub held_by: Option<LeaseHolder>,
     /// The progress of the running attempt, as the store was told last; `None` when the job is not `processing`.
     pub progress: Option<StoredProgress>,
 }
@@ -31,8 +33,17 @@ impl JobSummary {
     /// A job of which only the state is known, for those who write a store.
     #[must_use]
     pub fn new(id: JobId, state: JobState) -> Self {
-        let (counters, envelope) = (Counters::default(), Bytes::new());
-        Self { id, state, counters, enqueued_ms: None, at_ms: None, envelope, last_error: None, progress: None }
+        Self {
+            id,
+            state,
+            counters: Counters::default(),
+            enqueued_ms: None,
+            at_ms: None,
+            envelope: Bytes::new(),
+            last_error: None,
+            held_by: None,
+            progress: None,
+        }
     }
 }
 
@@ -44,6 +55,8 @@ pub struct LeaseHolder {
     pub instance: InstanceId,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// When the worker claimed the job, in ms since the Unix epoch. Its handler may have started later, or not yet: a worker claims jobs ahead of its executors.
+    pub claimed_ms: u64,
     /// When the lease expires unless renewed, in ms since the Unix epoch.
     pub expires_ms: u64,
     /// Whether the job's cancellation was requested.
@@ -51,10 +64,10 @@ pub struct LeaseHolder {
 }
 
 impl LeaseHolder {
-    /// The holder of a lease that expires at `expires_ms`; no cancellation was requested.
+    /// The holder of a lease from `claimed_ms` to `expires_ms`; no cancellation was requested.
     #[must_use]
-    pub fn new(instance: InstanceId, attempt: u32, expires_ms: u64) -> Self {
-        Self { instance, attempt, expires_ms, cancel_asked: false }
+    pub fn new(instance: InstanceId, attempt: u32, claimed_ms: u64, expires_ms: u64) -> Self {
+        Self { instance, attempt, claimed_ms, expires_ms, cancel_asked: false }
     }
 }
 

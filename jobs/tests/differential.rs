@@ -454,6 +454,7 @@ async fn read_all(store: &dyn Store, queue: &QueueName, ids: &[JobId]) -> Seen {
         job.enqueued_ms = job.enqueued_ms.map(passed);
         job.at_ms = job.at_ms.map(passed);
         if let Some(holder) = &mut job.held_by {
+            holder.claimed_ms = passed(holder.claimed_ms);
             holder.expires_ms = passed(holder.expires_ms);
         }
         job.acts.iter_mut().for_each(|act| act.at_ms = passed(act.at_ms));

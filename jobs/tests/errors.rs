@@ -145,7 +145,7 @@ fn no_text_of_an_error_is_told_again_by_one_of_its_causes() {
 
 #[test]
 fn the_causes_that_a_text_leaves_out_are_still_told() {
-    let told = ["the store did not answer to claim: there is no connection", "the network is down"];
+    let told = ["the store did not answer (claim): there is no connection", "the network is down"];
     assert_eq!(texts(&unavailable()), told);
     assert_eq!(texts(&OutcomeError::Store { source: Arc::new(unavailable()) }), told);
 }

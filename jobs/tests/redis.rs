@@ -611,6 +611,13 @@ async fn a_server_that_may_evict_jobs_is_refused_unless_that_is_allowed() {
     assert!(facts.warnings.iter().any(|warning| warning.contains("allkeys-lru")), "{facts:?}");
 }
 
+#[tokio::test]
+async fn a_node_of_a_cluster_is_never_mistaken_for_a_server_that_is_down() {
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let refused = RedisStore::connect(&server.url()).await.unwrap_err().to_string();
+    assert!(refused.contains("it is a node of a Redis Cluster, which is not supported yet"), "{refused}");
+}
+
 /// No key that holds jobs expires, so such a policy evicts none.
 #[tokio::test]
 async fn a_server_that_evicts_only_keys_that_expire_is_not_refused() {

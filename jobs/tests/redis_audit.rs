@@ -52,6 +52,11 @@ impl Harness {
         self.store.claim(self.replay_slot.next_call(), &self.queue, &request).await.unwrap()
     }
 
+    async fn cancel(&mut self, name: &str) {
+        let job = [id(name).into()];
+        self.store.cancel(self.replay_slot.next_call(), &self.queue, &"ada".into(), &job).await.unwrap();
+    }
+
     async fn settle(&mut self, claims: &Claims, verdict: Verdict) -> Vec<Settled> {
         let record = Bytes::from_static(b"record");
         let one = |job: &retraced_jobs::store::ClaimedJob| Settlement {
@@ -331,6 +336,69 @@ async fn bytes_of_ended_jobs_are_never_miscounted_after_a_repair() {
 }
 
 /// Enqueues jobs with bodies of this size and settles them all.
+/// Goal: a repair never runs a job that an operator cancelled. Method: jobs are cancelled while pending after a failed attempt, after a redrive, and while they run; then the list
+/// of cancelled jobs is lost.
+#[tokio::test]
+async fn a_repair_never_revives_a_cancelled_job() {
+    let mut harness = Harness::new().await;
+    let names = ["retried", "redriven", "running"].map(str::to_owned);
+    for (name, verdict) in
+        names.iter().zip([Verdict::Retry { delay: Duration::ZERO }, Verdict::Poison, Verdict::ReleaseNow])
+    {
+        harness.enqueue(std::slice::from_ref(name), RunAt::Now).await;
+        let claims = harness.claim(1).await;
+        if name == "running" {
+            harness.cancel(name).await;
+        }
+        harness.settle(&claims, verdict).await;
+        if name == "retried" {
+            // Due at once, so it is pending again.
+            harness.store.promote(harness.replay_slot.next_call(), &harness.queue, 9).await.unwrap();
+        }
+        if name == "redriven" {
+            let redriven = [id(name).into()];
+            harness
+                .store
+                .redrive(harness.replay_slot.next_call(), &harness.queue, &"ada".into(), &redriven)
+                .await
+                .unwrap();
+        }
+        if name != "running" {
+            harness.cancel(name).await;
+        }
+    }
+    let states = |harness: &Harness| {
+        let (store, queue) = (harness.store.clone(), harness.queue.clone());
+        let names = names.clone();
+        async move {
+            let mut states = Vec::new();
+            for name in &names {
+                states.push(store.job(&queue, &id(name)).await.unwrap().unwrap().state);
+            }
+            states
+        }
+    };
+    assert_eq!(states(&harness).await, [JobState::Cancelled; 3]);
+    let _: () = redis::cmd("DEL").arg("retraced:{q}:cancelled").query(&mut harness.server.connection()).unwrap();
+    assert_eq!(harness.repair().await, [(Orphaned, 3)]);
+    assert_eq!(states(&harness).await, [JobState::Cancelled; 3]);
+    assert_eq!(harness.scan().await, []);
+}
+
+/// Goal: a repair that poisons a damaged job needs no second one. Method: the body of a pending job is cut, and its entry is claimed after the repair.
+#[tokio::test]
+async fn a_claim_after_a_repair_never_counts_a_damaged_job_twice() {
+    let mut harness = Harness::new().await;
+    harness.enqueue(&["a".to_owned(), "b".to_owned()], RunAt::Now).await;
+    let _: () =
+        redis::cmd("HSET").arg(&["retraced:{q}:job", "a", "tiny"]).query(&mut harness.server.connection()).unwrap();
+    harness.repair().await;
+    assert_eq!(harness.claim(5).await.jobs.len(), 1);
+    let counts = harness.store.check_counts(&harness.queue).await.unwrap();
+    assert!(counts.adds_up(), "{counts:?}");
+    assert_eq!(harness.scan().await, []);
+}
+
 async fn end_jobs(harness: &mut Harness, prefix: &str, count: usize, body: usize, verdict: Verdict) {
     let new = |n| NewJob {
         id: id(&format!("{prefix}-{n}")),

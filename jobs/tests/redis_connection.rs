@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use retraced_jobs::job::{InstanceId, JobId, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
-use retraced_jobs::store::{Admin, Leases, ReplaySlots, Store, Transitions};
+use retraced_jobs::store::{Admin, Leases, ReplaySlots, Store, StoreError, Transitions};
 use support::redis_server::RedisServer;
 use support::relay::Relay;
 use tokio::time::timeout;
@@ -52,4 +52,18 @@ fn a_check_never_opens_the_connection_of_workers() {
         tree.block_on(async { timeout(IMPATIENT * 4, store.probe()).await.expect("no answer").unwrap() });
     }
     drop(checks);
+}
+
+/// Goal: a process without a free thread does not lose an actor each time a connection is opened. Method: the system refuses a stack of this size, so no thread for the lookup of
+/// the server's name can be started.
+#[test]
+fn a_name_that_cannot_be_looked_up_for_want_of_a_thread_is_an_outage_and_no_panic() {
+    let stack = usize::MAX / 4 + 1;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(stack).build().unwrap();
+    let store = RedisStore::open("redis://localhost:1", RedisOptions::default()).unwrap();
+    let probed = runtime.block_on(store.probe()).unwrap_err();
+    assert!(matches!(probed, StoreError::Unavailable { .. }), "{probed:?}");
+    assert!(probed.to_string().contains("because of a panic: "), "{probed}");
+    let Err(subscribed) = runtime.block_on(store.hints(&[QueueName::new("q").unwrap()])) else { panic!("subscribed") };
+    assert!(matches!(subscribed, StoreError::Unavailable { .. }), "{subscribed:?}");
 }

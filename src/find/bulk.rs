@@ -1,12 +1,14 @@
 //! Redrives, discards or cancels all jobs that match a filter, step by step.
 
-use retraced_jobs::job::{JobId, QueueName};
+use std::collections::HashSet;
+
+use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{JobSummary, Moved, Target};
 use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
 use super::{JobFilter, JobSearch};
-use crate::limits::{BULK_CLOCK_SLACK, BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
+use crate::limits::{BULK_CLOCK_SLACK, BULK_MISSED_PASSES_MAX, BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
 
 /// A redrive, a discard or a cancellation of all jobs that match a filter. Each step acts on at most 100 jobs, in the order in which they are found. To stop, drop the
@@ -49,6 +51,12 @@ pub struct BulkAction {
     repeated: bool,
     /// How many jobs were moved in the present pass of the search.
     moved: u64,
+    /// How many cancellations of the present pass missed, because the job had gone from one state of the filter to another meanwhile.
+    missed: u64,
+    /// How many passes may yet be repeated for such jobs alone.
+    missed_passes_left: u32,
+    /// The delayed jobs that were redriven. Delayed jobs are listed by ascending due time, so one that fails again stands further back in the list.
+    redriven: HashSet<JobId>,
     /// At most this many jobs are changed.
     limit: u64,
     /// Jobs that were found and not yet acted on.
@@ -92,6 +100,9 @@ impl BulkAction {
             began: None,
             repeated: false,
             moved: 0,
+            missed: 0,
+            missed_passes_left: BULK_MISSED_PASSES_MAX,
+            redriven: HashSet::new(),
             limit: u64::MAX,
             unsent: Vec::new(),
             examined: 0,
@@ -123,10 +134,7 @@ impl BulkAction {
             self.search_again();
         }
         if self.unsent.is_empty() {
-            let found = self.search.take(BULK_STEP_JOBS.min(left), BULK_STEP_EXAMINED_MAX).await?;
-            let (newer, unsent): (Vec<_>, _) = found.into_iter().partition(|job| self.is_newer(job));
-            self.newer += newer.len() as u64;
-            self.unsent = unsent;
+            self.find_next(left).await?;
         }
         if self.unsent.is_empty() && self.search.is_over() && !self.must_repeat() {
             return Ok(None);
@@ -139,9 +147,30 @@ impl BulkAction {
             (Action::Cancel, false) => self.operator.cancel(&self.queue, targets).await?,
         };
         self.count(&moved);
+        self.note_redriven(&moved);
         let examined = self.search.examined() - std::mem::replace(&mut self.examined, self.search.examined());
         let results = self.unsent.drain(..).map(|job| job.id).zip(moved).collect();
         Ok(Some(BulkStep { results, examined }))
+    }
+
+    /// Finds the jobs that the next step acts on, at most `left`.
+    async fn find_next(&mut self, left: usize) -> Result<(), OperatorError> {
+        let found = self.search.take(BULK_STEP_JOBS.min(left), BULK_STEP_EXAMINED_MAX).await?;
+        let (newer, unsent): (Vec<_>, _) = found.into_iter().partition(|job| self.is_newer(job));
+        self.newer += newer.len() as u64;
+        self.unsent = unsent;
+        self.unsent.retain(|job| !self.redriven.contains(&job.id));
+        Ok(())
+    }
+
+    fn note_redriven(&mut self, moved: &[Moved]) {
+        if self.action == Action::Redrive {
+            let was_delayed = |(job, moved): &(&JobSummary, &Moved)| {
+                job.state == JobState::Delayed && matches!(moved, Moved::Moved { .. })
+            };
+            let delayed = self.unsent.iter().zip(moved).filter(was_delayed);
+            self.redriven.extend(delayed.map(|(job, _)| job.id.clone()));
+        }
     }
 
     /// Asks the store for its time before a cancellation. A page of pending jobs begins at a position, so if jobs in front are claimed meanwhile, others move up and are
@@ -156,10 +185,14 @@ impl BulkAction {
     }
 
     fn must_repeat(&self) -> bool {
-        self.began.is_some() && self.moved > 0
+        self.began.is_some() && (self.moved > 0 || self.missed > 0 && self.missed_passes_left > 0)
     }
 
     fn search_again(&mut self) {
+        if self.moved == 0 {
+            self.missed_passes_left -= 1;
+        }
+        self.missed = 0;
         self.search = JobSearch::from_the_beginning(&self.operator, &self.queue, &self.filter);
         (self.examined, self.moved, self.newer, self.repeated) = (0, 0, 0, true);
     }
@@ -191,7 +224,8 @@ impl BulkAction {
         self.newer
     }
 
-    /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action.
+    /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action. A job that a later pass of a cancellation changes
+    /// after all was counted here too.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
         self.unchanged
@@ -200,6 +234,8 @@ impl BulkAction {
     fn count(&mut self, moved: &[Moved]) {
         let unchanged = moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
         let asked = moved.iter().filter(|moved| matches!(moved, Moved::Asked)).count();
+        let missed = |moved: &&Moved| matches!(moved, Moved::Refused { state } if self.filter.states().contains(state));
+        self.missed += moved.iter().filter(missed).count() as u64;
         self.unchanged += unchanged as u64;
         self.asked += asked as u64;
         self.changed += (moved.len() - unchanged - asked) as u64;
@@ -217,7 +253,8 @@ mod tests {
     use retraced_jobs::job::{InstanceId, JobState, NewJob, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
     use retraced_jobs::store::{
-        Admin, CallId, Cursor, Decorator, JobPage, ReplaySlots, Store, StoreFacts, StoreFuture, Transitions,
+        Admin, BATCH_MAX, CallId, ClaimRequest, ClaimedJob, Cursor, Decorator, JobPage, ReplaySlots, Settlement, Store,
+        StoreFacts, StoreFuture, Transitions, Verdict,
     };
     use retraced_jobs::trace::OperatorName;
     use uuid::Uuid;
@@ -305,6 +342,111 @@ mod tests {
         let mut cancel = operator.cancel_matching(&queue, &JobFilter::in_state(JobState::Pending)).limit(130);
         while cancel.step().await.unwrap().is_some() {}
         assert_eq!((cancel.changed(), operator.stats(&queue).await.unwrap().cancelled), (130, 130));
+    }
+
+    /// A store whose delayed jobs fail again as soon as they are redriven, and are delayed until after all others.
+    struct StillDown {
+        inner: MemoryStore,
+        slots: ReplaySlots,
+        redriven: AtomicU32,
+    }
+
+    impl Decorator for StillDown {
+        fn inner(&self) -> &dyn Store {
+            &self.inner
+        }
+
+        fn redrive<'a>(
+            &'a self,
+            call: CallId,
+            queue: &'a QueueName,
+            by: &'a OperatorName,
+            jobs: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
+            Box::pin(async move {
+                let moved = self.inner.redrive(call, queue, by, jobs).await?;
+                let n = self.redriven.fetch_add(jobs.len() as u32, SeqCst);
+                let delay = Duration::from_secs(7_200 + u64::from(n));
+                let lease = Duration::from_secs(30);
+                let request =
+                    ClaimRequest { limit: BATCH_MAX, bytes_max: 1 << 20, lease, nonce: *b"8 random", numbered: false };
+                let claimed = self.inner.claim(self.slots.take().await.next_call(), queue, &request).await?.jobs;
+                let failed = |job: ClaimedJob| {
+                    let (verdict, record) = (Verdict::Retry { delay }, bytes::Bytes::new());
+                    Settlement { id: job.id, token: job.token, verdict, record }
+                };
+                let failed: Vec<_> = claimed.into_iter().map(failed).collect();
+                self.inner.settle(self.slots.take().await.next_call(), queue, &failed).await?;
+                Ok(moved)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bulk_redrive_of_delayed_jobs_redrives_no_job_twice() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (inner, queue) = (MemoryStore::new(), QueueName::new("q").unwrap());
+        let job = |n: u64| NewJob {
+            id: format!("j-{n}").parse().unwrap(),
+            run_at: RunAt::After(Duration::from_secs(3_600 + n)),
+            envelope: "sealed".into(),
+        };
+        for chunk in (0..450).collect::<Vec<_>>().chunks(BATCH_MAX) {
+            let jobs: Vec<_> = chunk.iter().copied().map(job).collect();
+            inner.enqueue(slots.take().await.next_call(), &queue, &jobs).await.unwrap();
+        }
+        let store = Arc::new(StillDown { inner, slots, redriven: AtomicU32::new(0) });
+        let operator = Operator::shared(store.clone());
+        let mut redrive = operator.redrive_matching(&queue, &JobFilter::in_state(JobState::Delayed));
+        let mut steps = 0;
+        while redrive.step().await.unwrap().is_some() {
+            steps += 1;
+            assert!(steps < 60, "{} redriven", redrive.changed());
+        }
+        assert_eq!((redrive.changed(), store.redriven.load(SeqCst)), (450, 450));
+    }
+
+    /// A store that promotes its delayed jobs just before the first cancellation.
+    struct Promotes {
+        inner: MemoryStore,
+        slots: ReplaySlots,
+        cancelled: AtomicU32,
+    }
+
+    impl Decorator for Promotes {
+        fn inner(&self) -> &dyn Store {
+            &self.inner
+        }
+
+        fn cancel<'a>(
+            &'a self,
+            call: CallId,
+            queue: &'a QueueName,
+            by: &'a OperatorName,
+            jobs: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
+            Box::pin(async move {
+                if self.cancelled.fetch_add(1, SeqCst) == 0 {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    self.inner.promote(self.slots.take().await.next_call(), queue, 10).await?;
+                }
+                self.inner.cancel(call, queue, by, jobs).await
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_becomes_due_never_escapes_its_cancellation() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (inner, queue) = (MemoryStore::new(), QueueName::new("q").unwrap());
+        let run_at = RunAt::After(Duration::from_secs(1));
+        let job = [NewJob { id: "a".parse().unwrap(), run_at, envelope: "sealed".into() }];
+        inner.enqueue(slots.take().await.next_call(), &queue, &job).await.unwrap();
+        let operator = Operator::new(Promotes { inner, slots, cancelled: AtomicU32::new(0) });
+        let mut cancel = operator.cancel_matching(&queue, &JobFilter::waiting());
+        while cancel.step().await.unwrap().is_some() {}
+        let stats = operator.stats(&queue).await.unwrap();
+        assert_eq!((cancel.changed(), stats.cancelled, stats.pending), (1, 1, 0));
     }
 
     /// A store whose clock was set back by an hour after the jobs were enqueued, and whose jobs named `bare` have lost the instant at which they were enqueued.

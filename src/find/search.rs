@@ -201,7 +201,10 @@ impl JobSearch {
             self.read_max = (FIND_BYTES_MAX / (bytes / page.jobs.len().max(1)).max(1)).clamp(1, FIND_READ_MAX);
             reader.page = page.jobs.into();
             if let Some(after) = after.as_ref().filter(|_| reader.resumes) {
-                skip(&mut reader.page, after);
+                // Only final states are merged by time. Of another state none was examined unless the last one was of this state.
+                if reader.state.is_final() || reader.state == after.1 {
+                    skip(&mut reader.page, after);
+                }
                 reader.resumes = reader.page.is_empty();
                 reader.entered = true;
             } else {
@@ -262,9 +265,9 @@ mod tests {
     use std::time::Duration;
 
     use retraced_jobs::failure::Code;
-    use retraced_jobs::job::{NewJob, RunAt};
+    use retraced_jobs::job::{InstanceId, NewJob, RunAt};
     use retraced_jobs::store::{
-        Admin, CallId, Decorator, JobPage, Moved, Store, StoreError, StoreFuture, Target, Transitions,
+        Admin, CallId, Decorator, JobPage, Moved, ReplaySlots, Store, StoreError, StoreFuture, Target, Transitions,
     };
     use retraced_jobs::trace::OperatorName;
     use serde::{Deserialize, Serialize};
@@ -470,6 +473,32 @@ mod tests {
                 }
                 assert_eq!(seen.len(), total, "pages of {limit}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_of_waiting_jobs_never_leave_out_the_pending_ones() {
+        let (store, queue) = (MemoryStore::new(), QueueName::new("q").unwrap());
+        let slots = ReplaySlots::new(InstanceId::from(uuid::Uuid::from_u128(1)), 1);
+        let jobs: Vec<_> = (0..7_u64)
+            .map(|n| NewJob {
+                id: format!("j-{n}").parse().unwrap(),
+                run_at: if n < 3 { RunAt::After(Duration::from_secs(60 + n)) } else { RunAt::Now },
+                envelope: "sealed".into(),
+            })
+            .collect();
+        store.enqueue(slots.take().await.next_call(), &queue, &jobs).await.unwrap();
+        let operator = Operator::new(store);
+        for limit in [1, 2, 3, 4, 5, 7, 100] {
+            let (mut from, mut seen) = (None, Vec::new());
+            loop {
+                let page = operator.find(&queue, &JobFilter::waiting(), from, limit).await.unwrap();
+                seen.extend(page.jobs.into_iter().map(|job| job.id.to_string()));
+                let Some(next) = page.next else { break };
+                from = Some(next.to_string().parse().unwrap());
+            }
+            assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 7, "pages of {limit}: {seen:?}");
+            assert_eq!(seen.len(), 7, "pages of {limit}: {seen:?}");
         }
     }
 

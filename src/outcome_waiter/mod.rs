@@ -8,7 +8,7 @@ use std::time::Duration;
 use retraced_actors::{CallError, StoreCalls};
 use retraced_jobs::enqueue::{Outcome, OutcomeError};
 use retraced_jobs::job::{JobId, JobState, QueueName};
-use retraced_jobs::store::{JobView, Store};
+use retraced_jobs::store::{Block, JobView, Store, StoreError};
 
 use self::hints::{End, EndSubscriptions, Listener, PollReason};
 use crate::limits::{OUTCOME_POLL_MAX, OUTCOME_POLL_MIN, OUTCOME_READ_TIMEOUT, OUTCOME_REGISTERED_WAIT};
@@ -92,7 +92,9 @@ impl OutcomeWaiter {
 /// Fails if another poll would fail in the same way.
 fn fail_if_permanent(error: CallError) -> Result<(), OutcomeError> {
     match error {
-        CallError::Refused(error) => Err(OutcomeError::Store { source: Arc::new(error) }),
+        CallError::Refused(error) | CallError::Blocked(error @ StoreError::Blocked { by: Block::Rights, .. }) => {
+            Err(OutcomeError::Store { source: Arc::new(error) })
+        }
         CallError::RuntimeEnded { .. } => Err(OutcomeError::RuntimeEnded),
         _ => Ok(()),
     }
@@ -224,6 +226,34 @@ mod tests {
         let late = waiter.wait_for_end(&queue, &id(), TIMEOUT).await;
         let Err(OutcomeError::TimedOut { timeout, state }) = late else { panic!("{late:?}") };
         assert_eq!((timeout, state), (TIMEOUT, Some(JobState::Pending)));
+    }
+
+    /// A store whose user may not wait for outcomes.
+    struct Forbidden(MemoryStore);
+
+    impl Decorator for Forbidden {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn watch_outcome<'a>(
+            &'a self,
+            _: &'a QueueName,
+            _: &'a JobId,
+            _: Duration,
+        ) -> StoreFuture<'a, Option<JobView>> {
+            let (operation, said) = ("watch_outcome", "NOPERM".to_owned());
+            Box::pin(async move { Err(StoreError::Blocked { operation, by: Block::Rights, said }) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_an_outcome_that_he_may_not_read() {
+        let (waiter, queue) = (waiter_on(Forbidden(MemoryStore::new())), waiter_and_queue().1);
+        let (begun, outcome) = (Instant::now(), waiter.wait_for_end(&queue, &id(), Duration::MAX).await);
+        let Err(OutcomeError::Store { source }) = outcome else { panic!("{outcome:?}") };
+        assert!(source.to_string().contains("a right is missing"), "{source}");
+        assert!(begun.elapsed() < OUTCOME_POLL_MAX, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

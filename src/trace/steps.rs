@@ -3,7 +3,7 @@
 use retraced_jobs::failure::Code;
 use retraced_jobs::job::{InstanceId, JobState};
 use retraced_jobs::limits::{HISTORY_FIRST, HISTORY_LAST};
-use retraced_jobs::store::JobView;
+use retraced_jobs::store::{JobView, LeaseHolder};
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, Released, StoredAttempt};
 
 use super::acts;
@@ -132,7 +132,12 @@ fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
         Ended::Released { reason, delay_ms } => {
             let delay =
                 if *delay_ms == 0 { String::new() } else { format!(", delayed by {}", duration_text(*delay_ms)) };
-            let text = format!("attempt {n} {}{delay}, counted as a release · {worker}", released(*reason));
+            // The instant of this step is that of the start.
+            let after = match reason {
+                Released::Interrupted | Released::Snoozed => format!(" after {ran}"),
+                _ => String::new(),
+            };
+            let text = format!("attempt {n} {}{after}{delay}, counted as a release · {worker}", released(*reason));
             started(TraceEvent::Released, text)
         }
         Ended::Failed { code, decision, .. } => {
@@ -167,14 +172,7 @@ fn present_state(view: &JobView) -> TraceStep {
     let text = match (view.state, &view.held_by) {
         (JobState::Completed, _) => return step(TraceEvent::Completed, view.at_ms, "completed"),
         (JobState::Pending, _) => "waits to be claimed".to_owned(),
-        (JobState::Processing, Some(holder)) => {
-            let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
-            let worker = holder.instance.short();
-            let reached = view.running_progress().map_or_else(String::new, |stored| {
-                format!("; at {} it had reached {}", Timestamp::from_ms(stored.at_ms), Progress::from(stored))
-            });
-            format!("claimed by worker {worker} as attempt {}, {}{asked}{reached}", holder.attempt, lease(view))
-        }
+        (JobState::Processing, Some(holder)) => held(view, holder),
         (JobState::Processing, None) => lease(view),
         (JobState::Delayed, _) => {
             let due = view.at_ms.unwrap_or(0);
@@ -191,8 +189,20 @@ fn present_state(view: &JobView) -> TraceStep {
         }
         (JobState::Cancelled, _) => format!("cancelled since {at}"),
     };
-    let attempt = view.held_by.as_ref().map(|holder| holder.attempt);
-    TraceStep { attempt, ..step(TraceEvent::Now, view.at_ms, text) }
+    let holder = view.held_by.as_ref();
+    let at = holder.map(|holder| holder.claimed_ms).or(view.at_ms);
+    TraceStep { attempt: holder.map(|holder| holder.attempt), ..step(TraceEvent::Now, at, text) }
+}
+
+/// By whom a job is held, since when and until when, and how far it has come.
+fn held(view: &JobView, holder: &LeaseHolder) -> String {
+    let since = duration_text(view.now_ms.saturating_sub(holder.claimed_ms));
+    let asked = if holder.cancel_asked { ", cancellation requested" } else { "" };
+    let reached = view.running_progress().map_or_else(String::new, |stored| {
+        format!("; at {} it had reached {}", Timestamp::from_ms(stored.at_ms), Progress::from(stored))
+    });
+    let (worker, attempt, lease) = (holder.instance.short(), holder.attempt, lease(view));
+    format!("claimed {since} ago by worker {worker} as attempt {attempt}, {lease}{asked}{reached}")
 }
 
 /// Why a job is poisoned that no worker has settled as such: its last attempt was lost.
@@ -223,8 +233,7 @@ fn lease(view: &JobView) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use retraced_jobs::job::{InstanceId, JobId, QueueName};
-    use retraced_jobs::store::LeaseHolder;
-    use retraced_jobs::trace::{Progress, StoredProgress};
+    use retraced_jobs::trace::{ExecutorId, Progress, StoredProgress};
 
     use super::*;
     use crate::trace::Trace;
@@ -251,7 +260,7 @@ mod tests {
         let crashed = AttemptRecord::Crashed { instance, lease_expired_ms: 900 };
         view.history = vec![StoredAttempt::new(1, 1_000, Ok(crashed))];
         (view.at_ms, view.now_ms) = (Some(9_000), 4_000);
-        view.held_by = Some(LeaseHolder::new(instance, 2, 9_000));
+        view.held_by = Some(LeaseHolder::new(instance, 2, 1_500, 9_000));
         let mut traced = |attempt, note: &str| {
             view.progress = Some(StoredProgress::new(attempt, 3_000, Progress::new(40, note)));
             Trace::new(view.clone()).to_string()
@@ -261,10 +270,26 @@ mod tests {
         assert!(!first.contains("it had reached"), "{first}");
         let second = traced(2, "");
         assert!(
-            second.contains("leased until 1970-01-01T00:00:09.000Z; at 1970-01-01T00:00:03.000Z it had reached 40 %\n"),
+            second.contains("claimed 2.5s ago by worker 00000001 as attempt 2, leased until 1970-01-01T00:00:09.000Z; at 1970-01-01T00:00:03.000Z it had reached 40 %\n"),
             "{second}"
         );
         assert!(!second.contains("it reached"), "{second}");
+    }
+
+    #[test]
+    fn an_attempt_that_was_interrupted_or_snoozed_says_how_long_it_ran() {
+        let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+        let said = |reason| {
+            let ended = Ended::Released { reason, delay_ms: 0 };
+            of_log(2, &AttemptLog::new(instance, ExecutorId::new(0, 0), 1_000, 65_000, ended)).text
+        };
+        let interrupted = said(Released::Interrupted);
+        assert!(
+            interrupted.starts_with("attempt 2 was interrupted by a shutdown or restart after 1 min 5 s, counted"),
+            "{interrupted}"
+        );
+        let snoozed = said(Released::Snoozed);
+        assert!(snoozed.starts_with("attempt 2 was snoozed by its handler after 1 min 5 s, counted"), "{snoozed}");
     }
 
     #[test]

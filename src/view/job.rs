@@ -62,6 +62,8 @@ pub struct JobRow {
     pub ended_at: Option<Timestamp>,
     /// Its latest failure or crash.
     pub last_error: Option<JobError>,
+    /// The worker that holds the job; only while it is processing. Its handler may not have begun: a worker claims jobs ahead of its executors.
+    pub held_by: Option<LeaseHolder>,
     /// The progress of the running attempt; only while it is processing, and if its handler has reported some.
     pub progress: Option<Progress>,
 }
@@ -97,7 +99,7 @@ pub struct JobError {
 /// let job = JobDetail::from(&view);
 /// assert_eq!(serde_json::to_value(&job)?["payload"]["to"], "ada");
 ///
-/// let (holder, error): (Option<LeaseHolder>, Option<JobError>) = (job.held_by, job.row.last_error);
+/// let (holder, error): (Option<LeaseHolder>, Option<JobError>) = (job.row.held_by, job.row.last_error);
 /// assert!(holder.is_none() && error.is_none());
 /// for AttemptDetail { outcome, log, progress, .. } in job.history {
 ///     let (lines, progress): (Vec<LogLine>, Option<Progress>) = (log, progress);
@@ -116,8 +118,6 @@ pub struct JobDetail {
     pub retry: Option<RetryOverrides>,
     /// The timeout of this job, in ms; `None` when that of its kind or queue applies.
     pub timeout_ms: Option<u64>,
-    /// The worker that holds the job; only while it is processing. Its handler may not have begun: a worker claims jobs ahead of its executors.
-    pub held_by: Option<LeaseHolder>,
     /// The payload. `None` when it cannot be shown as JSON; then `unreadable` says why. With `serde_json` it serializes as the JSON that it is.
     pub payload: Option<JsonText>,
     /// Why there is no payload.
@@ -141,6 +141,8 @@ pub struct LeaseHolder {
     pub attempt: u32,
     /// The worker process.
     pub worker: String,
+    /// When it claimed the job.
+    pub claimed_at: Timestamp,
     /// Whether somebody asked to cancel the job.
     pub cancel_asked: bool,
 }
@@ -153,6 +155,7 @@ struct CommonFields<'a> {
     enqueued_ms: Option<u64>,
     at_ms: Option<u64>,
     last_error: Option<LastError>,
+    held_by: Option<LeaseHolder>,
     progress: Option<Progress>,
 }
 
@@ -160,7 +163,7 @@ impl JobRow {
     /// One line of a list of the queue's jobs.
     #[must_use]
     pub fn new(queue: &QueueName, job: &JobSummary) -> Self {
-        let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, progress, .. } = job;
+        let JobSummary { id, state, counters, enqueued_ms, at_ms, last_error, held_by, progress, .. } = job;
         let last_error = last_error.clone();
         let common = CommonFields {
             id,
@@ -169,13 +172,14 @@ impl JobRow {
             enqueued_ms: *enqueued_ms,
             at_ms: *at_ms,
             last_error,
+            held_by: held_by.as_ref().map(LeaseHolder::from),
             progress: progress.as_ref().map(Progress::from),
         };
         Self::of(queue, common, codec::open(&job.envelope).ok().as_ref())
     }
 
     fn of(queue: &QueueName, job: CommonFields<'_>, envelope: Option<&Envelope>) -> Self {
-        let CommonFields { id, state, counters, enqueued_ms, at_ms, last_error, progress } = job;
+        let CommonFields { id, state, counters, enqueued_ms, at_ms, last_error, held_by, progress } = job;
         let at = |applies: bool| at_ms.filter(|_| applies).map(Timestamp::from_ms);
         Self {
             id: id.clone(),
@@ -192,6 +196,7 @@ impl JobRow {
             lease_expires_at: at(state == JobState::Processing),
             ended_at: at(state.is_final()),
             last_error: last_error.map(JobError::from),
+            held_by,
             progress,
         }
     }
@@ -212,6 +217,7 @@ impl From<&JobView> for JobRow {
             enqueued_ms: view.enqueued_ms,
             at_ms: view.at_ms,
             last_error: view.last_error(),
+            held_by: view.held_by.as_ref().map(LeaseHolder::from),
             progress: view.running_progress().map(Progress::from),
         };
         let mut row = Self::of(&view.queue, common, codec::open(&view.envelope).ok().as_ref());
@@ -244,7 +250,6 @@ impl From<&JobView> for JobDetail {
             row: JobRow::from(view),
             retry: envelope.as_ref().map(|envelope| envelope.retry).filter(|retry| !retry.is_empty()),
             timeout_ms: envelope.and_then(|envelope| envelope.timeout_ms),
-            held_by: view.held_by.as_ref().map(LeaseHolder::from),
             payload,
             unreadable,
             history: AttemptDetail::all_of(view),
@@ -257,7 +262,20 @@ impl From<&JobView> for JobDetail {
 
 impl From<&store::LeaseHolder> for LeaseHolder {
     fn from(holder: &store::LeaseHolder) -> Self {
-        Self { attempt: holder.attempt, worker: holder.instance.to_string(), cancel_asked: holder.cancel_asked }
+        Self {
+            attempt: holder.attempt,
+            worker: holder.instance.to_string(),
+            claimed_at: Timestamp::from_ms(holder.claimed_ms),
+            cancel_asked: holder.cancel_asked,
+        }
+    }
+}
+
+impl LeaseHolder {
+    /// The last eight characters of the worker's id: logs and traces name it by these.
+    #[must_use]
+    pub fn short_worker(&self) -> &str {
+        self.worker.get(self.worker.len().saturating_sub(8)..).unwrap_or(&self.worker)
     }
 }
 

@@ -224,12 +224,7 @@ fn view(queue: &QueueName, id: &JobId, job: &StoredJob, now_ms: u64) -> JobView 
         enqueued_ms: Some(job.enqueued_ms),
         at_ms: job.container.at_ms(),
         now_ms,
-        held_by: job.grant().map(|grant| LeaseHolder {
-            instance: grant.instance,
-            attempt: grant.token.attempt,
-            expires_ms: grant.expires_ms,
-            cancel_asked: grant.cancel_asked,
-        }),
+        held_by: lease_holder(job),
         envelope: job.envelope.clone(),
         collapsed: ended_attempts.saturating_sub(u32::try_from(history.len()).unwrap_or(u32::MAX)),
         history,
@@ -382,8 +377,19 @@ fn summary(id: &JobId, job: &StoredJob) -> JobSummary {
         at_ms: job.container.at_ms(),
         envelope: job.envelope.clone(),
         last_error: job.history.read().rev().find_map(|attempt| attempt.error()),
+        held_by: lease_holder(job),
         progress: running_progress(job),
     }
+}
+
+fn lease_holder(job: &StoredJob) -> Option<LeaseHolder> {
+    job.grant().map(|grant| LeaseHolder {
+        instance: grant.instance,
+        attempt: grant.token.attempt,
+        claimed_ms: grant.claimed_ms,
+        expires_ms: grant.expires_ms,
+        cancel_asked: grant.cancel_asked,
+    })
 }
 
 /// The progress of the running attempt.

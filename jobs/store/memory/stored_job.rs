@@ -38,6 +38,7 @@ pub(super) enum Container {
 pub(super) struct Grant {
     pub(super) token: Token,
     pub(super) instance: InstanceId,
+    pub(super) claimed_ms: u64,
     pub(super) expires_ms: u64,
     pub(super) cancel_asked: bool,
     /// Whether the handler is known to have started ([`Leases::begin`](crate::store::Leases::begin)).

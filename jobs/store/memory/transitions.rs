@@ -143,7 +143,7 @@ impl Queue {
             }
             // `Queue::lease` sets the attempt.
             let token = Token { attempt: 0, nonce: request.nonce };
-            let grant = Grant { token, instance, expires_ms, cancel_asked: false, begun: false };
+            let grant = Grant { token, instance, claimed_ms: now, expires_ms, cancel_asked: false, begun: false };
             let Some(job) = self.lease(&id, grant) else { break };
             claims.jobs.push(ClaimedJob {
                 token: Token { attempt: job.counters.attempts, ..token },

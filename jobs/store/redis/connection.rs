@@ -20,7 +20,9 @@ use super::keys::Keyspace;
 use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
-use super::server_error::{CHECK_LOGIN, advice_on_missing_right, block, refusal, said};
+use super::server_error::{
+    CHECK_LOGIN, CLUSTER, advice_on_missing_right, advice_on_no_answer, block, refusal, refuses_login, said,
+};
 use super::transport::{Transport, Wire};
 use super::url;
 use crate::limits::redis::{RECONNECT_PAUSE, SILENCE_MAX};
@@ -35,6 +37,8 @@ pub(super) struct Endpoint {
     secrets: Vec<String>,
     keyspace: Keyspace,
     options: RedisOptions,
+    /// Whether the server has ever accepted user and password.
+    logged_in: AtomicBool,
 }
 
 impl fmt::Debug for Endpoint {
@@ -57,7 +61,7 @@ impl Endpoint {
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
         let keyspace = Keyspace::new(options.prefix.clone(), info.redis_settings().db());
         let transport = Transport::new(info, &options.tls).map_err(|reason| refuse(&reason))?;
-        Ok(Self { transport, address, secrets, keyspace, options })
+        Ok(Self { transport, address, secrets, keyspace, options, logged_in: AtomicBool::new(false) })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -98,6 +102,15 @@ impl Endpoint {
         StoreError::Blocked { operation, by: Block::Rights, said: format!("{}: {what}", self.address) }
     }
 
+    /// The server does not accept user or password. If it did before, that may end: a password is rotated, a user enabled again.
+    fn login_refused(&self, operation: &'static str, text: &str) -> StoreError {
+        let said = format!("{} says: {text}", self.address);
+        if self.logged_in.load(Ordering::Relaxed) {
+            return StoreError::Blocked { operation, by: Block::Login, said };
+        }
+        StoreError::Refused { operation, reason: format!("{said}; {CHECK_LOGIN}") }
+    }
+
     fn no_connection(&self, operation: &'static str) -> StoreError {
         let (limit, advice) = (self.options.connect_timeout, self.transport.advice_on_no_connection());
         self.unavailable(operation, format!("no connection to {} within {limit:?}{advice}", self.address))
@@ -105,7 +118,13 @@ impl Endpoint {
 
     fn no_answer(&self, operation: &'static str) -> StoreError {
         let limit = self.options.call_timeout;
-        self.unavailable(operation, format!("no answer from {} within {limit:?}", self.address))
+        self.unavailable(
+            operation,
+            format!(
+                "no answer from {} within {limit:?}; it may be frozen, overloaded, or busy with a slow command",
+                self.address
+            ),
+        )
     }
 
     fn unavailable(&self, operation: &'static str, text: String) -> StoreError {
@@ -146,18 +165,20 @@ impl Endpoint {
                 Connection::Replace,
             ),
             ErrorKind::Io | ErrorKind::Parse => {
-                (self.unavailable(operation, format!("{address}: {text}")), Connection::Replace)
+                let advice = advice_on_no_answer(error);
+                (self.unavailable(operation, format!("{address}: {text}{advice}")), Connection::Replace)
             }
-            ErrorKind::AuthenticationFailed => (refused(CHECK_LOGIN), Connection::Replace),
+            ErrorKind::AuthenticationFailed => (self.login_refused(operation, &text), Connection::Replace),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
                 (refused("check the Redis URL"), Connection::Replace)
             }
             ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
-                (self.unavailable(operation, format!("{address}: {text}")), Connection::Keep)
+                (self.unavailable(operation, format!("{address}: {text}; {CLUSTER}")), Connection::Keep)
             }
             _ if raw.contains("max number of clients") => {
                 (self.unavailable(operation, format!("{address}: {text}")), Connection::Replace)
             }
+            _ if refuses_login(&raw) => (self.login_refused(operation, &text), Connection::Replace),
             _ if let Some(advice) = refusal(&raw) => (refused(advice), Connection::Replace),
             _ if let Some(advice) = advice_on_missing_right(&raw) => {
                 let advice = advice.replace("PREFIX", self.keyspace.prefix().as_str());
@@ -378,6 +399,7 @@ impl Link {
                 return Err(error);
             }
         };
+        self.endpoint.logged_in.store(true, Ordering::Relaxed);
         let open = Session { wire, answers, rights, rights_asked };
         current.rights_outdated = !open.rights.conclusive;
         current.connection = Some(open.clone());

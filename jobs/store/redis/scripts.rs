@@ -210,6 +210,7 @@ lua!(
     "lib/replay.lua",
     "lib/push.lua",
     "lib/containers.lua",
+    "lib/acts.lua",
     "repair_orphaned.lua"
 );
 lua!(SCAN_STALE, "lib/queue.lua", "lib/stats.lua", "lib/check_types.lua", "lib/write.lua", "scan_stale.lua");

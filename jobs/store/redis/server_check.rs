@@ -45,7 +45,9 @@ pub(super) async fn inspect(link: &Link, allow_eviction: bool, publishes: bool) 
     if policy != "noeviction" && !policy.starts_with("volatile-") {
         let what = format!("the server's maxmemory-policy is {policy}: when its memory is full it drops jobs");
         if !allow_eviction {
-            return refuse(format!("{what}; set it to noeviction, or allow eviction if losing jobs is acceptable"));
+            return refuse(format!(
+                "{what}; set it to noeviction, or allow eviction (RedisOptions::allow_eviction) if losing jobs is acceptable"
+            ));
         }
         warnings.push(what);
     }

@@ -5,6 +5,8 @@ use redis::{ErrorKind, RedisError};
 use crate::store::Block;
 
 pub(super) const CHECK_LOGIN: &str = "check user and password of the Redis URL";
+pub(super) const CLUSTER: &str =
+    "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
 
 /// What to do if this error of a server says that a right is missing, with the word PREFIX in place of the prefix of the keys. `None` for any other error.
 pub(super) fn advice_on_missing_right(said: &str) -> Option<&'static str> {
@@ -28,19 +30,30 @@ pub(super) fn advice_on_missing_right(said: &str) -> Option<&'static str> {
 /// What to do about an error with which a server refuses a call until somebody acts. `None` for any other error.
 pub(super) fn refusal(said: &str) -> Option<&'static str> {
     const DATABASE: &str = "check the database number of the Redis URL";
-    const CLUSTER: &str = "it is a node of a Redis Cluster, which is not supported yet; use a server outside a cluster";
-    const REFUSALS: [(&str, &str); 9] = [
+    const REFUSALS: [(&str, &str); 5] = [
         ("MOVED ", CLUSTER),
         ("ASK ", CLUSTER),
         ("not allowed in cluster mode", CLUSTER),
-        ("NOAUTH ", CHECK_LOGIN),
-        ("WRONGPASS ", CHECK_LOGIN),
-        ("invalid password", CHECK_LOGIN),
-        ("without any password", CHECK_LOGIN),
         ("DB index is out of range", DATABASE),
         ("invalid DB index", DATABASE),
     ];
     REFUSALS.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, advice)| advice)
+}
+
+/// Whether this error of a server says that it does not accept user or password. "unauthenticated" is a part of its answers to calls that are too large for somebody who has not
+/// logged in.
+pub(super) fn refuses_login(said: &str) -> bool {
+    const PHRASES: [&str; 5] = ["NOAUTH ", "WRONGPASS ", "invalid password", "without any password", "unauthenticated"];
+    PHRASES.into_iter().any(|phrase| said.contains(phrase))
+}
+
+/// What may be the matter if no answer of a server could be read, to be appended to the error; empty if the error says enough.
+pub(super) fn advice_on_no_answer(error: &RedisError) -> &'static str {
+    match error.kind() {
+        ErrorKind::Parse => "; this is no answer of a Redis server: check host and port",
+        _ if error.is_connection_refusal() => "; no server listens there: start it, or check host and port",
+        _ => "",
+    }
 }
 
 /// The error of a server in its own words, or the text of another error.

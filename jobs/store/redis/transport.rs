@@ -1,8 +1,11 @@
 //! How bytes get to the server: over TCP, a Unix socket or TLS.
 
+use std::io;
+use std::panic::AssertUnwindSafe;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError};
@@ -32,6 +35,15 @@ pub(super) struct Wire {
     _driver: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
+/// Turns a panic into an error. Tokio looks up the names of hosts on a thread, and panics if the system has none left.
+async fn without_panic<T>(opening: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = said.unwrap_or("no message");
+        Err(io::Error::other(format!("the connection could not be opened, because of a panic: {said}")).into())
+    })
+}
+
 impl Transport {
     /// The error says what cannot be used, and has no secrets.
     pub(super) fn new(info: ConnectionInfo, options: &TlsOptions) -> Result<Self, String> {
@@ -56,6 +68,14 @@ impl Transport {
     }
 
     pub(super) async fn open(&self) -> Result<Wire, RedisError> {
+        without_panic(self.connect()).await
+    }
+
+    pub(super) async fn open_subscription(&self) -> Result<PubSub, RedisError> {
+        without_panic(self.subscribe()).await
+    }
+
+    async fn connect(&self) -> Result<Wire, RedisError> {
         // The timeouts of the `redis` crate are off, because each call has its own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -76,7 +96,7 @@ impl Transport {
         })
     }
 
-    pub(super) async fn open_subscription(&self) -> Result<PubSub, RedisError> {
+    async fn subscribe(&self) -> Result<PubSub, RedisError> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return PubSub::new(self.client.get_connection_info().redis_settings(), tls.connect().await?).await;
@@ -122,11 +142,14 @@ impl Transport {
         }
     }
 
-    /// What may be the matter if no connection was made in time, to be appended to the error; empty if nothing is known.
+    /// What may be the matter if no connection was made in time, to be appended to the error.
     pub(super) fn advice_on_no_connection(&self) -> &'static str {
         match self.client.get_connection_info().addr() {
-            ConnectionAddr::TcpTls { .. } => "; if its port has no TLS, write redis:// in the URL",
-            _ => "",
+            ConnectionAddr::TcpTls { .. } => {
+                "; if its port has no TLS, write redis:// in the URL; otherwise it may be frozen, its host may be down, or a firewall may be in between"
+            }
+            ConnectionAddr::Tcp(..) => "; it may be frozen, its host may be down, or a firewall may be in between",
+            _ => "; it may be frozen",
         }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) async fn a_claimed_job_carries_its_token_and_its_counters(_: &dyn Har
     assert_eq!((view.enqueued_ms, view.at_ms), (Some(job.enqueued_ms), Some(claims.expires_ms)));
     let holder = view.held_by.unwrap();
     assert_eq!((holder.instance, holder.attempt), (worker.instance, 1));
-    assert_eq!((holder.expires_ms, holder.cancel_asked), (claims.expires_ms, false));
+    assert_eq!((holder.claimed_ms, holder.expires_ms, holder.cancel_asked), (claims.now_ms, claims.expires_ms, false));
     assert_eq!((worker.stats().await.pending, worker.stats().await.processing), (0, 1));
 }
 

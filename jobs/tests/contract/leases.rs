@@ -24,8 +24,8 @@ pub(crate) async fn a_renewed_lease_runs_from_the_time_of_its_renewal(harness: &
     let held = [jobs[0].lease(worker.instance)];
     let renewed = worker.store.renew(&worker.queue, LONG, &held).await.unwrap();
     assert_eq!(renewed.results, [KEPT]);
-    let expires_ms = worker.view(&jobs[0].id).await.held_by.unwrap().expires_ms;
-    assert_eq!(expires_ms, renewed.now_ms + u64::try_from(LONG.as_millis()).unwrap());
+    let holder = worker.view(&jobs[0].id).await.held_by.unwrap();
+    assert_eq!(holder.expires_ms, renewed.now_ms + u64::try_from(LONG.as_millis()).unwrap());
     harness.pass_short().await;
     let taken: Vec<_> = worker.reclaim(9).await.jobs.into_iter().map(|job| job.id).collect();
     assert_eq!(taken, [jobs[1].id.clone()]);

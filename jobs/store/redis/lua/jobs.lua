@@ -3,7 +3,8 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 state (lib/state.lua), 2 cursor or '' (pending: a position; others: a score, a blank, an id in hex), 3 jobs at most
 -- Reply   {'ok', next cursor or '', jobs}; a job is {id, body, score in its sorted set or '', attempts, failures,
---         crashes, releases, latest attempts (latest_attempts in lib/read.lua), the progress of a processing job (lib/history.lua) or ''}
+--         crashes, releases, latest attempts (latest_attempts in lib/read.lua), the grant (lib/queue.lua) of a processing job or '',
+--         the progress (lib/history.lua) of a processing job or ''}
 local PAGE_BYTES = 2 * 1024 * 1024 -- a page ends once its jobs have this many bytes
 local READ_BYTES = 128 * 1024      -- about how many bytes are read at once, so that few jobs behind the end of the page are read
 local READ_MAX = 100               -- most jobs read at once
@@ -38,14 +39,12 @@ local function latest_errors(ids, retry_states, first, last)
   return errors
 end
 
--- The progress of these jobs, by index, if they are processing.
-local function progress_of(ids, first, last)
-  local fields, progress = {}, {}
-  if state ~= 'l' then return progress end
+-- The grants and the progress of these jobs, by position from `first` on, if they are processing.
+local function running_attempts(ids, first, last)
+  if state ~= 'l' then return {}, {} end
+  local fields = {}
   for k = first, last do fields[#fields + 1] = ids[k] .. '\0p' end
-  local values = call('HMGET', HISTORY, unpack(fields))
-  for k = first, last do progress[k] = values[k - first + 1] end
-  return progress
+  return call('HMGET', GRANT, unpack(ids, first, last)), call('HMGET', HISTORY, unpack(fields))
 end
 
 -- Adds these jobs to the page until it is full or enough was read, and skips stale entries. `entries` is given for pending, `scores` for the others.
@@ -56,7 +55,8 @@ local function add(ids, scores, entries)
     local last = last_readable(ids, first, math.min(first + jobs_per_read - 1, #ids), bytes_read)
     if last < first then return first end
     local bodies, retry_states = call('HMGET', JOB, unpack(ids, first, last)), call('HMGET', RETRY, unpack(ids, first, last))
-    local errors, progress, read = latest_errors(ids, retry_states, first, last), progress_of(ids, first, last), 0
+    local errors, read = latest_errors(ids, retry_states, first, last), 0
+    local grants, progress = running_attempts(ids, first, last)
     for k = first, last do
       if #jobs >= limit or bytes >= PAGE_BYTES then return k end
       local id, body, retry = ids[k], bodies[k - first + 1], retry_states[k - first + 1]
@@ -64,17 +64,17 @@ local function add(ids, scores, entries)
       bytes_read = bytes_read + #(body or '')
       if body and (not entries or is_live(entries[k], body, retry)) then
         if entries and retry and #retry < RETRY_LEN then retry = nil end
-        local attempts, failures, crashes, releases = counters_now(id, state, retry)
+        local attempts, failures, crashes, releases = counters_now(state, retry, grants[k - first + 1])
         local latest, size = errors[k], 0
         if latest then
           size = #latest[2]
         elseif last_possible_error(attempts) > 0 or state == 'o' then
           latest, size = latest_attempts(id, last_possible_error(attempts))
         end
-        local reported = progress[k] or ''
-        size = size + #reported
+        local grant, reported = grants[k - first + 1] or '', progress[k - first + 1] or ''
+        size = size + #grant + #reported
         read = read + size
-        jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, latest or {}, reported }
+        jobs[#jobs + 1] = { id, body, scores and scores[k] or '', attempts, failures, crashes, releases, latest or {}, grant, reported }
         bytes = bytes + #body + size
       end
     end

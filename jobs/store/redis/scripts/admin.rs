@@ -239,9 +239,10 @@ pub(in crate::store::redis) async fn jobs(
             let attempt = latest_attempts.text()?.parse().unwrap_or(0);
             last_error = attempt_of(attempt, &latest_attempts.bytes()?).error();
         }
+        let held_by = lease_holder(&job.bytes()?, at_ms);
         let progress = progress_of(&job.bytes()?).filter(|stored| stored.attempt == counters.attempts);
         let enqueued_ms = header.map(|(_, enqueued_ms)| enqueued_ms);
-        jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error, progress });
+        jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error, held_by, progress });
     }
     Ok(JobPage { jobs, next: (!next.is_empty()).then(|| Cursor::from(next)) })
 }
@@ -361,15 +362,16 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
     })
 }
 
-/// Reads a grant: attempt(4) nonce(8) instance(16) flags(1), as in `lua/lib/queue.lua`.
+/// Reads a grant: attempt(4) nonce(8) instance(16) claimed at(6) flags(1), as in `lua/lib/queue.lua`.
 fn lease_holder(grant: &[u8], expires_ms: Option<u64>) -> Option<LeaseHolder> {
-    if grant.len() != 29 {
+    if grant.len() != 35 {
         return None;
     }
     Some(LeaseHolder {
         instance: InstanceId::from_slice(&grant[12..28])?,
         attempt: big_endian(&grant[..4]) as u32,
+        claimed_ms: big_endian(&grant[28..34]),
         expires_ms: expires_ms?,
-        cancel_asked: grant[28] % 2 == 1,
+        cancel_asked: grant[34] % 2 == 1,
     })
 }

@@ -45,7 +45,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}
   local n, bytes, any_retry_state, is_full = 0, 0, false, false
   local skipped, garbage, stale, bytes_read = 0, 0, 0, 0
-  local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16) -- nonce and process instance
+  local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16) .. NOW6 -- nonce, process instance, claimed at
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0' -- attempt 1, no flags
   local grant_by_attempts = {} -- the grants of jobs with a retry state, by their attempts(4) so far: jobs with the same number share one
   local leases, grants, damaged = {}, {}, nil
@@ -102,8 +102,12 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
         if #entries[i] < 7 then garbage = garbage + 1 else stale = stale + 1 end
         skipped = skipped + 1
       elseif #body < HEADER or (retry and #retry < RETRY_LEN) then
-        damaged = damaged or {}
-        damaged[#damaged + 1] = id
+        if retry and #retry >= RETRY_LEN and sub(retry, 17, 22) == NO_VERSION then
+          stale = stale + 1 -- it was poisoned by a repair already
+        else
+          damaged = damaged or {}
+          damaged[#damaged + 1] = id
+        end
         skipped = skipped + 1
       elseif not has_entry_version(entries[i], retry or body, retry and 17 or 1) then
         stale = stale + 1

@@ -17,7 +17,7 @@ local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
 local READ_BYTES_MAX = 8 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body
 local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
-local GRANT_LEN = 29      -- attempt(4) nonce(8) instance(16) flags(1)
+local GRANT_LEN = 35      -- attempt(4) nonce(8) instance(16) claimed at(6) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
 local CANCEL, HAS_RETRY_STATE, BEGUN = 1, 2, 4 -- flags of a grant: cancellation requested, has a retry state, handler begun
 local NO_VERSION = '\0\0\0\0\0\0' -- the entry version in the retry state of a job in a sorted set other than `lease`: all entries of the job are stale

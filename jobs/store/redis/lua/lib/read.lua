@@ -17,12 +17,11 @@ local function live_body(entry)
 end
 
 -- Returns attempts, failures, crashes, releases. Unlike those in the retry state, they include a running attempt, and a first attempt
--- that completed.
-local function counters_now(id, state, retry)
+-- that completed. `grant` is needed for a processing job.
+local function counters_now(state, retry, grant)
   local attempts, failures, crashes, releases = counters_of(retry)
   if state == 'l' then
-    local g = call('HGET', GRANT, id)
-    if g and #g == GRANT_LEN then attempts = struct.unpack('>I4', g) end
+    if grant and #grant == GRANT_LEN then attempts = struct.unpack('>I4', grant) end
   elseif state == 'c' and not retry then
     attempts = 1
   end

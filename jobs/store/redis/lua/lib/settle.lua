@@ -29,6 +29,11 @@ local function keep_outcomes(ids)
   redis.pcall('ZREM', AWAITED_JOBS, unpack(answered))
 end
 
+-- Whether this is a grant of this token to the sender, without flags.
+local function has_no_flags(g, token)
+  return g and #g == GRANT_LEN and byte(g, GRANT_LEN) == 0 and sub(g, 1, 28) == token .. sub(REPLAY_SLOT, 1, 16)
+end
+
 -- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state of the job now (lib/state.lua), or s for
 -- stale: the job is not leased under this token any more, so nothing was changed.
 local function settle(first)
@@ -51,13 +56,13 @@ local function settle(first)
   if not retry_kept then retry_kept = call('HLEN', RETRY) end
   local grants = call('HMGET', GRANT, unpack(ids))
 
-  -- The common case: all jobs completed, are not kept, and have a grant without flags: no retry state, no requested cancellation
-  -- (`first_grant` is this grant for the jobs of a group). `simple` counts these jobs from the front of the batch.
+  -- The common case: all jobs completed, are not kept, and have a grant without flags: no retry state, no requested cancellation.
+  -- The jobs of a group come from one claim, so their grants are equal then. `simple` counts these jobs from the front of the batch.
   local simple = 0
   for group = 1, #groups do
     local head, last = groups[group][1], groups[group][2]
-    if sub(head, 1, 1) ~= 'G' then break end
-    local first_grant = sub(head, 3, 14) .. sub(REPLAY_SLOT, 1, 16) .. '\0'
+    local first_grant = grants[simple + 1]
+    if sub(head, 1, 1) ~= 'G' or not has_no_flags(first_grant, sub(head, 3, 14)) then break end
     while simple < last and grants[simple + 1] == first_grant do simple = simple + 1 end
     if simple < last then break end
   end
@@ -86,11 +91,12 @@ local function settle(first)
       local head, last = groups[group][1], groups[group][2]
       local token, verdict = sub(head, 3, 14), sub(head, 1, 1)
       local keep = verdict == 'C'
-      local first_grant = (keep or verdict == 'G') and token .. sub(REPLAY_SLOT, 1, 16) .. '\0'
+      local completes, first_grant = keep or verdict == 'G', nil -- the first grant of the group that has no flags
       local suffix = '\0' .. struct.unpack('>I4', token)
       for k = from, last do
         local g = grants[k]
         if repeated and repeated[k] then g = false end
+        if completes and not first_grant and has_no_flags(g, token) then first_grant = g end
         if g and g == first_grant then
           settled_len = settled_len + 1
           settled_ids[settled_len], states[k] = ids[k], 'c'

@@ -9,7 +9,8 @@ local function view_of(id)
   local key = ({ l = LEASE, y = DELAYED, c = COMPLETED, d = DEAD, o = POISONED, x = CANCELLED })[state]
   local score = key and call('ZSCORE', key, id) or ''
   local retry = call('HGET', RETRY, id)
-  local attempts, failures, crashes, releases = counters_now(id, state, retry)
+  local grant = state == 'l' and call('HGET', GRANT, id)
+  local attempts, failures, crashes, releases = counters_now(state, retry, grant)
   local fields, history = {}, {}
   -- A running attempt has not evicted an earlier one yet (lib/history.lua). max, because `attempts` may be 0 if the grant is missing.
   history_fields(fields, id, state == 'l' and math.max(0, attempts - 1) or attempts)
@@ -23,7 +24,7 @@ local function view_of(id)
     end
   end
   return {
-    'ok', NOW, state, body, score, attempts, failures, crashes, releases, state == 'l' and call('HGET', GRANT, id) or '',
+    'ok', NOW, state, body, score, attempts, failures, crashes, releases, grant or '',
     history, values[attempts_read + 1] or '', values[attempts_read + 2] or '',
   }
 end
