@@ -247,7 +247,7 @@ async fn a_restart_of_the_reclaimer_forgets_no_claim_of_unknown_outcome() {
     let (mut claimed, mut reconciled) = (false, false);
     harness.store.plan_faults(move |verb, _| match verb {
         Verb::Claim if !std::mem::replace(&mut claimed, true) => Some(Fault::UnreadableReply),
-        Verb::Reconcile if !std::mem::replace(&mut reconciled, true) => Some(Fault::NeverAnswered),
+        Verb::Reconcile if !std::mem::replace(&mut reconciled, true) => Some(Fault::RequestDelayed(secs(60))),
         _ => None,
     });
     harness.enqueue("granted", Work::succeed()).await;
