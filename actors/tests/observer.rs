@@ -134,13 +134,17 @@ async fn an_observer_that_panics_disturbs_neither_jobs_nor_actors() {
     harness.close().await;
 }
 
+/// A tree with one executor, and what its observer counts.
+async fn watched_harness() -> (Harness, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let observer = Arc::new(Watching(counts.clone()));
+    (Harness::build().concurrency(1).options(|options| options.observer = Some(observer)).start().await, counts)
+}
+
 /// Goal: as below, if the tree is shut down before anything has looked at the attempt. Method: its executor is killed, and nothing is waited for.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_whose_executor_ends_just_before_a_shutdown_ends_for_the_observer() {
-    let counts = Arc::new(Counts::default());
-    let observer = Watching(counts.clone());
-    let harness =
-        Harness::build().concurrency(1).options(|options| options.observer = Some(Arc::new(observer))).start().await;
+    let (harness, counts) = watched_harness().await;
     harness.enqueue("killed", Work::lasting(secs(5))).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
     assert!(harness.tree.kill("email/executor-0"));
@@ -152,10 +156,7 @@ async fn an_attempt_whose_executor_ends_just_before_a_shutdown_ends_for_the_obse
 /// Goal: a gauge of running attempts returns to zero. Method: the first attempt of a job is killed, the second one succeeds.
 #[tokio::test(start_paused = true)]
 async fn every_attempt_that_started_ends_once_for_the_observer() {
-    let counts = Arc::new(Counts::default());
-    let observer = Watching(counts.clone());
-    let harness =
-        Harness::build().concurrency(1).options(|options| options.observer = Some(Arc::new(observer))).start().await;
+    let (harness, counts) = watched_harness().await;
     let id = harness.enqueue("killed", Work::lasting(secs(5))).await;
     harness.until("it runs", || harness.recorder.running() == 1).await;
     harness.kill_and_await_restart("email/executor-0").await;

@@ -9,6 +9,7 @@ mod rules;
 mod run;
 mod runner;
 mod span;
+mod spawn;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::task::{Context as PollContext, Poll};
 
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::spawn::try_spawn_blocking;
 use crate::context::AttemptControl;
 use crate::failure::{Failure, MESSAGE_BYTES_MAX, bounded};
 use crate::handler::{HandlerFuture, Output};
@@ -81,20 +81,14 @@ impl CaughtPanic {
         let rendered = async {
             let permit = Arc::new(Mutex::new(Some(RENDERERS.acquire().await.ok()?)));
             let of_thread = permit.clone();
-            let text = || {
-                spawn_blocking(move || {
-                    let _held = taken(&of_thread)?;
-                    Some(bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX))
-                })
-            };
-            // Tokio panics if the system has no thread left. It keeps the call then, which must keep no permit.
-            match catch_unwind(AssertUnwindSafe(text)) {
-                Ok(text) => text.await.ok().flatten(),
-                Err(_) => {
-                    taken(&permit);
-                    None
-                }
+            let text = try_spawn_blocking(move || {
+                let _held = taken(&of_thread)?;
+                Some(bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX))
+            });
+            if text.is_none() {
+                taken(&permit);
             }
+            text?.await.ok().flatten()
         };
         timeout(BACKTRACE_RENDER_TIMEOUT, rendered).await.ok().flatten()
     }

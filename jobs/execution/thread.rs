@@ -1,18 +1,18 @@
 //! Runs a blocking handler on a thread of its own. Its layers run on the executor's thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep, timeout_at};
 use tracing::Span;
 
 use super::ended::{AttemptGuard, HandlerEnd, PendingCall};
 use super::layer::Enabled;
 use super::panic::{CaughtPanic, Watched, catch, watched};
+use super::spawn::try_spawn_blocking;
 
 use crate::context::{AttemptControl, Context, Stop};
 use crate::failure::{Code, Failure, Resource};
@@ -166,21 +166,17 @@ fn start(
     pending_call: Arc<PendingCall>,
     span: Span,
 ) -> Option<JoinHandle<Option<Result<Returned, CaughtPanic>>>> {
-    let start = || {
-        spawn_blocking(move || {
-            pending_call.take().map(|(raw, ctx)| {
-                // The handler may have been asked to stop while the call waited for its thread or its layers.
-                if ctx.why_stopped().is_some() {
-                    let why = "the handler was not started: it had already been asked to stop";
-                    return Ok(Err(Failure::temporary(Code::Interrupted, why)));
-                }
-                let _entered = span.enter();
-                catch(|| call(raw, ctx))
-            })
+    try_spawn_blocking(move || {
+        pending_call.take().map(|(raw, ctx)| {
+            // The handler may have been asked to stop while the call waited for its thread or its layers.
+            if ctx.why_stopped().is_some() {
+                let why = "the handler was not started: it had already been asked to stop";
+                return Ok(Err(Failure::temporary(Code::Interrupted, why)));
+            }
+            let _entered = span.enter();
+            catch(|| call(raw, ctx))
         })
-    };
-    // Tokio panics if the system has no thread left and tokio has none of its own yet; with one of its own, the call waits for it.
-    catch_unwind(AssertUnwindSafe(start)).ok()
+    })
 }
 
 impl Blocking<'_> {

@@ -170,8 +170,7 @@ const RESTRICTED: &[Restricted] = &[
 
 /// Files that may start background work, and why. All other files start tasks through one of these, so that each task has an owner and an end.
 const SPAWN_ALLOWED: &[(&str, &str)] = &[
-    ("jobs/execution/panic.rs", "symbols are read on a blocking thread, at most BACKTRACE_RENDERERS_MAX at a time"),
-    ("jobs/execution/thread.rs", "a blocking handler runs on a blocking thread"),
+    ("jobs/execution/spawn.rs", "blocking handlers and backtraces have a thread for blocking work"),
     (
         "jobs/store/redis/transport.rs",
         "a TLS connection is read and written by a task, as the others are by one of the `redis` crate",
