@@ -4,7 +4,6 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use retraced::{Client, Job, JobState, Operator, QueueName, RedisStore, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use support::redis_server::RedisServer;
-use support::{Finished, finish};
+use support::{Finished, finish, without_settings};
 
 #[derive(Serialize, Deserialize)]
 struct Work;
@@ -25,7 +24,7 @@ impl Job for Work {
 }
 
 fn audit(server: &RedisServer, more: &[&str]) -> Finished {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
+    let mut command = without_settings(env!("CARGO_BIN_EXE_retraced"));
     command.args(["queue", "audit", "q"]).args(more).env("RETRACED_REDIS_URL", server.url()).env("NO_COLOR", "1");
     finish(command, Duration::from_secs(60))
 }

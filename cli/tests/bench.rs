@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::redis_server::RedisServer;
-use support::{Finished, finish, finished};
+use support::{Finished, finish, finished, without_settings};
 
 /// Longest any run may take on a busy machine.
 const RUN_MAX: Duration = Duration::from_secs(300);
 const COSTS: [&str; 4] = ["worker_cpu", "redis_cpu", "redis_calls", "redis_reads"];
 
 fn bench(redis: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
+    let mut command = without_settings(env!("CARGO_BIN_EXE_retraced"));
     command.arg("bench").args(arguments).env("RETRACED_REDIS_URL", redis).env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use failures::run_jobs;
 use harness::{COMMAND_MAX, Harness, objects, retraced};
 use serde_json::{Value, json};
-use support::{Finished, finish, finished};
+use support::{Finished, finish, finished, without_settings};
 use terminal::{on_terminal, plain};
 
 /// Replaces values that differ between runs by placeholders.
@@ -220,7 +220,7 @@ fn a_list_whose_reader_has_closed_the_pipe_ends_quietly() {
 #[test]
 fn empty_standard_input_is_reported_and_is_not_a_failure() {
     let harness = Harness::new();
-    let mut closed = Command::new("sh");
+    let mut closed = without_settings("sh");
     let script = "exec \"$0\" enqueue q --from - <&-";
     closed.args(["-c", script, env!("CARGO_BIN_EXE_retraced")]).env("RETRACED_REDIS_URL", harness.redis.url());
     let empty = harness.command(&["enqueue", "q", "--from", "-"]);

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
-use support::finish;
+use support::{finish, without_settings};
 
 /// Longest the demo may take, plus 5 s for the start of a process on a busy machine.
 const DEMO_MAX: Duration = Duration::from_secs(20 + 5);
@@ -30,7 +30,7 @@ const CLEARED: &str = "\u{1b}[2J";
 const CURSOR_SHOWN: &str = "\u{1b}[?25h";
 
 fn retraced() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
+    let mut command = without_settings(env!("CARGO_BIN_EXE_retraced"));
     command.env("NO_COLOR", "1").env("TERM", "xterm").stdin(Stdio::null());
     command
 }

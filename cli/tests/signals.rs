@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use gate::Gate;
 use harness::{EVENT_MAX, Harness, Worker};
 use hook::{Hook, response};
+use support::without_settings;
 
 /// Longer than the time for which a second signal to stop has no effect.
 const PAST_THE_PAUSE: Duration = Duration::from_millis(1_100);
@@ -92,7 +93,7 @@ fn hup_and_quit_do_not_kill_running_jobs() {
 fn a_worker_started_by_nohup_does_not_stop_when_its_terminal_goes() {
     let harness = Harness::new();
     let hook = receiver(&Gate::default());
-    let mut command = Command::new("nohup");
+    let mut command = without_settings("nohup");
     let retraced = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
     command.arg(retraced.get_program()).args(retraced.get_args()).env("RETRACED_REDIS_URL", harness.redis.url());
     let worker = Worker::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));

@@ -21,7 +21,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use hook::{Hook, Request, keep_alive_response, response};
 use serde_json::json;
 use sha2::Sha256;
-use support::finish;
+use support::{finish, without_settings};
 
 #[test]
 fn the_webhook_is_sent_the_job_and_its_status_decides() {
@@ -366,7 +366,7 @@ fn a_worker_with_few_open_files_does_not_lose_jobs_over_it() {
         response(200, "", "")
     });
     let work = harness.command(&["work", "q=50", "--allow-private", "--webhook", &hook.url()]);
-    let mut command = std::process::Command::new("sh");
+    let mut command = without_settings("sh");
     command.args(["-c", "ulimit -n 32 && exec \"$@\"", "sh"]).arg(work.get_program()).args(work.get_args());
     command.env("RETRACED_REDIS_URL", harness.redis.url()).stdin(Stdio::null());
     let worker = Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()));

@@ -106,6 +106,15 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// A command whose environment holds none of this program's settings, whatever the tests were started with.
+pub fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RETRACED_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a command until it ends; panics when that takes longer than `within`.
 pub fn finish(mut command: Command, within: Duration) -> Finished {
     finished(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), within)

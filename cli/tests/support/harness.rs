@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::redis_server::RedisServer;
-use crate::support::{Finished, finish};
+use crate::support::{Finished, finish, without_settings};
 
 /// Longest any command may take on a busy machine.
 pub(crate) const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -17,10 +17,7 @@ pub(crate) const COMMAND_MAX: Duration = Duration::from_secs(60);
 pub(crate) const EVENT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn retraced() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retraced"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RETRACED_")) {
-        command.env_remove(name);
-    }
+    let mut command = without_settings(env!("CARGO_BIN_EXE_retraced"));
     command.env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
