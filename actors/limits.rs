@@ -154,6 +154,9 @@ pub const UNRESOLVED_CLAIMS_MAX: usize = 100;
 pub const SETTLE_CALLS_MAX: usize = 4;
 /// Bytes of attempt records per settlement call: 1 MiB, so that outputs and logs do not hold up the server for long. A single outcome is sent whatever its size.
 pub const SETTLE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the payloads of the jobs of a settlement call: 64 MiB. Completed jobs may be deleted, and a Redis server frees 1 MiB in about 0.12 ms. A single outcome is sent
+/// whatever its size.
+pub const SETTLED_PAYLOADS_MAX: usize = 64 * 1024 * 1024;
 /// Outcomes that must be waiting before a further settlement call is opened while one is under way: half a batch. Fewer would mean more calls per job, more would keep the
 /// store waiting.
 pub const SETTLE_BATCH_MIN: usize = BATCH_MAX / 2;
@@ -162,9 +165,11 @@ pub const SETTLE_BATCH_MIN: usize = BATCH_MAX / 2;
 pub const UNSETTLED_JOBS_MAX: usize = 10 * BATCH_MAX;
 /// Bytes of the records of such outcomes: 32 MiB. At the limit the queue claims no more jobs either.
 pub const UNSETTLED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each.
+/// How long an executor takes one job after the other before it reads its mailbox, so that fast jobs do not cost a message each. Handlers that take no longer than this on
+/// average also count as fast when a claim wakes executors ([`EXECUTORS_WOKEN_MAX`]).
 pub const EXECUTOR_BURST_MAX: Duration = Duration::from_millis(1);
-/// Most executors that a claim wakes at once, if the tokio runtime of the handlers has that many threads. The others are woken by those.
+/// Most executors that a claim wakes at once if handlers are fast ([`EXECUTOR_BURST_MAX`]) and the tokio runtime of the handlers has that many threads. The others are woken
+/// by those. If handlers are not fast, one executor is woken per job.
 pub const EXECUTORS_WOKEN_MAX: usize = 16;
 
 // Retries and delays

@@ -80,8 +80,8 @@ pub(crate) enum Command {
         override_usage = "retraced enqueue [OPTIONS] <QUEUE> <--kind <KIND> <--payload <JSON>|--payload-file <FILE>>|--from <FILE>>"
     )]
     Enqueue(Box<enqueue::Enqueue>),
-    /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, and whether, by whom and since when the queue is paused. A column TRIMMED appears when
-    /// retention removed dead or poisoned jobs.
+    /// Show all queues: how many jobs are in each state, how long ago the first pending job was enqueued, how many jobs ever completed, and whether, by whom and since when the queue is paused.
+    /// PROCESSING are the jobs that workers hold, also those that wait for an executor. A column TRIMMED appears when retention removed dead or poisoned jobs.
     Queues(queues::Queues),
     /// Show which workers run: their host and process, build, queues and kinds, how many jobs each runs, and when each was last seen.
     Workers(workers::Workers),

@@ -6,10 +6,11 @@ use retraced::store::{KeyPrefix, RedisOptions, StoreError, StoreFacts};
 use retraced::view::QueueRow;
 use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
+use crate::advice::with_flags;
 use crate::error::CliError;
 use crate::output::{Output, note, one_line};
 use crate::paused::paused;
-use crate::tls::{TlsArgs, with_flags};
+use crate::tls::TlsArgs;
 
 /// What a command is given: the server, the prefix of its keys, and where results go.
 pub(crate) struct CommandContext {
@@ -55,11 +56,11 @@ impl CommandContext {
 
     /// An operator, after a check that this queue exists.
     pub(crate) async fn operator_of(&self, queue: &QueueName) -> Result<Operator, CliError> {
-        self.operator_of_or(queue, "").await
+        self.operator_of_with_advice(queue, "").await
     }
 
     /// As [`operator_of`](Self::operator_of); the error for a queue that resembles none ends with this advice.
-    pub(crate) async fn operator_of_or(&self, queue: &QueueName, advice: &str) -> Result<Operator, CliError> {
+    pub(crate) async fn operator_of_with_advice(&self, queue: &QueueName, advice: &str) -> Result<Operator, CliError> {
         let operator = self.operator().await?;
         operator.require_queue(queue).await.map_err(|error| match &error {
             OperatorError::UnknownQueue { nearest: None, .. } => CliError::Failed(format!(

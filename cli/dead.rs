@@ -1,6 +1,6 @@
 //! `retraced dead …`: lists, shows, redrives and discards dead and poisoned jobs.
 
-mod codes;
+mod counts;
 
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
@@ -8,6 +8,7 @@ use retraced::job::JobView;
 use retraced::store::BATCH_MAX;
 use retraced::{JobId, JobState, Operator, QueueName};
 
+use self::counts::CountBy;
 use crate::bulk::{Bulk, BulkOptions, Verb, distinct};
 use crate::context::CommandContext;
 use crate::error::CliError;
@@ -44,9 +45,9 @@ pub(crate) enum Dead {
 pub(crate) struct List {
     /// The queue.
     queue: QueueName,
-    /// Count the jobs by the code of their last failure instead of listing them, most frequent code first.
-    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
-    by_code: bool,
+    /// Count the jobs that have this in common instead of listing them, most frequent first.
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["limit", "cursor"])]
+    count_by: Option<CountBy>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -92,8 +93,8 @@ impl Dead {
         filter.check()?;
         let operator = context.operator_of(queue).await?;
         match self {
-            Dead::List(List { queue, by_code: true, filter, .. }) => {
-                codes::count(context, &operator, &listing(&queue, &filter.of(JobFilter::failed()))).await
+            Dead::List(List { queue, count_by: Some(by), filter, .. }) => {
+                counts::count(context, &operator, &listing(&queue, &filter.of(JobFilter::failed())), by).await
             }
             Dead::List(List { queue, filter, paging, .. }) => {
                 listing(&queue, &filter.of(JobFilter::failed())).run(context, &operator, paging).await

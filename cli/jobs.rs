@@ -14,8 +14,8 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::SHOWN_CHARS_MAX;
-use crate::listing::{Listing, Paging};
-use crate::output::{Cell, Column, NOTHING, Output, Style, counted, printable, short, short_duration};
+use crate::listing::{Listing, Paging, common_cells};
+use crate::output::{Cell, Column, Output, Style, counted, printable, short, short_duration};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -162,14 +162,7 @@ impl FindJob {
             Column::new("CODE"),
         ];
         context.out.results(&rows, &columns, |row| {
-            let code = row.last_error.as_ref().map(|error| error.code.to_string());
-            vec![
-                row.queue.to_string().into(),
-                row.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
-                Cell::new(row.state.as_str(), Style::of(row.state)),
-                row.enqueued_at.map_or_else(|| NOTHING.to_owned(), |at| context.out.when(at)).into(),
-                code.unwrap_or_else(|| NOTHING.to_owned()).into(),
-            ]
+            std::iter::once(row.queue.to_string().into()).chain(common_cells(&context.out, row)).collect()
         })?;
         Ok(())
     }

@@ -11,6 +11,10 @@ pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
 
 /// Jobs that one listing searches for those that match; at this number the list ends with the cursor to continue from.
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
+/// Rows of `dead list --count-by`; jobs of further ones are counted together in a message.
+pub(crate) const COUNTED_GROUPS_MAX: usize = 10_000;
+/// Characters of a message by which `dead list --count-by message` counts.
+pub(crate) const COUNTED_MESSAGE_CHARS: usize = 200;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 

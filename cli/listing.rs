@@ -88,7 +88,7 @@ impl Listing<'_> {
 
     fn print_rows(&self, out: &Output, table: &mut Table, jobs: &[JobSummary]) -> Result<(), CliError> {
         let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
-        Ok(out.rows(table, &rows, |job| row(out, job, self.is_of_running()))?)
+        Ok(out.rows(table, &rows, |job| row(out, job, self.lists_processing()))?)
     }
 
     /// Reports that no job was found.
@@ -121,7 +121,7 @@ impl Listing<'_> {
             Column::new("CODE"),
             Column::new("MESSAGE").cut(7).drop_rank(4),
         ];
-        if self.is_of_running() {
+        if self.lists_processing() {
             columns.extend([
                 Column::new("CLAIMED"),
                 Column::new("WORKER").drop_rank(2),
@@ -132,31 +132,45 @@ impl Listing<'_> {
     }
 
     /// Whether there are columns for the running attempt: only in a list of processing jobs. Ended attempts are in the trace.
-    fn is_of_running(&self) -> bool {
+    fn lists_processing(&self) -> bool {
         matches!(self.filter.states(), [JobState::Processing])
     }
 }
 
-/// The cells of one job.
-fn row(out: &Output, job: &JobRow, is_of_running: bool) -> Vec<Cell> {
-    let cell_of = |at: Option<Timestamp>| Cell::from(at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)));
+/// The cells that all tables of jobs have: kind, state, when it was enqueued, and the code of its last error.
+pub(crate) fn common_cells(out: &Output, job: &JobRow) -> [Cell; 4] {
     let code = job.last_error.as_ref().map(|error| error.code.to_string());
+    [
+        job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
+        Cell::new(job.state.as_str(), Style::of(job.state)),
+        instant_cell(out, job.enqueued_at),
+        code.unwrap_or_else(|| NOTHING.to_owned()).into(),
+    ]
+}
+
+fn instant_cell(out: &Output, at: Option<Timestamp>) -> Cell {
+    at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)).into()
+}
+
+/// The cells of one job.
+fn row(out: &Output, job: &JobRow, lists_processing: bool) -> Vec<Cell> {
     let message = job.last_error.as_ref().map(|error| printable(&error.message));
-    let running = is_of_running.then(|| {
+    let running = lists_processing.then(|| {
         let holder = job.held_by.as_ref();
         let worker = holder.map_or_else(|| NOTHING.to_owned(), |holder| holder.short_worker().to_owned());
         let progress = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
         let progress = progress.unwrap_or_else(|| NOTHING.to_owned());
-        [cell_of(holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
+        [instant_cell(out, holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
     });
+    let [kind, state, enqueued, code] = common_cells(out, job);
     let cells = [
         job.id.to_string().into(),
-        job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
-        Cell::new(job.state.as_str(), Style::of(job.state)),
+        kind,
+        state,
         job.failures.to_string().into(),
-        cell_of(job.enqueued_at),
-        cell_of(job.state_instant()),
-        code.unwrap_or_else(|| NOTHING.to_owned()).into(),
+        enqueued,
+        instant_cell(out, job.state_instant()),
+        code,
         message.unwrap_or_else(|| NOTHING.to_owned()).into(),
     ];
     cells.into_iter().chain(running.into_iter().flatten()).collect()

@@ -3,6 +3,7 @@
 //! Results go to stdout, as tables or as one JSON object per line; messages go to stderr. The exit status is 0 on success, 1 on failure, 2 on a
 //! usage error; `work` ends with 128 + the number of the signal, if another signal stops it at once. A closed pipe is not a failure.
 
+mod advice;
 mod args;
 mod bench;
 mod bulk;

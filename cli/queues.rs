@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use retraced::limits::WORKER_STALE_AFTER;
-use retraced::store::{Finding, FindingKind, LiveJobs};
+use retraced::store::{FindingKind, LiveJobs};
 use retraced::view::{AuditRow, QueueRow, Timestamp};
 use retraced::{JobState, Operator, OperatorError, QueueName};
 use serde::Serialize;
@@ -146,11 +146,11 @@ impl Queues {
             Column::new("PENDING"),
             Column::new("PROCESSING").drop_rank(1),
             Column::new("DELAYED").drop_rank(2),
-            Column::new("COMPLETED").drop_rank(5),
             Column::new("DEAD"),
             Column::new("POISONED"),
             Column::new("CANCELLED").drop_rank(6),
             Column::new("OLDEST").drop_rank(3),
+            Column::new("TOTAL DONE").drop_rank(5),
         ];
         if any_trimmed {
             columns.push(Column::new("TRIMMED").drop_rank(4));
@@ -170,7 +170,6 @@ impl Queues {
                 (row.pending, JobState::Pending),
                 (row.processing, JobState::Processing),
                 (row.delayed, JobState::Delayed),
-                (row.completed, JobState::Completed),
                 (row.dead, JobState::Dead),
                 (row.poisoned, JobState::Poisoned),
                 (row.cancelled, JobState::Cancelled),
@@ -178,6 +177,7 @@ impl Queues {
             .map(|(count, state)| count_of(count, state)),
         );
         cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
+        cells.push(count_of(row.completed, JobState::Completed));
         if any_trimmed {
             let trimmed = failed_and_trimmed(row);
             cells.push(Cell::new(trimmed.to_string(), if trimmed == 0 { Style::Dim } else { Style::Warn }));
@@ -268,17 +268,19 @@ impl DeleteQueue {
 }
 
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
-    // The counts alone do not tell: a job in two containers makes up for one in none.
-    let misplaced = |finding: &Finding| {
-        use FindingKind::{Damaged, GrantWithoutLease, LeaseWithoutGrant, Orphaned, TwoContainers};
-        matches!(finding.kind, TwoContainers | Orphaned | Damaged | GrantWithoutLease | LeaseWithoutGrant)
+    use FindingKind::{GrantWithoutLease, LeaseWithoutGrant};
+    let unrepaired =
+        |is_such: fn(FindingKind) -> bool| !row.repaired && row.findings.iter().any(|finding| is_such(finding.kind));
+    // The counts alone do not tell: a job in two containers makes up for one in none, and a lease without a grant for a grant without a lease.
+    let misplaced = row.difference != 0 || unrepaired(FindingKind::misplaces_jobs);
+    let unmatched =
+        row.grant_difference != 0 || unrepaired(|kind| matches!(kind, GrantWithoutLease | LeaseWithoutGrant));
+    let (stored, style) = match (misplaced, unmatched) {
+        (true, _) => ("not each in exactly one container", Style::Bad),
+        (false, true) => ("but leases and grants do not match", Style::Bad),
+        (false, false) => ("each in exactly one container", Style::Good),
     };
-    let counts_agree = (row.difference, row.grant_difference) == (0, 0);
-    let (sound, style) = match counts_agree && (row.repaired || !row.findings.iter().any(misplaced)) {
-        true => ("each in exactly one container", Style::Good),
-        false => ("not each in exactly one container", Style::Bad),
-    };
-    let mut values = vec![("stored", Cell::new(format!("{}, {sound}", job_count(row.jobs)), style))];
+    let mut values = vec![("stored", Cell::new(format!("{}, {stored}", job_count(row.jobs)), style))];
     if row.uncounted > 0 {
         let lost = format!("the bytes of {} are not counted, so retention keeps too many", job_count(row.uncounted));
         values.push(("found", Cell::new(lost, Style::Bad)));
@@ -291,7 +293,7 @@ fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {
     values
 }
 
-/// The number of jobs in a state, in the colour of the state; zero is dimmed. For COMPLETED it is the number of all jobs that ever completed.
+/// A number of jobs, in the colour of their state; zero is dimmed.
 fn count_of(count: u64, state: JobState) -> Cell {
     Cell::new(count.to_string(), if count == 0 { Style::Dim } else { Style::of(state) })
 }

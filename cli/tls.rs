@@ -88,9 +88,8 @@ fn with_file(flag: &str, file: Option<&Path>) -> String {
     file.map_or_else(|| format!("{flag} FILE"), |file| format!("{flag} {}", printable(&file.display().to_string())))
 }
 
-/// Advice of the library, with flags in place of its options.
-pub(crate) fn with_flags(advice: &str) -> String {
-    let advice = advice.replace("(RedisOptions::allow_eviction)", "(--allow-eviction)");
+/// Advice of the library, with flags in place of its options for TLS.
+pub(crate) fn with_tls_flags(advice: &str) -> String {
     let both = advice.replace("(TlsOptions::client_certificate)", "(--tls-cert FILE and --tls-key FILE)");
     FLAGS.iter().fold(both, |text, flag| text.replace(flag.option, flag.usage))
 }

@@ -73,7 +73,7 @@ pub enum Code {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// May go away by itself: retried by policy; the job is `dead` when the attempts are used up.
+    /// May go away by itself: retried by policy; the job is `dead` when its retries are exhausted.
     Temporary,
     /// Will not go away: the job is `poisoned` at once.
     Permanent,

@@ -125,10 +125,14 @@ impl Batcher {
     async fn enqueue_admitted(&self, admission: Admission, timeout: Duration) -> Result<Receipt, SendError> {
         match admission {
             Admission::SendNow(job, permit) => {
+                let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
                 // Boxed, because a job that is buffered should not pay for the size of a call.
                 let sent = Box::pin(self.send(Arc::new([job]), timeout)).await;
                 // The jobs that were buffered meanwhile are sent now.
                 drop(permit);
+                if sent.is_ok() && self.must_announce() {
+                    Box::pin(self.announce(deadline)).await;
+                }
                 sent.and_then(|receipts| receipts.into_iter().next().ok_or(SendError::OutcomeUnknown))
             }
             Admission::Buffered(reply) => match tokio::time::timeout(timeout, reply).await {
@@ -147,8 +151,12 @@ impl Batcher {
     ) -> Result<Vec<Receipt>, EnqueueAllError> {
         let mut stored = Vec::with_capacity(jobs.len());
         for batch in chunks(&jobs) {
+            let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
             match self.send(batch.into(), timeout).await {
-                Ok(receipts) => stored.extend(receipts),
+                Ok(receipts) => {
+                    stored.extend(receipts);
+                    self.announce(deadline).await;
+                }
                 Err(error) => {
                     let error = error.for_job(&self.queue, &batch[0].id, timeout);
                     let remaining = jobs[stored.len()..].to_vec();
@@ -184,23 +192,31 @@ impl Batcher {
             async move { store.enqueue(call, &queue, &jobs).await }
         };
         let results = self.calls.until_known_by(timeout, enqueue).await?;
-        self.announce(timeout.min(ANNOUNCE_TIMEOUT)).await;
         let receipt = |(job, result): (&NewJob, _)| Receipt::new(self.queue.clone(), job.id.clone(), result);
         Ok(jobs.iter().zip(results).map(receipt).collect())
     }
 
-    /// Adds the queue to the store's list of queues, so that operators see a queue that has no worker yet. After a failure the next call announces again; after
-    /// [`ANNOUNCE_INTERVAL`] too, because the queue may have been deleted meanwhile, or the store may have lost its data.
-    async fn announce(&self, timeout: Duration) {
-        let announced_at = || self.announced_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if announced_at().is_some_and(|at| at.elapsed() < ANNOUNCE_INTERVAL) {
+    /// Whether the queue has not been announced yet, or [`ANNOUNCE_INTERVAL`] ago: it may have been deleted meanwhile, or the store may have lost its data.
+    fn must_announce(&self) -> bool {
+        self.announced_at().is_none_or(|at| at.elapsed() >= ANNOUNCE_INTERVAL)
+    }
+
+    /// Adds the queue to the store's list of queues, if that is due, so that operators see a queue that has no worker yet. A caller waits for it, because the process may end
+    /// with the receipt, but not beyond its own deadline. After a failure the next call announces again.
+    async fn announce(&self, deadline: Instant) {
+        if !self.must_announce() {
             return;
         }
+        let timeout = deadline.saturating_duration_since(Instant::now()).min(ANNOUNCE_TIMEOUT);
         let queue = self.queue.clone();
         let announce = |store: Arc<dyn Store>| async move { store.announce(&[queue]).await };
         if self.calls.once_by(timeout, announce).await.is_ok() {
-            *announced_at() = Some(Instant::now());
+            *self.announced_at() = Some(Instant::now());
         }
+    }
+
+    fn announced_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.announced_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends the buffered jobs until none are left.
@@ -236,7 +252,9 @@ impl Batcher {
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.reply)).unzip();
         match self.send(jobs.into(), deadline.saturating_duration_since(Instant::now())).await {
             Ok(receipts) => {
-                replies.into_iter().zip(receipts).for_each(|(reply, receipt)| drop(reply.send(Ok(receipt))))
+                // The receipts come first: nobody who waits for one should wait for the announcement.
+                replies.into_iter().zip(receipts).for_each(|(reply, receipt)| drop(reply.send(Ok(receipt))));
+                self.announce(Instant::now() + ANNOUNCE_TIMEOUT).await;
             }
             Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone())))),
         }
@@ -323,9 +341,12 @@ impl QueueProducer for BatchedProducer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+
     use retraced_jobs::job::{JobState, RunAt};
     use retraced_jobs::store::memory::MemoryStore;
-    use retraced_jobs::store::{Admin, CallId, Decorator, Enqueued, StoreFuture, Transitions};
+    use retraced_jobs::store::{Admin, CallId, Decorator, Enqueued, Ledger, StoreFuture, Transitions};
     use tokio::sync::Semaphore;
     use tokio::task::{JoinSet, yield_now};
 
@@ -338,6 +359,8 @@ mod tests {
         inner: MemoryStore,
         permits: Semaphore,
         calls: Mutex<Vec<usize>>,
+        /// Whether announcements are never answered.
+        is_deaf: AtomicBool,
     }
 
     impl Decorator for Gate {
@@ -357,6 +380,13 @@ mod tests {
                 self.inner.enqueue(call, queue, jobs).await
             })
         }
+
+        fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
+            match self.is_deaf.load(SeqCst) {
+                true => Box::pin(std::future::pending()),
+                false => self.inner.announce(queues),
+            }
+        }
     }
 
     struct Fixture {
@@ -367,8 +397,12 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            let gate = Gate { inner: MemoryStore::new(), permits: Semaphore::new(0), calls: Mutex::default() };
-            let gate = Arc::new(gate);
+            let gate = Arc::new(Gate {
+                inner: MemoryStore::new(),
+                permits: Semaphore::new(0),
+                calls: Mutex::default(),
+                is_deaf: AtomicBool::new(false),
+            });
             let batcher = Batcher::new(StoreCalls::new(gate.clone(), 4, None), QueueName::new("q").unwrap());
             Self { gate, batcher, callers: JoinSet::new() }
         }
@@ -419,6 +453,29 @@ mod tests {
         assert_eq!((fixture.calls().len(), fixture.pending().await), (3, 60));
         fixture.enqueue(60..61).await;
         assert_eq!(fixture.calls(), [1, 1, 58, 1], "all calls have ended, so the job is sent at once");
+    }
+
+    /// Goal: no caller waits beyond its timeout for the announcement of its queue, and no receipt is lost to it. Method: announcements are not answered, and each enqueue
+    /// takes most of its timeout; two jobs are sent at once, a third is buffered.
+    #[tokio::test(start_paused = true)]
+    async fn no_receipt_is_late_or_lost_because_the_queue_is_not_announced() {
+        let mut fixture = Fixture::new();
+        fixture.gate.is_deaf.store(true, SeqCst);
+        let begun = Instant::now();
+        fixture.enqueue(0..2).await;
+        tokio::time::sleep(TIMEOUT / 4).await;
+        fixture.enqueue(2..3).await;
+        tokio::time::sleep(TIMEOUT / 2).await;
+        fixture.gate.permits.add_permits(10);
+        while let Some(caller) = fixture.callers.join_next().await {
+            let (number, receipt) = caller.unwrap();
+            assert!(
+                receipt.is_ok() && begun.elapsed() <= TIMEOUT * 5 / 4,
+                "{number}: {receipt:?} after {:?}",
+                begun.elapsed()
+            );
+        }
+        assert_eq!(fixture.calls(), [1, 1, 1]);
     }
 
     #[tokio::test(start_paused = true)]

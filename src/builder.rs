@@ -210,7 +210,7 @@ impl RuntimeBuilder {
     }
 }
 
-/// Handlers enqueue through a client, not through the front doors: a shutdown closes those before the handlers have finished. The client has its own replay slots, so
+/// Handlers enqueue through a client, not through the front doors, so that they depend on no actor. The client has its own replay slots, so
 /// that handlers that enqueue many jobs do not use up those that the tree needs for settlements.
 fn queue_specs(
     queues: Vec<Queue>,

@@ -38,7 +38,7 @@
 //!
 //! | class | what the handler says | what happens |
 //! | --- | --- | --- |
-//! | temporary | [`Failure::temporary`] | retried by policy; to the dead letter queue when its attempts are used up |
+//! | temporary | [`Failure::temporary`] | retried by policy; to the dead letter queue when its retries are exhausted |
 //! | permanent | [`Failure::permanent`] | poisoned at once |
 //! | unknown | `?` on any type that implements [`Error`](std::error::Error) | like temporary; with [`OnUnknown::DeadLetter`] to the dead letter queue at once |
 //!

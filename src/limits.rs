@@ -45,7 +45,7 @@ pub(crate) const CLIENT_QUEUES_MAX: usize = 1024;
 pub(crate) const BATCHER_CALLS_MAX: usize = 2;
 /// How long after a client has added a queue to the store's list of queues it does so again with its next enqueue.
 pub(crate) const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
-/// Longest wait of a receipt for that.
+/// How long an enqueue waits for that at most: 1 s, and not beyond its own deadline. After a failure the next enqueue adds the queue.
 pub(crate) const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many calls that move jobs an operator may have under way at a time; further ones wait for a free replay slot. Calls that may be sent twice, such as reads, need no
@@ -81,7 +81,8 @@ pub(crate) const OUTCOME_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How far the store's clock may run ahead during a bulk cancellation: 1 s. Jobs stamped up to that much later than now count as enqueued since it began.
 pub(crate) const BULK_CLOCK_SLACK: Duration = Duration::from_secs(1);
-/// How many passes of a bulk cancellation are repeated, if they moved nothing, for jobs that went from one state of its filter to another meanwhile.
+/// A bulk cancellation searches again after each pass that cancelled a job, and after one that only missed jobs, because they went from one state of its filter to another
+/// meanwhile. This is how many of the latter are followed by a further pass; after that the cancellation ends, although it may have missed some.
 pub(crate) const BULK_MISSED_PASSES_MAX: u32 = 10;
 
 /// How similar a known name must be to be suggested for an unknown one, from 0 (different) to 1 (equal).
@@ -99,6 +100,9 @@ pub(crate) const FIND_FIRST_READ_MAX: usize = 25;
 pub const FIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most jobs that one call of [`Operator::find`](crate::Operator::find) examines; past it the call returns what it has found, with a cursor to continue.
 pub const FIND_EXAMINED_MAX: u64 = 100_000;
+/// How many of the delayed jobs that a bulk redrive has redriven last it remembers at least, so as not to redrive them again when they fail again: 100,000, some 10 MB. One that was redriven
+/// before them may be redriven twice.
+pub const RECENT_IDS_MIN: usize = 100_000;
 /// Most jobs that one step of a bulk action acts on: few enough not to delay workers, because the server runs no other call during a step.
 pub const BULK_STEP_JOBS: usize = 100;
 /// Most jobs that one step of a bulk action examines; past it the step ends with the jobs found so far, so that progress can be shown.

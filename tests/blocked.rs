@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use retraced::store::{Block, StoreError};
 use retraced::supervision::{EventKind, SupervisionEvent};
-use retraced::{Client, EnqueueError, Job, Operator, Queue, QueueName, RedisStore, Runtime, State};
+use retraced::{Client, EnqueueError, Job, Operator, Queue, QueueName, RedisStore, Runtime, State, StoreStatus};
 use serde::{Deserialize, Serialize};
 use support::redis_server::RedisServer;
 use support::{eventually, full_scale};
@@ -126,6 +126,50 @@ async fn a_login_that_is_accepted_no_longer_is_one_block() {
         )
     });
     assert_eq!(store_events.count(), 2, "{kinds:#?}");
+    runtime.shutdown().await.unwrap();
+}
+
+/// Goal: a login that only new connections are refused is one block that lasts until it is accepted, and the calls on open connections work meanwhile. Method: the server is given a
+/// password, and only the subscription is cut; later the password is removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_only_new_connections_are_refused_is_one_block() {
+    let server = RedisServer::start();
+    let mut admin = server.connection();
+    let mut tell = |command: &[&str]| {
+        let _: redis::Value = redis::cmd(command[0]).arg(&command[1..]).query(&mut admin).unwrap();
+    };
+    let seen = Seen::default();
+    seen.0.release.store(true, Ordering::SeqCst);
+    let runtime = Runtime::builder()
+        .store(RedisStore::connect(&server.url()).await.unwrap())
+        .state(seen.clone())
+        .queue(Queue::new("jobs").unwrap().handler(work))
+        .start()
+        .await
+        .unwrap();
+    let jobs = runtime.queue("jobs").unwrap();
+    let ran = |number: u64| seen.0.starts.lock().unwrap().contains_key(&number);
+    jobs.enqueue(Work { number: 1 }).await.unwrap();
+    eventually("the first job runs", Duration::from_secs(20), || async { ran(1) }).await;
+    let mut events = runtime.supervision();
+    tell(&["CONFIG", "SET", "requirepass", "sesame"]);
+    tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let mut kinds = Vec::new();
+    until(&mut events, &mut kinds, |kind| matches!(kind, EventKind::StoreBlocked { .. })).await;
+    // Several probes long.
+    let until_then = Instant::now() + Duration::from_secs(6);
+    let mut number = 2;
+    while Instant::now() < until_then {
+        jobs.enqueue(Work { number }).await.unwrap();
+        eventually("a job runs on open connections", Duration::from_secs(20), || async { ran(number) }).await;
+        assert_eq!(runtime.store_status(), StoreStatus::Blocked(Block::Login));
+        number += 1;
+    }
+    tell(&["CONFIG", "SET", "requirepass", ""]);
+    until(&mut events, &mut kinds, |kind| matches!(kind, EventKind::StoreUnblocked { .. })).await;
+    let of_store =
+        |kind: &&EventKind| matches!(kind, EventKind::StoreBlocked { .. } | EventKind::StoreUnblocked { .. });
+    assert_eq!(kinds.iter().filter(of_store).count(), 2, "{kinds:#?}");
     runtime.shutdown().await.unwrap();
 }
 

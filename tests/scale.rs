@@ -11,8 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use retraced::codec::encode_attempt;
+use retraced::find::JobFilter;
 use retraced::job::{AttemptLog, Ended, ExecutorId, InstanceId};
-use retraced::store::{BATCH_MAX, ClaimRequest, Moved, ReplaySlot, ReplaySlots, Settlement, Target, Verdict};
+use retraced::store::{
+    BATCH_MAX, ClaimRequest, Moved, ReplaySlot, ReplaySlots, Settlement, Target, TrimPolicy, Verdict,
+};
 use retraced::{
     Code, Context, Failure, Job, JobOptions, JobState, Operator, Queue, QueueName, RedisStore, Retention,
     RetentionRule, Runtime, Store,
@@ -24,6 +27,8 @@ use uuid::Uuid;
 
 /// Jobs per call, or per page of a list.
 const BATCH: usize = BATCH_MAX;
+/// The payload of a large job, in bytes: nearly as much as a job may have.
+const LARGE_BYTES: usize = 1024 * 1024 - 1_000;
 /// The bound of a worker's memory, whatever the length of its queue.
 const WORKER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The longest wait for a worker to finish.
@@ -116,6 +121,20 @@ impl Harness {
                 (0..BATCH).map(|_| retraced::seal_job(&work, &JobOptions::default()).unwrap()).collect();
             self.store.enqueue(self.replay_slot.next_call(), &self.queue, &sealed).await.unwrap();
         }
+    }
+
+    async fn enqueue_large(&mut self, jobs: usize) {
+        let work = Work { text: "x".repeat(LARGE_BYTES), busy_ms: 0 };
+        for _ in 0..jobs {
+            let sealed = retraced::seal_job(&work, &JobOptions::default()).unwrap();
+            self.store.enqueue(self.replay_slot.next_call(), &self.queue, &[sealed]).await.unwrap();
+        }
+    }
+
+    /// Cancels every pending job.
+    async fn cancel_all(&self) {
+        let mut cancelling = self.admin.cancel_matching(&self.queue, &JobFilter::in_state(JobState::Pending));
+        while cancelling.step().await.unwrap().is_some() {}
     }
 
     /// Moves every pending job to the dead letter queue.
@@ -252,6 +271,68 @@ async fn the_memory_of_a_worker_does_not_grow_with_its_queue() {
     assert!(peak < WORKER_BYTES_MAX, "the worker took {peak} bytes");
     assert_eq!((done.failures_total, done.crashes_total, done.releases_total), (0, 0, 0), "{done:?}");
     drop(worker);
+    let audit = harness.admin.audit(&harness.queue).await.unwrap();
+    assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
+}
+
+/// Goal: no script takes long among large bodies, cancelled jobs and garbage, and no live job is passed over. Method: 100,000 cancelled jobs, then garbage entries of up
+/// to 1 MiB, then 300 cancelled jobs of 1 MiB stand before a small front and 200 live jobs of 1 MiB. They are worked off; then the cancelled ones are trimmed, and 200 dead ones of
+/// 1 MiB discarded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_cancelled_and_damaged_jobs_hold_up_nothing() {
+    let (cancelled, large_cancelled, live) = if full_scale() { (100_000, 300, 200) } else { (2_000, 30, 20) };
+    let mut harness = Harness::new().await;
+    harness.enqueue(cancelled, 0).await;
+    harness.cancel_all().await;
+    for bytes in [0, 1, 100, 10_000, LARGE_BYTES] {
+        let entry = "x".repeat(bytes);
+        let mut push = redis::cmd("RPUSH");
+        let _: () = push.arg("retraced:{many}:pending").arg(entry).query(&mut harness.server.connection()).unwrap();
+    }
+    harness.enqueue_large(large_cancelled).await;
+    harness.cancel_all().await;
+    harness.enqueue(BATCH, 0).await;
+    harness.enqueue_large(live).await;
+
+    harness.reset_stats();
+    let worker = Worker::start(&harness.server);
+    let all_done =
+        || async { harness.admin.stats(&harness.queue).await.unwrap().completed_total == (BATCH + live) as u64 };
+    support::eventually("the completion of all live jobs", WORKER_TIMEOUT, all_done).await;
+    drop(worker);
+    harness.print_scripts_header();
+    harness.print_scripts("a worker among cancelled jobs, garbage and bodies of 1 MiB");
+
+    let stats = harness.admin.stats(&harness.queue).await.unwrap();
+    let removed = stats.cancelled + stats.completed_kept;
+    harness.reset_stats();
+    let none = RetentionRule::new(Duration::MAX, 0);
+    let policy = TrimPolicy { retention: Retention::default().completed(none).cancelled(none), limit: BATCH };
+    let mut trimmed = 0;
+    loop {
+        let trim = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy).await.unwrap();
+        trimmed += trim.removed as u64;
+        if !trim.more {
+            break;
+        }
+    }
+    assert_eq!(trimmed, removed);
+    harness.print_scripts("trims of jobs of 1 MiB");
+
+    harness.enqueue_large(live).await;
+    harness.dead_letter_all().await;
+    harness.reset_stats();
+    let page = harness.admin.jobs(&harness.queue, JobState::Dead, None, BATCH).await.unwrap();
+    let mut targets: Vec<Target> = page.jobs.iter().map(Target::from).collect();
+    let mut from = page.next;
+    while let Some(next) = from {
+        let page = harness.admin.jobs(&harness.queue, JobState::Dead, Some(next), BATCH).await.unwrap();
+        targets.extend(page.jobs.iter().map(Target::from));
+        from = page.next;
+    }
+    let moved = harness.admin.discard(&harness.queue, targets).await.unwrap();
+    assert_eq!(moved, vec![Moved::Moved { from: JobState::Dead, to: None }; live]);
+    harness.print_scripts("lists and discards of jobs of 1 MiB");
     let audit = harness.admin.audit(&harness.queue).await.unwrap();
     assert!(audit.after.adds_up() && audit.findings.is_empty(), "{audit:?}");
 }

@@ -51,6 +51,7 @@ pub(crate) struct RuntimeContext {
     hint_subscriptions: AtomicUsize,
     /// What this process has run out of.
     pub(crate) exhaustion: Exhaustion,
+    /// Wakes the janitor to count jobs early, which finds lost data.
     count_requested: Notify,
 }
 
@@ -67,10 +68,10 @@ pub(crate) struct RuntimeParts {
     pub(crate) ended: CancellationToken,
 }
 
-/// A subscription for hints. It also ends when its task is aborted because the store link was killed.
-pub(crate) struct HintSubscription<'a>(&'a AtomicUsize);
+/// While this lives, a subscription for hints counts as alive. A guard, because its task may be aborted.
+pub(crate) struct CountedSubscription<'a>(&'a AtomicUsize);
 
-impl Drop for HintSubscription<'_> {
+impl Drop for CountedSubscription<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -128,10 +129,10 @@ impl RuntimeContext {
         }
     }
 
-    /// Counts a subscription for hints, which lasts until the result is dropped.
-    pub(crate) fn hint_subscription(&self) -> HintSubscription<'_> {
+    /// Counts a subscription for hints as alive until the result is dropped.
+    pub(crate) fn count_hint_subscription(&self) -> CountedSubscription<'_> {
         self.hint_subscriptions.fetch_add(1, Ordering::Relaxed);
-        HintSubscription(&self.hint_subscriptions)
+        CountedSubscription(&self.hint_subscriptions)
     }
 
     /// Whether a subscription for hints is alive.
@@ -144,13 +145,14 @@ impl RuntimeContext {
         self.count_requested.notify_one();
     }
 
-    /// Waits for a request to count the jobs, at least [`AUDIT_INTERVAL_MIN`]. Returns `false` if there is none until `next`.
-    pub(crate) async fn count_requested_before(&self, next: Instant) -> bool {
+    /// Sleeps [`AUDIT_INTERVAL_MIN`], then waits until `until` for a request to count the jobs, which may have come meanwhile. Returns `false` if none came. A request that
+    /// is not served by then stays.
+    pub(crate) async fn wait_for_count_request(&self, until: Instant) -> bool {
         tokio::time::sleep(AUDIT_INTERVAL_MIN).await;
         tokio::select! {
             biased;
             // A request that waits already must not win against a time that has passed, or the janitor would only count and never audit.
-            () = tokio::time::sleep_until(next) => false,
+            () = tokio::time::sleep_until(until) => false,
             () = self.count_requested.notified() => true,
         }
     }
@@ -163,7 +165,8 @@ impl RuntimeContext {
     /// A claim sent at `sent` found no pending job and reported when the next delayed job is due: plans the next poll of the retry scheduler for then.
     pub(crate) fn plan_promotion(&self, queue: &QueueContext, sent: Instant, next_due: Option<Duration>) {
         let wait = next_due.unwrap_or(PROMOTE_POLL_IDLE_MAX).clamp(PROMOTE_POLL_MIN, PROMOTE_POLL_IDLE_MAX);
-        if queue.plan_promotion(sent, wait, self.hints_subscribed()) {
+        let poll_is_sooner = queue.plan_promotion(sent, wait, self.hints_subscribed());
+        if poll_is_sooner {
             self.request_promotion();
         }
     }

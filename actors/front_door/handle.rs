@@ -28,20 +28,20 @@ impl FrontDoorHandle {
         self.door.queue()
     }
 
-    /// The current queue actor; `None` while it is being restarted or the queue is closed. Do not keep the reference: it is useless once the actor has ended.
+    /// The current queue actor; `None` while it is being restarted or the queue is closed, and after the runtime has ended. Do not keep the reference: it is useless once the actor has ended.
     #[must_use]
     pub fn actor(&self) -> Option<ActorRef<Enqueue>> {
         let actor = self.door.actor.get()?;
         (actor.get_status() <= ractor::ActorStatus::Running).then(|| (*actor).clone())
     }
 
-    /// Enqueues a sealed job, and waits for its receipt for at most `timeout`.
+    /// Enqueues a sealed job, and waits for its receipt for at most `timeout`. A timeout above [`DEADLINE_MAX`] counts as that.
     ///
     /// The job is sent again if the buffer is full, the store is unreachable, or a flush ended without an answer. The id stays the same, so the job is
     /// stored at most once. What a store that is blocked says is returned at once.
     ///
     /// # Errors
-    /// [`EnqueueError`]; [`EnqueueError::is_outcome_unknown`] says whether it leaves open if the job was stored.
+    /// [`EnqueueError`]; [`EnqueueError::is_outcome_unknown`] says whether the job may have been stored all the same.
     pub async fn enqueue(&self, job: NewJob, timeout: Duration) -> Result<Receipt, EnqueueError> {
         let deadline = Instant::now() + timeout.min(DEADLINE_MAX);
         let unknown = || EnqueueError::OutcomeUnknown { id: job.id.clone(), timeout };
@@ -60,7 +60,7 @@ impl FrontDoorHandle {
                 }
                 Ok(Err(_)) | Err(_) => return Err(unknown()),
             };
-            // A store that is blocked has answered: the caller hears at once what it said.
+            // `Refused` stands for a blocked store here: retryable, but the caller hears at once what it said.
             let over = !error.is_retryable()
                 || matches!(error, EnqueueError::Refused { .. })
                 || tokio::time::timeout_at(deadline, self.door.wait_for_capacity()).await.is_err();

@@ -90,7 +90,7 @@ impl Credits {
         &self.unresolved_claims
     }
 
-    /// The jobs of these claims were released, so far as they had been granted.
+    /// Nothing is left to be done for these claims.
     pub(super) fn resolved(&mut self, claims: &[UnresolvedClaim]) {
         self.unresolved_claims.retain(|claim| !claims.contains(claim));
     }

@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
 use retraced_jobs::store::{BATCH_MAX, Settlement, Verdict};
 
 use super::grant::GrantId;
 use super::phase::{Held, Phase};
-use crate::limits::{SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
+use crate::limits::{SETTLE_BYTES_MAX, SETTLED_PAYLOADS_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
 
 /// The outcomes that the store has not confirmed.
 pub(super) struct Outcomes {
@@ -48,9 +47,9 @@ impl Outcomes {
         self.unsettled += 1;
         self.bytes += settlement.record.len();
         // Nobody needs the payload any more.
-        held.job.envelope = Bytes::new();
+        let payload = std::mem::take(&mut held.job.envelope).len();
         let returns = self.keeps_order && settlement.verdict == Verdict::ReleaseNow;
-        held.phase = Phase::Finished(settlement);
+        held.phase = Phase::Finished { settlement, payload };
         if returns {
             self.returning.insert(grant);
         } else {
@@ -124,7 +123,7 @@ impl Outcomes {
     /// The store has confirmed these outcomes: the jobs leave the table.
     pub(super) fn confirmed(&mut self, held: &mut HashMap<GrantId, Held>, grants: &[GrantId]) {
         for grant in grants {
-            if let Some(Held { phase: Phase::Settling { record }, .. }) = held.remove(grant) {
+            if let Some(Held { phase: Phase::Settling { record, .. }, .. }) = held.remove(grant) {
                 self.unsettled = self.unsettled.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(record);
             }
@@ -144,9 +143,9 @@ impl Outcomes {
         for (grant, settlement) in grants.into_iter().zip(settlements) {
             let returned = self.returning_now.remove(&grant);
             if let Some(held) = held.get_mut(&grant)
-                && matches!(held.phase, Phase::Settling { .. })
+                && let Phase::Settling { payload, .. } = held.phase
             {
-                held.phase = Phase::Finished(settlement);
+                held.phase = Phase::Finished { settlement, payload };
                 if returned {
                     self.returning.insert(grant);
                 } else {
@@ -163,12 +162,15 @@ struct Batch {
     grants: Vec<GrantId>,
     settlements: Vec<Settlement>,
     /// Size of their records.
-    bytes: usize,
+    records: usize,
+    /// Size of the payloads that the store may delete.
+    payloads: usize,
 }
 
 impl Batch {
     fn with_capacity(outcomes: usize) -> Self {
-        Self { grants: Vec::with_capacity(outcomes), settlements: Vec::with_capacity(outcomes), bytes: 0 }
+        let (grants, settlements) = (Vec::with_capacity(outcomes), Vec::with_capacity(outcomes));
+        Self { grants, settlements, records: 0, payloads: 0 }
     }
 
     /// Adds the outcome of this job, if it has one that is not sent yet. Returns `false` if the batch has no room for it.
@@ -177,13 +179,16 @@ impl Batch {
             return false;
         }
         let Some(held) = held.get_mut(&grant) else { return true };
-        let Phase::Finished(settlement) = &held.phase else { return true };
-        let record = settlement.record.len();
-        if self.bytes + record > SETTLE_BYTES_MAX && !self.grants.is_empty() {
+        let Phase::Finished { settlement, payload } = &held.phase else { return true };
+        let (record, payload) = (settlement.record.len(), *payload);
+        let has_room = self.records + record <= SETTLE_BYTES_MAX && self.payloads + payload <= SETTLED_PAYLOADS_MAX;
+        if !has_room && !self.grants.is_empty() {
             return false;
         }
-        if let Phase::Finished(settlement) = std::mem::replace(&mut held.phase, Phase::Settling { record }) {
-            self.bytes += record;
+        let settling = Phase::Settling { record, payload };
+        if let Phase::Finished { settlement, .. } = std::mem::replace(&mut held.phase, settling) {
+            self.records += record;
+            self.payloads += payload;
             self.grants.push(grant);
             self.settlements.push(settlement);
         }

@@ -31,11 +31,16 @@ pub(super) enum Phase {
         executor: ExecutorId,
     },
     Running(Run),
-    Finished(Settlement),
+    Finished {
+        settlement: Settlement,
+        /// Size of the payload that the store may delete, in bytes.
+        payload: usize,
+    },
     /// Its outcome is in a batch that is being sent: a [`Settling`](super::Settling) holds it.
     Settling {
         /// Size of the record, in bytes.
         record: usize,
+        payload: usize,
     },
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use retraced_jobs::store::{Settled, Settlement, Verdict};
+use retraced_jobs::job::JobState;
+use retraced_jobs::store::{Settled, Settlement};
 
 use super::grant::GrantId;
 use super::shared::Inflight;
@@ -14,11 +15,11 @@ pub(crate) struct Settling {
     pub(crate) settlements: Vec<Settlement>,
 }
 
-/// What is remarkable about a batch that the store has answered.
+/// What has to be reported of a batch that the store has answered.
 #[derive(Default)]
 pub(crate) struct Confirmed {
-    /// The jobs went to the dead letter queue or were poisoned.
-    pub(crate) failed: Vec<Settlement>,
+    /// The jobs that went to the dead letter queue, or were poisoned, with that state.
+    pub(crate) given_up: Vec<(Settlement, JobState)>,
     /// These came too late and changed nothing.
     pub(crate) stale: Vec<Settlement>,
 }
@@ -37,10 +38,12 @@ impl Settling {
         self.inflight.confirmed(&std::mem::take(&mut self.grants));
         let mut confirmed = Confirmed::default();
         for (settlement, result) in std::mem::take(&mut self.settlements).into_iter().zip(results) {
-            if matches!(result, Settled::Stale) {
-                confirmed.stale.push(settlement);
-            } else if matches!(settlement.verdict, Verdict::DeadLetter | Verdict::Reject | Verdict::Poison) {
-                confirmed.failed.push(settlement);
+            match result {
+                Settled::Stale => confirmed.stale.push(settlement),
+                Settled::Done { state: state @ (JobState::Dead | JobState::Poisoned) } => {
+                    confirmed.given_up.push((settlement, *state));
+                }
+                _ => {}
             }
         }
         confirmed

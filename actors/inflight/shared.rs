@@ -93,7 +93,7 @@ impl Inflight {
         self.table().credits.unresolved().to_vec()
     }
 
-    /// The jobs of these claims were released, so far as they had been granted.
+    /// Nothing is left to be done for these claims.
     pub(crate) fn claims_resolved(&self, claims: &[UnresolvedClaim]) {
         self.table().credits.resolved(claims);
     }

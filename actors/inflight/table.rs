@@ -171,15 +171,20 @@ impl<X: ExecutorPort> Table<X> {
         }
         // Fast jobs are not worth an executor each: the first ones run them all, or wake others.
         let woken = if self.credits.handlers_are_fast() { granted.min(self.woken_max) } else { granted };
-        (0..woken).for_each(|_| self.wake_one(now));
+        self.wake(woken, now);
     }
 
-    /// Wakes one idle executor if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
-    /// are woken for many fast jobs. But tokio runs a woken executor on the thread that woke it, where it may wait for a handler that computes, and no other thread takes
-    /// it. Therefore a claim wakes one executor per thread at least, and one per job if handlers are not known to be fast.
+    /// Wakes one idle executor if a job may start.
     fn wake_one(&mut self, now: Instant) {
+        self.wake(1, now);
+    }
+
+    /// Wakes this many idle executors if a job may start. An executor that was woken wakes the next one before it starts its job, so that few executors
+    /// are woken for many fast jobs. But tokio puts a woken executor into the LIFO slot of the thread that woke it, where it may wait for a handler that computes, and no other
+    /// thread takes it. Therefore a claim wakes one executor per job, or at most one per thread if handlers are known to be fast.
+    fn wake(&mut self, most: usize, now: Instant) {
         if self.executors.any_idle() && self.waiting.any_ready(now, self.gate()) {
-            self.executors.wake_one();
+            (0..most).for_each(|_| self.executors.wake_one());
         }
     }
 
@@ -277,7 +282,7 @@ impl<X: ExecutorPort> Table<X> {
         let ran_by = match held.phase {
             Phase::Starting { .. } => None,
             Phase::Running(run) => Some(run.ran_by(now)),
-            Phase::Waiting { .. } | Phase::Finished(_) | Phase::Settling { .. } => return,
+            Phase::Waiting { .. } | Phase::Finished { .. } | Phase::Settling { .. } => return,
         };
         // The handler gets this reason for any interruption by this worker.
         held.control.stop(Stop::Shutdown);

@@ -186,7 +186,7 @@ async fn audit_in_turn(runtime: &RuntimeContext, repairs: &Repairs) -> JanitorMe
                 audit(runtime, queue, repairs).await;
             }
         }
-        while runtime.count_requested_before(next).await {
+        while runtime.wait_for_count_request(next).await {
             for queue in &runtime.queues {
                 if repairs.are_over_for(queue) {
                     let _ = count(runtime, queue).await;

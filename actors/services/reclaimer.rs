@@ -72,7 +72,7 @@ impl ReclaimerState {
     fn start_round(&mut self, myself: &ActorRef<ReclaimerMessage>) {
         let runtime = self.runtime.clone();
         self.round = Some(background::start(myself, async move {
-            join_all(runtime.queues.iter().map(|queue| visit(&runtime, queue))).await;
+            join_all(runtime.queues.iter().map(|queue| look_at_queue(&runtime, queue))).await;
             let next = runtime.queues.iter().map(|queue| queue.reclaim_schedule.remaining()).min();
             ReclaimerMessage::RoundEnded { next: next.unwrap_or(RECLAIM_POLL_MAX) }
         }));
@@ -87,11 +87,12 @@ impl ReclaimerState {
     }
 }
 
-async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
+/// One queue's part of a round: releases the jobs of its unresolved claims and, if a look at its leases is due, reclaims those that have expired.
+async fn look_at_queue(runtime: &RuntimeContext, queue: &QueueContext) {
     release_unresolved_claims(runtime, queue).await;
     if queue.reclaim_schedule.is_due() {
         queue.reclaim_schedule.begin();
-        let ReclaimRound { shortened: leases, next } = reclaim_expired(runtime, queue).await;
+        let QueueLook { shortened: leases, next } = reclaim_expired(runtime, queue).await;
         queue.reclaim_schedule.again_in(next);
         if leases > 0 {
             let kind = EventKind::LeasesShortened { queue: queue.name.clone(), leases };
@@ -101,7 +102,7 @@ async fn visit(runtime: &RuntimeContext, queue: &QueueContext) {
 }
 
 /// Releases the jobs that were granted to claims of this process whose outcome is unknown: the call ended with an error, for example because the reply could not be
-/// read, or a bug ended the task that waited for it. They stay in the table until the store has answered, because this actor may be restarted meanwhile.
+/// read, or a bug ended the task that waited for it. The claims stay noted until the store has answered, because this actor may be restarted meanwhile.
 async fn release_unresolved_claims(runtime: &RuntimeContext, queue: &QueueContext) {
     let mut unresolved = queue.inflight.unresolved_claims();
     // Those of one process instance at a time; usually there is only one.
@@ -157,7 +158,7 @@ async fn reconcile(
 }
 
 /// The result of one look at the leases of one queue, in up to [`BATCHES_PER_ROUND_MAX`] calls.
-struct ReclaimRound {
+struct QueueLook {
     /// How many leases ended too late because the store's clock was set back, and were shortened ([`Reclaimed::shortened`]).
     shortened: usize,
     /// How long to wait before the next look.
@@ -165,26 +166,28 @@ struct ReclaimRound {
 }
 
 /// Reclaims the expired leases of one queue.
-async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> ReclaimRound {
+async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> QueueLook {
     let mut shortened = 0;
     let lease = runtime.options.lease;
     let crashes_max = runtime.options.crashes_max;
     let request = Reclaim { limit: RECLAIM_BATCH_MAX, lease, crashes_max, losses_max: LOSSES_MAX };
     for _ in 0..BATCHES_PER_ROUND_MAX {
         let reclaim = runtime.calls.until_known("reclaim", |store, call| store.reclaim(call, &queue.name, &request));
-        let Some(Ok(reclaimed)) = reclaim.await else { return ReclaimRound { shortened, next: RECLAIM_POLL_MAX } };
+        // A failed call is reported where it is sent (`StoreCalls`).
+        let Some(Ok(reclaimed)) = reclaim.await else { return QueueLook { shortened, next: RECLAIM_POLL_MAX } };
         report(runtime, queue, &reclaimed);
         shortened += reclaimed.shortened;
         if reclaimed.jobs.iter().any(|job| !job.poisoned) {
             queue.wake_fetcher();
         }
+        // The limit applies to each of the two. If one has reached it, more may be left.
         if reclaimed.jobs.len().max(reclaimed.shortened) < RECLAIM_BATCH_MAX {
             let interval_max = lease / RECLAIMS_PER_LEASE;
             let next = reclaimed.next_expiry.map_or(interval_max, |next| next.min(RECLAIM_POLL_MAX).min(interval_max));
-            return ReclaimRound { shortened, next };
+            return QueueLook { shortened, next };
         }
     }
-    ReclaimRound { shortened, next: RECLAIM_POLL_MIN }
+    QueueLook { shortened, next: RECLAIM_POLL_MIN }
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {

@@ -174,7 +174,7 @@ async fn listen(runtime: Arc<RuntimeContext>) -> StoreLinkMessage {
 }
 
 async fn forward_all(runtime: &RuntimeContext, mut hints: BoxStream<'static, Hint>) {
-    let _subscription = runtime.hint_subscription();
+    let _subscription = runtime.count_hint_subscription();
     // Hints may have been missed before the subscription began, so every queue is polled.
     for queue in &runtime.queues {
         forward(runtime, Hint::Pending(queue.name.clone()));

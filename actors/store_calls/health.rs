@@ -41,7 +41,10 @@ enum StoreState {
         since: Instant,
         by: Block,
         said: Arc<str>,
+        /// Whether this cause was reported since it began.
         reported: bool,
+        /// Whether this cause or one before it was reported, so that the end is to be reported too.
+        reports_end: bool,
     },
 }
 
@@ -199,23 +202,22 @@ impl Health {
                 StoreState::Unreachable { reported: false, before, .. } => before,
                 state => state,
             };
-            let (since, was_reported, end_of_outage) = match known {
-                StoreState::Blocked { by: known_by, reported: true, .. } if *known_by == by => {
+            let due = last.get(&by).is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);
+            let (since, reports_end, end_of_outage) = match known {
+                StoreState::Blocked { by: known_by, reported, .. } if *known_by == by && (*reported || !due) => {
                     return (known != state).then(|| (known.clone(), Vec::new()));
                 }
-                StoreState::Blocked { since, reported, .. } => (*since, *reported, None),
+                StoreState::Blocked { since, reports_end, .. } => (*since, *reports_end, None),
                 StoreState::Unreachable { since, .. } => (Instant::now(), false, Some(reachable(*since))),
                 StoreState::Up => (Instant::now(), false, None),
             };
-            let due = last.get(&by).is_none_or(|at| at.elapsed() >= REFUSED_REPORT_INTERVAL);
             let mut events: Vec<EventKind> = end_of_outage.into_iter().collect();
             if due {
                 last.insert(by, Instant::now());
                 events.push(EventKind::StoreBlocked { reason: BlockedStore::new(by, said).to_string() });
             }
-            // What was reported must be reported as over, whatever the cause is by then.
-            let reported = due || was_reported;
-            Some((StoreState::Blocked { since, by, said: said.into(), reported }, events))
+            let reports_end = due || reports_end;
+            Some((StoreState::Blocked { since, by, said: said.into(), reported: due, reports_end }, events))
         });
         self.0.link.send(StoreLinkMessage::NotUp);
     }
@@ -223,9 +225,9 @@ impl Health {
     /// A probe has shown that the store takes writes.
     pub(crate) fn unblocked(&self) {
         self.change(|state, _| match state {
-            StoreState::Blocked { since, reported, .. } => {
+            StoreState::Blocked { since, reports_end, .. } => {
                 let event = EventKind::StoreUnblocked { blocked_ms: millis(since.elapsed()) };
-                Some((StoreState::Up, reported.then_some(event).into_iter().collect()))
+                Some((StoreState::Up, reports_end.then_some(event).into_iter().collect()))
             }
             StoreState::Up | StoreState::Unreachable { .. } => None,
         });

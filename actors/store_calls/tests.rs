@@ -684,3 +684,29 @@ async fn a_block_that_comes_back_and_stays_is_reported_within_a_minute() {
     let reported = world.reported();
     assert!(matches!(reported[..], [EventKind::StoreBlocked { .. }]), "{reported:?}");
 }
+
+/// Goal: the same if another block came between: a server that misses its replicas, is a replica for a while and misses its replicas again.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_comes_back_after_another_one_and_stays_is_reported_within_a_minute() {
+    let world = World::new(1);
+    let refused = async |by| {
+        let refusal = || Err::<(), _>(StoreError::Blocked { operation: "test", by, said: "no".into() });
+        let _ = world.calls.once("test", |_| Box::pin(async { refusal() })).await;
+    };
+    refused(Block::MissingReplicas).await;
+    world.calls.health().unblocked();
+    refused(Block::Replica).await;
+    let before = world.reported();
+    assert_eq!(before.len(), 3, "{before:?}");
+    for _ in 0..65 {
+        refused(Block::MissingReplicas).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let reported = world.reported();
+    assert!(
+        matches!(&reported[..], [EventKind::StoreBlocked { reason }] if reason.contains("replicas")),
+        "{reported:?}"
+    );
+    world.calls.health().unblocked();
+    assert!(matches!(world.reported()[..], [EventKind::StoreUnblocked { .. }]));
+}

@@ -1,5 +1,5 @@
-//! Shutdown, in order: stop claiming → let handlers finish → ask them to stop → kill them and release their jobs → settle → stop the actors in reverse start
-//! order. The lease keeper is among the last, so that leases are renewed to the end.
+//! Shutdown, in order: stop claiming → let handlers finish → ask them to stop → kill them and release their jobs → close the front doors → settle → stop the actors in
+//! reverse start order. The lease keeper is among the last, so that leases are renewed to the end.
 //!
 //! The order is kept by this one procedure and not by `post_stop`, which ractor skips when a parent ends.
 
@@ -75,7 +75,7 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
             }
         }
     }
-    // Not before: handlers may enqueue to the end, through a handle of this runtime too.
+    // The front doors close only now, because a handler may enqueue as long as it runs, through a handle of this runtime too.
     runtime.queues.iter().for_each(|queue| queue.door.close());
     let settle_by = Instant::now() + SHUTDOWN_SETTLE_TIMEOUT;
     for queue in &runtime.queues {

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use retraced_jobs::codec;
 use retraced_jobs::events::EventKind;
-use retraced_jobs::store::{Claims, Settled, Settlement, StoreError, Verdict};
+use retraced_jobs::job::JobState;
+use retraced_jobs::store::{Claims, Settled, Settlement, StoreError};
 use retraced_jobs::trace::Ended;
 use tokio::time::Instant;
 
@@ -151,8 +152,8 @@ pub(crate) async fn settle_what_is_left(runtime: &RuntimeContext, queue: &QueueC
 
 fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, settled: &[Settled]) {
     queue.trim_schedule.request_within(TRIM_DELAY_MAX);
-    let Confirmed { failed, stale } = settling.confirm(settled);
-    failed.iter().for_each(|settlement| report_failed(runtime, queue, settlement));
+    let Confirmed { given_up, stale } = settling.confirm(settled);
+    given_up.iter().for_each(|(settlement, state)| report_given_up(runtime, queue, settlement, *state));
     let path = path::settler(&queue.name);
     runtime.observe(|observer| observer.settled(&queue.name, settled.len() - stale.len(), stale.len()));
     if !stale.is_empty() {
@@ -167,14 +168,14 @@ fn confirm(runtime: &RuntimeContext, queue: &QueueContext, settling: Settling, s
 
 /// The store has moved a job to the dead letter queue, or poisoned it: says so in the name of the executor that ran it. Not when the attempt ends, because the settlement may come
 /// too late to change anything.
-fn report_failed(runtime: &RuntimeContext, queue: &QueueContext, settlement: &Settlement) {
+fn report_given_up(runtime: &RuntimeContext, queue: &QueueContext, settlement: &Settlement, state: JobState) {
     // An attempt that fails for good always has a record, which this worker wrote.
     let Ok(log) = codec::decode_attempt(&settlement.record) else { return };
     let Ended::Failed { code, .. } = log.ended else { return };
     let (queue, job) = (queue.name.clone(), settlement.id.clone());
     let path = path::executor(&queue, log.executor.slot);
-    let kind = match settlement.verdict {
-        Verdict::Poison => EventKind::JobPoisoned { queue, job, code },
+    let kind = match state {
+        JobState::Poisoned => EventKind::JobPoisoned { queue, job, code },
         _ => EventKind::JobDied { queue, job, code },
     };
     runtime.events.emit_of_generation(&path, log.executor.generation, kind);

@@ -6,7 +6,7 @@ use retraced::job::RunAt;
 use retraced::store::{KeyPrefix, RedisOptions, StoreFacts};
 use retraced::{
     Client, Code, Context, Failure, JobOptions, Queue, QueueHandle, QueueName, RedisStore, Retention, Retry, Runtime,
-    State, Store, seal_job,
+    State, seal_job,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,8 +111,11 @@ async fn handle(job: BenchJob, _: Context, recorder: State<Arc<Recorder>>) -> Re
 }
 
 async fn store(url: &str, prefix: &KeyPrefix) -> Result<RedisStore, CliError> {
-    let store = RedisStore::open(url, RedisOptions::default().prefix(prefix.clone())).map_err(failed)?;
-    store.probe().await.and_then(StoreFacts::usable).map_err(failed)?;
+    // Whether the server may evict keys was checked before anything was measured.
+    let options = RedisOptions::default().prefix(prefix.clone()).allow_eviction();
+    let store = RedisStore::open(url, options).map_err(failed)?;
+    // Not `probe`, which would put the connection of the workers on this runtime: `retraced work` has it on the threads of the tree.
+    store.check().await.and_then(StoreFacts::usable).map_err(failed)?;
     Ok(store)
 }
 

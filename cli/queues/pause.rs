@@ -39,7 +39,7 @@ struct PauseResult {
     /// Who paused it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
-    /// When.
+    /// When it was paused first.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_since: Option<Timestamp>,
 }
@@ -49,22 +49,22 @@ impl Pause {
         let queue = self.queue;
         let operator = match self.create {
             true => context.operator().await?,
-            false => context.operator_of_or(&queue, "; --create pauses a queue before its first job").await?,
+            false => context.operator_of_with_advice(&queue, "; --create pauses a queue before its first job").await?,
         };
         // Created first: if that is refused, nothing has changed.
         if self.create {
             operator.create_queue(&queue).await?;
         }
         let was_paused = operator.named(self.by.name()).pause(&queue).await?;
-        // The queue is paused, whether this read succeeds or not.
-        let before = if was_paused { operator.stats(&queue).await.ok() } else { None };
-        let before = before.map(|stats| QueueRow::new(&queue, &stats));
+        // Read for who paused it first, and when. The queue is paused, whether this read succeeds or not.
+        let stats = if was_paused { operator.stats(&queue).await.ok() } else { None };
+        let row = stats.map(|stats| QueueRow::new(&queue, &stats));
         let (paused_by, paused_since) =
-            before.as_ref().map_or((None, None), |row| (row.paused_by.clone(), row.paused_since));
+            row.as_ref().map_or((None, None), |row| (row.paused_by.clone(), row.paused_since));
         let result = PauseResult { queue, paused: true, changed: !was_paused, paused_by, paused_since };
-        let since = before.as_ref().and_then(paused).unwrap_or_else(|| "paused".to_owned());
+        let how = row.as_ref().and_then(paused).unwrap_or_else(|| "paused".to_owned());
         let already = if was_paused { "already " } else { "" };
-        context.out.result(&result, || format!("queue {} is {already}{since}", result.queue))?;
+        context.out.result(&result, || format!("queue {} is {already}{how}", result.queue))?;
         Ok(())
     }
 }

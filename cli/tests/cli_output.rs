@@ -95,6 +95,7 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
             &["queue", "stats", "q"],
             &["config"],
             &["trace", "q", id],
+            &["job", "find", id],
         ] {
             let (status, printed) = on_terminal(harness.command(arguments), columns, COMMAND_MAX);
             assert_eq!(status, Some(0), "{printed}");

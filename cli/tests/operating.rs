@@ -629,6 +629,19 @@ fn a_job_in_two_containers_never_hides_one_in_none() {
     assert!(repaired.stdout.contains("2 jobs, each in exactly one container"), "{repaired:?}");
 }
 
+#[test]
+fn a_lease_without_a_grant_is_damage_but_misplaces_no_job() {
+    let harness = Harness::new();
+    harness.enqueue("q", "k", "a", &[]);
+    let mut raw = harness.redis.connection();
+    let _: () = redis::cmd("LPOP").arg("retraced:{q}:pending").query(&mut raw).unwrap();
+    let _: () =
+        redis::cmd("ZADD").arg("retraced:{q}:lease").arg(4_000_000_000_000_u64).arg("a").query(&mut raw).unwrap();
+    let audited = harness.run(&["queue", "audit", "q"]);
+    assert!(audited.stdout.contains("1 job, but leases and grants do not match"), "{audited:?}");
+    assert!(audited.stdout.contains("1 lease without a grant"), "{audited:?}");
+}
+
 /// Goal: dead and poisoned jobs never vanish in silence: the worker that removes them says so, the ledger and `queues` show it, and an option keeps more.
 #[test]
 fn jobs_that_failed_are_never_trimmed_in_silence() {

@@ -51,20 +51,23 @@ fn the_code_of_a_failure_is_never_cut_nor_anything_in_a_pipe() {
 }
 
 #[test]
-fn dead_jobs_are_counted_by_code() {
+fn dead_jobs_are_counted_by_code_by_kind_and_by_message() {
     let harness = Harness::new();
     run_jobs(&harness, &[("a", "bad.data"), ("b", "mail.down"), ("c", "mail.down"), ("d", "fine")]);
-    let rows = harness.json(&["dead", "list", "q", "--by-code"]);
-    let counted: Vec<_> =
-        rows.iter().map(|row| (row["code"].as_str().unwrap(), row["jobs"].as_u64().unwrap())).collect();
-    assert_eq!(counted, [("NETWORK_ERROR", 2), ("INVALID_JOB_DATA", 1)]);
+    let list = |by: &str, more: &[&str]| harness.json(&[&["dead", "list", "q", "--count-by", by], more].concat());
+    let counted = |rows: &[Value], by: &str| -> Vec<(String, u64)> {
+        rows.iter().map(|row| (row[by].as_str().unwrap().to_owned(), row["jobs"].as_u64().unwrap())).collect()
+    };
+    let rows = list("code", &[]);
+    assert_eq!(counted(&rows, "code"), [("NETWORK_ERROR".into(), 2), ("INVALID_JOB_DATA".into(), 1)]);
     assert_eq!((&rows[0]["example"], &rows[0]["queue"]), (&json!("c"), &json!("q")), "{rows:?}");
-    let text = harness.run(&["dead", "list", "q", "--by-code", "--kind", "bad.data"]).stdout;
-    assert!(
-        text.starts_with("CODE") && text.contains("INVALID_JOB_DATA     1") && !text.contains("NETWORK_ERROR"),
-        "{text}"
-    );
-    assert_eq!(harness.run(&["dead", "list", "q", "--by-code", "--limit", "3"]).status, Some(2));
+    assert_eq!(counted(&list("kind", &[]), "kind"), [("mail.down".into(), 2), ("bad.data".into(), 1)]);
+    let rows = list("message", &["--kind", "mail.down"]);
+    let message = rows[0]["message"].as_str().unwrap();
+    assert!(rows.len() == 1 && rows[0]["jobs"] == 2 && !message.contains(|c: char| c.is_numeric()), "{rows:?}");
+    let text = harness.run(&["dead", "list", "q", "--count-by", "code", "--kind", "bad.data"]).stdout;
+    assert!(text.starts_with("JOBS") && text.contains("INVALID_JOB_DATA") && !text.contains("NETWORK_ERROR"), "{text}");
+    assert_eq!(harness.run(&["dead", "list", "q", "--count-by", "code", "--limit", "3"]).status, Some(2));
 }
 
 #[test]

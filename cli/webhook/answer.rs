@@ -130,7 +130,11 @@ impl<'de> Visitor<'de> for &mut Fields {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(field) = map.next_key::<String>()? {
             match field.as_str() {
-                "success" => self.success = Some(map.next_value()?),
+                "success" => {
+                    // Stays if the value cannot be read.
+                    self.success = Some("cut off or invalid".into());
+                    self.success = Some(map.next_value()?);
+                }
                 "error" => self.error = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;

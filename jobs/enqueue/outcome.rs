@@ -34,7 +34,7 @@ pub enum Outcome {
         /// a queue that keeps no completed jobs.
         output: Option<Bytes>,
     },
-    /// It is in the dead letter queue: its attempts are used up, its last failure is not retried, or it was released too often because no worker could run it.
+    /// It is in the dead letter queue: its retries are exhausted, its last failure is not retried, or it was released too often because no worker could run it.
     Dead {
         /// The last failure, crash or loss: its code and message. `None` when none is in the history.
         error: Option<LastError>,

@@ -267,7 +267,7 @@ pub enum EventKind {
         /// Why.
         code: Code,
     },
-    /// An attempt ended in a way that moves its job to the dead letter queue, and the store has confirmed it: its attempts are used up, its failure is not retried, or no
+    /// An attempt ended in a way that moves its job to the dead letter queue, and the store has confirmed it: its retries are exhausted, its failure is not retried, or no
     /// worker could run it for too many releases.
     JobDied {
         /// The job's queue.

@@ -56,7 +56,7 @@ pub enum FindingKind {
     LeaseWithoutGrant,
     /// A job in two containers. Repair: it stays in the container from which the store reads its state, and leaves the other.
     TwoContainers,
-    /// A job in no container. Repair: it is put where its last recorded attempt sent it, otherwise to the front of `pending`.
+    /// A job in no container. Repair: it is put where its last recorded attempt or cancellation sent it, otherwise to the front of `pending`.
     Orphaned,
     /// A job in no container whose body or retry state cannot be read. Repair: it is poisoned.
     Damaged,
@@ -81,6 +81,13 @@ impl FindingKind {
             FindingKind::StaleCount => "stale entries miscounted",
             FindingKind::KeptBytes => "bytes of ended jobs miscounted",
         }
+    }
+
+    /// Whether this is about jobs that are in no container or in two. A job whose grant has no lease may be pending; if it is in no container, the counts show that
+    /// ([`CountCheck::difference`](crate::store::CountCheck::difference)).
+    #[must_use]
+    pub fn misplaces_jobs(self) -> bool {
+        matches!(self, FindingKind::TwoContainers | FindingKind::Orphaned | FindingKind::Damaged)
     }
 
     /// [`as_str`](Self::as_str) of a single one.

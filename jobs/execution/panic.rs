@@ -79,22 +79,24 @@ impl CaughtPanic {
     pub(super) async fn render(&mut self) -> Option<String> {
         let backtrace = self.backtrace.take()?;
         let rendered = async {
+            // The closure takes the permit when it begins, and holds it to its end, even if nobody waits for it any more. If no thread can be started, the closure stays
+            // queued: the permit is taken back here, and the closure, which finds none, does nothing when it runs later.
             let permit = Arc::new(Mutex::new(Some(RENDERERS.acquire().await.ok()?)));
-            let of_thread = permit.clone();
-            let text = try_spawn_blocking(move || {
-                let _held = taken(&of_thread)?;
+            let permit_of_closure = permit.clone();
+            let rendering = try_spawn_blocking(move || {
+                let _held = take(&permit_of_closure)?;
                 Some(bounded(&handler_frames(&backtrace.to_string()), BACKTRACE_BYTES_MAX))
             });
-            if text.is_none() {
-                taken(&permit);
+            if rendering.is_none() {
+                take(&permit);
             }
-            text?.await.ok().flatten()
+            rendering?.await.ok().flatten()
         };
         timeout(BACKTRACE_RENDER_TIMEOUT, rendered).await.ok().flatten()
     }
 }
 
-fn taken<T>(value: &Mutex<Option<T>>) -> Option<T> {
+fn take<T>(value: &Mutex<Option<T>>) -> Option<T> {
     value.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

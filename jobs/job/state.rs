@@ -17,7 +17,7 @@ pub enum JobState {
     Delayed,
     /// Its handler succeeded. Retention removes it.
     Completed,
-    /// In the dead letter queue: its attempts are used up, its last failure is not retried, or it was released too often because no worker could run it. An operator may
+    /// In the dead letter queue: its retries are exhausted, its last failure is not retried, or it was released too often because no worker could run it. An operator may
     /// redrive it; retention removes it.
     Dead,
     /// Put aside after a permanent failure (bad data, a missing permission), or because too many workers died while they held it. An operator may redrive it;

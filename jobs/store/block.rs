@@ -31,13 +31,13 @@ pub enum Block {
     /// The user may not call a command or use a key that the call needs, or the server does not know a command, because it was renamed or disabled. Concerns only the calls
     /// that need what is missing.
     Rights,
-    /// It accepts the user and the password no longer, which it accepted before (`NOAUTH`, `WRONGPASS`). A first connection with a wrong password is
+    /// It no longer accepts the user and password that it accepted before (`NOAUTH`, `WRONGPASS`). A first connection with a wrong password is
     /// [`StoreError::Refused`](super::StoreError::Refused) instead.
     Login,
 }
 
 impl Block {
-    /// Whether it usually ends by itself within seconds, so that a caller may wait for it. The others need somebody who acts.
+    /// Whether it usually ends by itself within seconds, so that a caller may wait for it. The others often need somebody who acts.
     #[must_use]
     pub fn is_transient(self) -> bool {
         matches!(self, Block::Loading | Block::Script)
@@ -69,12 +69,12 @@ impl fmt::Display for Block {
             Block::Loading => "it is loading its data",
             Block::Script => "a script has been running on it for too long",
             Block::Rights => "a right is missing",
-            Block::Login => "it accepts the user or password no longer",
+            Block::Login => "it no longer accepts the user and password that it accepted before",
         })
     }
 }
 
-/// Why a store that answers takes no new jobs or no writes at all, or refuses calls because a right is missing or the login is not accepted any more.
+/// A [`Block`], with what the server said.
 ///
 /// ```
 /// use retraced_jobs::store::{Block, BlockedStore};

@@ -403,6 +403,9 @@ pub trait Admin: Send + Sync + 'static {
     ) -> StoreFuture<'a, Vec<Moved>>;
 
     /// Deletes jobs with their history; each leaves a [`tombstone`](Self::tombstone). A processing job is refused.
+    ///
+    /// A store may stop after the first jobs, at least one, if their bodies are large, so that other callers do not wait: then it returns fewer results than jobs were
+    /// given, and has left the others alone. Send these in a further call.
     fn discard<'a>(
         &'a self,
         call: CallId,
@@ -419,8 +422,8 @@ pub trait Admin: Send + Sync + 'static {
     fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
     /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. On Redis it costs the same for a queue of any length. The call has no replay slot:
-    /// sent a second time, it also concerns the jobs that came in since the first. A worker or producer that goes on using the queue makes a new one; a producer does not
-    /// announce it again.
+    /// sent a second time, it also concerns the jobs that came in since the first. A worker or producer that goes on using the queue makes a new one; a producer may
+    /// announce it only later.
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use retraced_jobs::job::{InstanceId, JobId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::RedisStore;
-use retraced_jobs::store::{Admin, BATCH_MAX, ClaimRequest, Claims, ReplaySlot, ReplaySlots, Transitions};
+use retraced_jobs::store::{
+    Admin, BATCH_MAX, ClaimRequest, Claims, ReplaySlot, ReplaySlots, Retention, RetentionRule, Target, Transitions,
+    TrimPolicy,
+};
 use support::redis_server::RedisServer;
 
 const MIB: usize = 1024 * 1024;
@@ -212,4 +215,43 @@ async fn an_empty_queue_forgets_its_largest_job() {
     harness.store.discard(harness.replay_slot.next_call(), &harness.queue, &"ada".into(), &target).await.unwrap();
     harness.enqueue(&self::names("small", 1), 10).await;
     assert!(largest(&harness) < 100, "{}", largest(&harness));
+}
+
+/// Goal: a trim does not hold up the server for as long as it takes to free 200 large bodies. Method: 100 cancelled jobs of 1 MiB are not kept.
+#[tokio::test]
+async fn a_trim_frees_no_more_than_its_bound_of_bodies() {
+    let mut harness = Harness::new().await;
+    let cancelled = names("large", 100);
+    harness.enqueue(&cancelled, MIB).await;
+    harness.cancel(&cancelled).await;
+    let retention = Retention::default().cancelled(RetentionRule::new(Duration::MAX, 0));
+    let policy = TrimPolicy { retention, limit: BATCH_MAX };
+    let mut trims = Vec::new();
+    for _ in 0..2 {
+        let trimmed = harness.store.trim(harness.replay_slot.next_call(), &harness.queue, &policy).await.unwrap();
+        trims.push((trimmed.removed, trimmed.more));
+    }
+    assert!(matches!(trims[..], [(64..=66, true), (34..=36, false)]), "64 MiB a call: {trims:?}");
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
+}
+
+/// Goal: the same for a discard, which says what it has left alone by the number of its results. Method: 100 jobs of 1 MiB are discarded with small ones in front and behind.
+#[tokio::test]
+async fn a_discard_frees_no_more_than_its_bound_of_bodies_and_answers_for_what_it_did() {
+    let mut harness = Harness::new().await;
+    let all = [names("front", 3), names("large", 100), names("back", 3)].concat();
+    harness.enqueue(&all[..3], 10).await;
+    harness.enqueue(&all[3..103], MIB).await;
+    harness.enqueue(&all[103..], 10).await;
+    let targets: Vec<Target> = all.iter().map(|name| id(name).into()).collect();
+    let call = harness.replay_slot.next_call();
+    let moved = harness.store.discard(call, &harness.queue, &"ada".into(), &targets).await.unwrap();
+    assert!((67..=69).contains(&moved.len()), "64 MiB a call: {}", moved.len());
+    let again = harness.store.discard(call, &harness.queue, &"ada".into(), &targets).await.unwrap();
+    assert_eq!(again, moved, "sent again, it does nothing more");
+    assert_eq!(harness.store.stats(&harness.queue).await.unwrap().pending, (all.len() - moved.len()) as u64);
+    let (call, left) = (harness.replay_slot.next_call(), &targets[moved.len()..]);
+    let rest = harness.store.discard(call, &harness.queue, &"ada".into(), left).await.unwrap();
+    assert_eq!(rest.len() + moved.len(), all.len());
+    assert_eq!(harness.store.check_counts(&harness.queue).await.unwrap().difference(), 0);
 }

@@ -11,7 +11,8 @@ use contract::{Harness, TIMEOUT, check, for_each_guarantee};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use retraced_jobs::store::Store;
-use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
+use retraced_jobs::store::redis::RedisStore;
+use support::documented_user::documented;
 use support::redis_server::RedisServer;
 
 struct RedisHarness {
@@ -21,7 +22,8 @@ struct RedisHarness {
 }
 
 impl RedisHarness {
-    /// One harness for each installed server program, and one for another application in the same database, with a prefix of its own. Panics if there is none.
+    /// One harness for each installed server program, and one for another application in the same database, with a prefix of its own and the user that `docs/redis.md`
+    /// recommends for workers. Panics if there is none.
     async fn each() -> Vec<Self> {
         let programs = RedisServer::binaries();
         assert!(!programs.is_empty(), "these tests need redis-server or valkey-server on the path");
@@ -33,8 +35,7 @@ impl RedisHarness {
         }
         let server = harnesses[0].server.clone();
         let prefix = "Shop_2.test-er";
-        let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
-        harnesses.push(Self { store: RedisStore::open(&server.url(), options).unwrap(), prefix, server });
+        harnesses.push(Self { store: documented(&server, "worker", prefix).await, prefix, server });
         harnesses
     }
 }

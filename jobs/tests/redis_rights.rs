@@ -9,6 +9,7 @@ use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobState, RunAt};
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{Admin, Block, Ledger, Store, StoreError, Transitions, WorkerRow};
+use support::documented_user::documented;
 use support::redis_harness::{Harness, KEYS, VERBS, busy, every_verb, id, new, request};
 use support::redis_server::RedisServer;
 
@@ -255,27 +256,6 @@ async fn a_missing_right_to_channels_is_a_warning() {
     assert!(!facts.warnings.iter().any(|warning| warning.contains("channel")), "{facts:?}");
 }
 
-/// A store of the user with this name in `docs/redis.md`.
-async fn documented(server: &RedisServer, user: &str) -> RedisStore {
-    documented_for(server, user, "retraced").await
-}
-
-/// A store with this prefix, of the user with this name in `docs/redis.md`.
-async fn documented_for(server: &RedisServer, user: &str, prefix: &str) -> RedisStore {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/redis.md")).unwrap();
-    let line =
-        page.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).expect("the line of this user");
-    let mut command = redis::cmd("ACL");
-    for word in line.split_whitespace().skip(1) {
-        command.arg(word.replace("PASSWORD", "secret").replace("retraced:*", &format!("{prefix}:*")));
-    }
-    let _: () = command.query(&mut server.connection()).unwrap();
-    let options = RedisOptions::default().prefix(KeyPrefix::new(prefix).unwrap());
-    let store = RedisStore::open(&format!("{}?user={user}&pass=secret", server.url()), options).unwrap();
-    store.probe().await.unwrap();
-    store
-}
-
 fn row() -> WorkerRow {
     WorkerRow::new(InstanceId::from(uuid::Uuid::from_u128(7)), 1)
 }
@@ -285,7 +265,7 @@ fn row() -> WorkerRow {
 async fn the_documented_worker_may_do_all_that_a_worker_and_an_operator_do() {
     for binary in RedisServer::binaries() {
         let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
-        let (full, worker) = (harness.store.clone(), documented(&harness.server, "worker").await);
+        let (full, worker) = (harness.store.clone(), documented(&harness.server, "worker", "retraced").await);
         for verb in 0.. {
             harness.store = full.clone();
             let held = busy(&mut harness).await;
@@ -311,7 +291,7 @@ async fn the_documented_worker_may_do_all_that_a_worker_and_an_operator_do() {
 async fn the_documented_rights_of_one_prefix_are_enough_there_and_useless_elsewhere() {
     let mut harness = Harness::new().await;
     harness.change_prefix("shop");
-    let (full, worker) = (harness.store.clone(), documented_for(&harness.server, "worker", "shop").await);
+    let (full, worker) = (harness.store.clone(), documented(&harness.server, "worker", "shop").await);
     for verb in 0.. {
         harness.store = full.clone();
         let held = busy(&mut harness).await;
@@ -341,7 +321,7 @@ async fn the_documented_rights_of_one_prefix_are_enough_there_and_useless_elsewh
 async fn the_documented_producer_may_enqueue_and_wait_but_not_claim() {
     for binary in RedisServer::binaries() {
         let mut harness = Harness::on(RedisServer::start_binary(binary, &[])).await;
-        let producer = documented(&harness.server, "producer").await;
+        let producer = documented(&harness.server, "producer", "retraced").await;
         let queues = [harness.queue.clone()];
         producer.announce(&queues).await.unwrap();
         let jobs = [new("now", RunAt::Now), new("later", RunAt::After(Duration::from_secs(60)))];
@@ -365,7 +345,7 @@ async fn the_documented_reader_may_look_at_everything_and_change_nothing() {
         harness.enqueue(&["a"]).await;
         harness.store.announce(&[harness.queue.clone()]).await.unwrap();
         let before = harness.contents();
-        let reader = documented(&harness.server, "reader").await;
+        let reader = documented(&harness.server, "reader", "retraced").await;
         assert_eq!(reader.stats(&harness.queue).await.unwrap().pending, 1);
         assert!(reader.job(&harness.queue, &id("a")).await.unwrap().is_some());
         assert_eq!(reader.tombstone(&harness.queue, &id("a")).await.unwrap(), None);

@@ -1,12 +1,11 @@
 //! Redrives, discards or cancels all jobs that match a filter, step by step.
 
-use std::collections::HashSet;
-
 use retraced_jobs::job::{JobId, JobState, QueueName};
 use retraced_jobs::store::{JobSummary, Moved, Target};
 use retraced_jobs::units::millis;
 use tokio::time::Instant;
 
+use super::recent::RecentIds;
 use super::{JobFilter, JobSearch};
 use crate::limits::{BULK_CLOCK_SLACK, BULK_MISSED_PASSES_MAX, BULK_STEP_EXAMINED_MAX, BULK_STEP_JOBS};
 use crate::operator::{Operator, OperatorError};
@@ -42,11 +41,11 @@ pub struct BulkAction {
     action: Action,
     filter: JobFilter,
     search: JobSearch,
-    /// Whether [`begin`](Self::begin) has run: before a cancellation it asks the store for its time.
-    begun: bool,
-    /// When a cancellation began: in ms since the Unix epoch by the store's clock, and by this process's clock. `None` for other actions, and if the store does not say its
-    /// time. If set, the search is repeated until a pass moves nothing.
-    began: Option<(u64, Instant)>,
+    /// Whether [`note_start`](Self::note_start) has run.
+    start_noted: bool,
+    /// When a cancellation started: in ms since the Unix epoch by the store's clock, and by this process's clock. `None` for other actions, and if the store does not say
+    /// its time. If set, the search is repeated.
+    started_at: Option<(u64, Instant)>,
     /// Whether the present pass of the search is a repeated one.
     repeated: bool,
     /// How many jobs were moved in the present pass of the search.
@@ -55,8 +54,9 @@ pub struct BulkAction {
     missed: u64,
     /// How many passes may yet be repeated for such jobs alone.
     missed_passes_left: u32,
-    /// The delayed jobs that were redriven. Delayed jobs are listed by ascending due time, so one that fails again stands further back in the list.
-    redriven: HashSet<JobId>,
+    /// Jobs that were acted on and may be found again. Delayed jobs are listed by ascending due time, so one that was redriven and fails again stands further back in the list; and a
+    /// running job that was asked to stop is found by each pass until it ends.
+    done: RecentIds,
     /// At most this many jobs are changed.
     limit: u64,
     /// Jobs that were found and not yet acted on.
@@ -74,7 +74,8 @@ pub struct BulkAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkStep {
-    /// The result for each job that was acted on; empty when none of the examined jobs was to be acted on.
+    /// The result for each job that was acted on; empty when none of the examined jobs was to be acted on. A job that moved on just then, and that a cancellation tries again in its
+    /// next pass, has none yet.
     pub results: Vec<(JobId, Moved)>,
     /// How many jobs this step examined, together with those before it that failed; one step examines at most 2,000.
     pub examined: u64,
@@ -96,13 +97,13 @@ impl BulkAction {
             action,
             filter: filter.clone(),
             search,
-            begun: false,
-            began: None,
+            start_noted: false,
+            started_at: None,
             repeated: false,
             moved: 0,
             missed: 0,
             missed_passes_left: BULK_MISSED_PASSES_MAX,
-            redriven: HashSet::new(),
+            done: RecentIds::default(),
             limit: u64::MAX,
             unsent: Vec::new(),
             examined: 0,
@@ -125,7 +126,7 @@ impl BulkAction {
     /// [`OperatorError`] when the store refused or did not answer. The next step then acts on the same jobs again. Jobs that were changed although no answer came are
     /// counted as unchanged.
     pub async fn step(&mut self) -> Result<Option<BulkStep>, OperatorError> {
-        self.begin().await?;
+        self.note_start().await?;
         let left = usize::try_from(self.limit.saturating_sub(self.changed + self.asked)).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(None);
@@ -147,9 +148,11 @@ impl BulkAction {
             (Action::Cancel, false) => self.operator.cancel(&self.queue, targets).await?,
         };
         self.count(&moved);
-        self.note_redriven(&moved);
+        self.note_done(&moved);
         let examined = self.search.examined() - std::mem::replace(&mut self.examined, self.search.examined());
-        let results = self.unsent.drain(..).map(|job| job.id).zip(moved).collect();
+        let unsent = std::mem::take(&mut self.unsent);
+        let results = unsent.into_iter().map(|job| job.id).zip(moved).filter(|(_, moved)| !self.tries_again(moved));
+        let results = results.collect();
         Ok(Some(BulkStep { results, examined }))
     }
 
@@ -159,33 +162,41 @@ impl BulkAction {
         let (newer, unsent): (Vec<_>, _) = found.into_iter().partition(|job| self.is_newer(job));
         self.newer += newer.len() as u64;
         self.unsent = unsent;
-        self.unsent.retain(|job| !self.redriven.contains(&job.id));
+        self.unsent.retain(|job| !self.done.contains(&job.id));
         Ok(())
     }
 
-    fn note_redriven(&mut self, moved: &[Moved]) {
-        if self.action == Action::Redrive {
-            let was_delayed = |(job, moved): &(&JobSummary, &Moved)| {
-                job.state == JobState::Delayed && matches!(moved, Moved::Moved { .. })
-            };
-            let delayed = self.unsent.iter().zip(moved).filter(was_delayed);
-            self.redriven.extend(delayed.map(|(job, _)| job.id.clone()));
-        }
+    fn note_done(&mut self, moved: &[Moved]) {
+        let may_be_found_again = |(job, moved): &(&JobSummary, &Moved)| match moved {
+            Moved::Moved { .. } => self.action == Action::Redrive && job.state == JobState::Delayed,
+            Moved::Asked => true,
+            _ => false,
+        };
+        let done: Vec<_> =
+            self.unsent.iter().zip(moved).filter(may_be_found_again).map(|(job, _)| job.id.clone()).collect();
+        self.done.extend(done);
+    }
+
+    /// Whether a later pass tries this job again, because it went from one state of the filter to another, or to another attempt, since it was found.
+    fn tries_again(&self, moved: &Moved) -> bool {
+        let was_missed = matches!(moved, Moved::Refused { state } if self.filter.states().contains(state));
+        was_missed && self.started_at.is_some() && self.missed_passes_left > 0
     }
 
     /// Asks the store for its time before a cancellation. A page of pending jobs begins at a position, so if jobs in front are claimed meanwhile, others move up and are
-    /// missed. Therefore the search is repeated until a pass moves nothing. It leaves out jobs enqueued after the start; otherwise a busy producer would keep it running.
-    async fn begin(&mut self) -> Result<(), OperatorError> {
-        if !self.begun && self.action == Action::Cancel {
+    /// missed. Therefore the search is repeated until a pass moves nothing and misses nothing, or misses something too often
+    /// ([`BULK_MISSED_PASSES_MAX`]). It leaves out jobs enqueued after the start; otherwise a busy producer would keep it running.
+    async fn note_start(&mut self) -> Result<(), OperatorError> {
+        if !self.start_noted && self.action == Action::Cancel {
             let asked_at = Instant::now();
-            self.began = self.operator.probe().await?.now_ms.map(|now_ms| (now_ms, asked_at));
+            self.started_at = self.operator.probe().await?.now_ms.map(|now_ms| (now_ms, asked_at));
         }
-        self.begun = true;
+        self.start_noted = true;
         Ok(())
     }
 
     fn must_repeat(&self) -> bool {
-        self.began.is_some() && (self.moved > 0 || self.missed > 0 && self.missed_passes_left > 0)
+        self.started_at.is_some() && (self.moved > 0 || self.missed > 0 && self.missed_passes_left > 0)
     }
 
     fn search_again(&mut self) {
@@ -197,12 +208,12 @@ impl BulkAction {
         (self.examined, self.moved, self.newer, self.repeated) = (0, 0, 0, true);
     }
 
-    /// Whether a job was enqueued after this cancellation began. The first search takes two kinds of doubtful jobs: those stamped more than [`BULK_CLOCK_SLACK`] ahead of
+    /// Whether a job was enqueued after this cancellation started. The first search takes two kinds of doubtful jobs: those stamped more than [`BULK_CLOCK_SLACK`] ahead of
     /// the store's clock (enqueued before it was set back), and those without an instant. A repeated search passes over both; otherwise it might never end.
     fn is_newer(&self, job: &JobSummary) -> bool {
-        let Some((began_ms, began)) = self.began else { return false };
-        let now_ms = began_ms.saturating_add(millis(began.elapsed() + BULK_CLOCK_SLACK));
-        job.enqueued_ms.map_or(self.repeated, |at_ms| at_ms > began_ms && (self.repeated || at_ms <= now_ms))
+        let Some((started_ms, started)) = self.started_at else { return false };
+        let now_ms = started_ms.saturating_add(millis(started.elapsed() + BULK_CLOCK_SLACK));
+        job.enqueued_ms.map_or(self.repeated, |at_ms| at_ms > started_ms && (self.repeated || at_ms <= now_ms))
     }
 
     /// How many jobs were moved or removed so far.
@@ -224,22 +235,24 @@ impl BulkAction {
         self.newer
     }
 
-    /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action. A job that a later pass of a cancellation changes
-    /// after all was counted here too.
+    /// How many jobs were left alone so far: somebody else moved them first, or their state does not allow the action.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
         self.unchanged
     }
 
     fn count(&mut self, moved: &[Moved]) {
-        let unchanged = moved.iter().filter(|moved| matches!(moved, Moved::Refused { .. } | Moved::NotFound)).count();
-        let asked = moved.iter().filter(|moved| matches!(moved, Moved::Asked)).count();
-        let missed = |moved: &&Moved| matches!(moved, Moved::Refused { state } if self.filter.states().contains(state));
-        self.missed += moved.iter().filter(missed).count() as u64;
-        self.unchanged += unchanged as u64;
-        self.asked += asked as u64;
-        self.changed += (moved.len() - unchanged - asked) as u64;
-        self.moved += moved.iter().filter(|moved| matches!(moved, Moved::Moved { .. })).count() as u64;
+        for moved in moved {
+            match moved {
+                moved if self.tries_again(moved) => self.missed += 1,
+                Moved::Refused { .. } | Moved::NotFound => self.unchanged += 1,
+                Moved::Asked => self.asked += 1,
+                _ => {
+                    self.changed += 1;
+                    self.moved += 1;
+                }
+            }
+        }
     }
 }
 
@@ -446,7 +459,58 @@ mod tests {
         let mut cancel = operator.cancel_matching(&queue, &JobFilter::waiting());
         while cancel.step().await.unwrap().is_some() {}
         let stats = operator.stats(&queue).await.unwrap();
-        assert_eq!((cancel.changed(), stats.cancelled, stats.pending), (1, 1, 0));
+        assert_eq!((cancel.changed(), cancel.unchanged(), stats.cancelled, stats.pending), (1, 0, 1, 0));
+    }
+
+    /// A store in which one running job is at another attempt whenever it is to be cancelled.
+    struct MovesOn(MemoryStore);
+
+    impl Decorator for MovesOn {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn cancel<'a>(
+            &'a self,
+            call: CallId,
+            queue: &'a QueueName,
+            by: &'a OperatorName,
+            jobs: &'a [Target],
+        ) -> StoreFuture<'a, Vec<Moved>> {
+            Box::pin(async move {
+                let mut moved = self.0.cancel(call, queue, by, jobs).await?;
+                for (_, moved) in jobs.iter().zip(&mut moved).filter(|(job, _)| job.id.to_string() == "job-7") {
+                    *moved = Moved::Refused { state: JobState::Processing };
+                }
+                Ok(moved)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_moves_on_is_no_reason_to_count_the_others_again() {
+        let slots = ReplaySlots::new(InstanceId::from(Uuid::from_u128(1)), 1);
+        let (store, queue) = (MovesOn(MemoryStore::new()), QueueName::new("q").unwrap());
+        let named = |number| NewJob {
+            id: format!("job-{number}").parse().unwrap(),
+            run_at: RunAt::Now,
+            envelope: "sealed".into(),
+        };
+        let jobs: Vec<_> = (0..60).map(named).collect();
+        store.0.enqueue(slots.take().await.next_call(), &queue, &jobs).await.unwrap();
+        let lease = Duration::from_secs(60);
+        let request = ClaimRequest { limit: 60, bytes_max: 1 << 20, lease, nonce: [7; 8], numbered: false };
+        store.0.claim(slots.take().await.next_call(), &queue, &request).await.unwrap();
+        let operator = Operator::new(store);
+        let mut cancel = operator.cancel_matching(&queue, &JobFilter::in_state(JobState::Processing));
+        let mut reported = Vec::new();
+        while let Some(step) = cancel.step().await.unwrap() {
+            reported.extend(step.results.into_iter().map(|(id, _)| id));
+        }
+        assert_eq!((cancel.asked(), cancel.unchanged(), reported.len()), (59, 1, 60));
+        reported.sort_unstable();
+        reported.dedup();
+        assert_eq!(reported.len(), 60, "each once");
     }
 
     /// A store whose clock was set back by an hour after the jobs were enqueued, and whose jobs named `bare` have lost the instant at which they were enqueued.

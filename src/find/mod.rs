@@ -9,6 +9,7 @@ mod cursor;
 mod error;
 mod filter;
 mod page;
+mod recent;
 mod search;
 
 pub use bulk::{BulkAction, BulkStep};

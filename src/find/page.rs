@@ -56,8 +56,8 @@ impl Operator {
         }
     }
 
-    /// Redrives all jobs that match, as [`redrive`](Self::redrive) does, in steps: nothing happens until [`BulkAction::step`] is called. A redriven job that dies again
-    /// before the last step is not redriven a second time, and a job that somebody else moves is left alone.
+    /// Redrives all jobs that match, as [`redrive`](Self::redrive) does, in steps: nothing happens until [`BulkAction::step`] is called. A redriven job that dies or is
+    /// delayed again before the last step is not redriven a second time (of delayed jobs the last [`RECENT_IDS_MIN`](crate::limits::RECENT_IDS_MIN) are remembered), and a job that somebody else moves is left alone.
     #[must_use]
     pub fn redrive_matching(&self, queue: &QueueName, filter: &JobFilter) -> BulkAction {
         BulkAction::new(self, queue, filter, Action::Redrive)

@@ -201,7 +201,8 @@ impl JobSearch {
             self.read_max = (FIND_BYTES_MAX / (bytes / page.jobs.len().max(1)).max(1)).clamp(1, FIND_READ_MAX);
             reader.page = page.jobs.into();
             if let Some(after) = after.as_ref().filter(|_| reader.resumes) {
-                // Only final states are merged by time. Of another state none was examined unless the last one was of this state.
+                // The final states are merged by time, so the jobs of each were examined up to that of the last job. Another state is examined in one go: of this page no
+                // job was examined unless the last one was of this state.
                 if reader.state.is_final() || reader.state == after.1 {
                     skip(&mut reader.page, after);
                 }

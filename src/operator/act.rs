@@ -69,14 +69,27 @@ impl Operator {
     /// Removes jobs with their history, unless a worker holds them. What is left of each is a [`tombstone`](Self::tombstone). One result per job; more than
     /// [`BATCH_MAX`](crate::store::BATCH_MAX) jobs are refused.
     ///
+    /// Jobs with large payloads are removed by several calls to the store, so that each is short.
+    ///
     /// # Errors
-    /// [`OperatorError`].
+    /// [`OperatorError`]. The first of the jobs may be removed all the same.
     pub async fn discard<T: Into<Target>>(
         &self,
         queue: &QueueName,
         jobs: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Moved>, OperatorError> {
-        self.act(queue, jobs, |store, call, queue, by, jobs| store.discard(call, queue, by, jobs)).await
+        let jobs: Vec<Target> = jobs.into_iter().map(Into::into).collect();
+        let mut moved = Vec::with_capacity(jobs.len());
+        loop {
+            let left = jobs[moved.len()..].iter().cloned();
+            let next =
+                self.act(queue, left, |store, call, queue, by, jobs| store.discard(call, queue, by, jobs)).await?;
+            let is_last = next.is_empty();
+            moved.extend(next);
+            if is_last || moved.len() >= jobs.len() {
+                return Ok(moved);
+            }
+        }
     }
 
     /// Pauses a queue: workers claim no further jobs from it, and run the jobs they hold. Returns whether the queue was paused before. If it was not,
@@ -143,7 +156,7 @@ impl Operator {
     /// A queue that a live worker processes is refused, because the worker would make the queue again: stop it first. So would a worker that starts after this check.
     /// A worker that was killed counts as live until it is [stale](retraced_jobs::store::WorkerRow::is_stale), and so does any worker if the store does not say its time. A
     /// worker whose row cannot be read, because it has a newer version, may process any queue. Stop the producers too: one that goes on makes the queue again, and the
-    /// new queue is listed once a worker processes it.
+    /// new queue is listed once a worker processes it, or with the first enqueue of a client after at most a minute.
     ///
     /// # Errors
     /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`];

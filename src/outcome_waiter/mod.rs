@@ -25,7 +25,8 @@ impl OutcomeWaiter {
         Self { calls, subscriptions: EndSubscriptions::default() }
     }
 
-    /// Waits until the job has ended, for up to `timeout`. An outage of the store does not end the wait.
+    /// Waits until the job has ended, for up to `timeout`. The wait also ends when the job is gone from the store, when the store refuses the read or a right is missing,
+    /// and when the tokio runtime of the calls has ended. An outage of the store, or a block for another reason, does not end it.
     pub(crate) async fn wait_for_end(
         &self,
         queue: &QueueName,
@@ -51,8 +52,8 @@ impl OutcomeWaiter {
         }
         let (mut wait, mut hinted) = (OUTCOME_POLL_MIN, None);
         loop {
-            let live = listener.as_ref().is_some_and(Listener::is_live);
-            if live {
+            let was_live = listener.as_ref().is_some_and(Listener::is_live);
+            if was_live {
                 wait = OUTCOME_POLL_MAX;
             }
             match self.poll(queue, id).await {
@@ -65,9 +66,9 @@ impl OutcomeWaiter {
                     // The job has not ended. A hint that it had ended was about an earlier run: the job was enqueued or redriven again.
                     None => (*seen, hinted) = (job.map(|job| job.state), None),
                 },
-                Err(error) => fail_if_permanent(error)?,
+                Err(error) => fail_unless_polling_helps(error)?,
             }
-            match tokio::time::timeout(wait, next_reason(&mut listener, id, live)).await {
+            match tokio::time::timeout(wait, next_poll_reason(&mut listener, id, was_live)).await {
                 Ok(PollReason::Ended(end)) => hinted = Some(end),
                 Ok(PollReason::Missed | PollReason::Live) | Err(_) => {}
             }
@@ -89,8 +90,12 @@ impl OutcomeWaiter {
     }
 }
 
-/// Fails if another poll would fail in the same way.
-fn fail_if_permanent(error: CallError) -> Result<(), OutcomeError> {
+/// Fails if the wait is to end with this error: after a refusal, after a missing right, and when the runtime has ended. After any other block, an outage, or a call that was
+/// not sent, the next poll may succeed.
+///
+/// A missing right and a refused login can both be mended at the server while this process runs. But a login is only a [`Block`] if it was accepted before: something has
+/// changed and may change back. A right is often missing from the start, so the caller learns of it at once instead of waiting in vain.
+fn fail_unless_polling_helps(error: CallError) -> Result<(), OutcomeError> {
     match error {
         CallError::Refused(error) | CallError::Blocked(error @ StoreError::Blocked { by: Block::Rights, .. }) => {
             Err(OutcomeError::Store { source: Arc::new(error) })
@@ -104,15 +109,17 @@ fn fail_if_permanent(error: CallError) -> Result<(), OutcomeError> {
 fn outcome_of_gone(seen: Option<JobState>, hinted: Option<End>) -> Result<Outcome, OutcomeError> {
     match (seen, hinted) {
         (_, Some(End::Completed)) => Ok(Outcome::Completed { output: None }),
+        // `None`: no poll has found the job. It was removed before, perhaps long ago, or was never there.
         (None, _) | (_, Some(End::Discarded)) => Ok(Outcome::NotKept),
         // `Kept`: the job was kept when it ended, so it was removed since.
         (Some(seen), Some(End::Kept) | None) => Err(OutcomeError::EndUnknown { seen }),
     }
 }
 
-async fn next_reason(listener: &mut Option<Listener>, id: &JobId, live: bool) -> PollReason {
+/// Waits for a reason to poll again, as [`Listener::next`]. Without a listener it never returns, so the caller needs a timeout.
+async fn next_poll_reason(listener: &mut Option<Listener>, id: &JobId, was_live: bool) -> PollReason {
     match listener {
-        Some(listener) => listener.next(id, live).await,
+        Some(listener) => listener.next(id, was_live).await,
         None => std::future::pending().await,
     }
 }
@@ -197,7 +204,7 @@ mod tests {
         assert!(waiter.listen(&one_more).is_some());
     }
 
-    /// Cancels a job, and returns how long after that its waiter learns of the end.
+    /// Enqueues a job, waits for its end, and cancels it meanwhile. Checks the outcome, and returns how long after the cancellation the waiter learned of it.
     async fn learned_after(waiter: &OutcomeWaiter, queue: &QueueName) -> Duration {
         enqueue(waiter, queue).await;
         let cancel = async {

@@ -145,6 +145,8 @@ pub struct LeaseHolder {
     pub claimed_at: Timestamp,
     /// Whether somebody asked to cancel the job.
     pub cancel_asked: bool,
+    #[serde(skip)]
+    short_worker: String,
 }
 
 /// What both a [`JobSummary`] and a [`JobView`] hold.
@@ -267,6 +269,7 @@ impl From<&store::LeaseHolder> for LeaseHolder {
             worker: holder.instance.to_string(),
             claimed_at: Timestamp::from_ms(holder.claimed_ms),
             cancel_asked: holder.cancel_asked,
+            short_worker: holder.instance.short(),
         }
     }
 }
@@ -275,7 +278,7 @@ impl LeaseHolder {
     /// The last eight characters of the worker's id: logs and traces name it by these.
     #[must_use]
     pub fn short_worker(&self) -> &str {
-        self.worker.get(self.worker.len().saturating_sub(8)..).unwrap_or(&self.worker)
+        &self.short_worker
     }
 }
 

@@ -124,7 +124,7 @@ const LAYERS: &[Layer] = &[
             &["limits", "error"],
             &["output"],
             &["args", "by", "filter", "paused", "tls"],
-            &["variables"],
+            &["advice", "variables"],
             &["settings"],
             &["context"],
             &["live_workers"],

@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use super::super::executors::tests::{Fake, executor};
 use super::*;
-use crate::limits::{CLAIM_OVERLAP_MAX, EXECUTOR_BURST_MAX, SETTLE_BYTES_MAX, UNSETTLED_BYTES_MAX, UNSETTLED_JOBS_MAX};
+use crate::limits::{
+    CLAIM_OVERLAP_MAX, EXECUTOR_BURST_MAX, SETTLE_BYTES_MAX, SETTLED_PAYLOADS_MAX, UNSETTLED_BYTES_MAX,
+    UNSETTLED_JOBS_MAX,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
@@ -169,6 +172,32 @@ fn outcomes_are_taken_by_bytes_and_a_large_one_goes_alone() {
     let taken: Vec<_> =
         std::iter::from_fn(|| Some(world.table.take_settlements(1).0.len()).filter(|n| *n > 0)).collect();
     assert_eq!((taken, world.table.any_to_settle()), (vec![2, 1, 2], false));
+}
+
+#[test]
+fn outcomes_are_taken_by_the_bytes_of_the_payloads_that_the_store_may_delete() {
+    let sizes = [SETTLED_PAYLOADS_MAX / 2, SETTLED_PAYLOADS_MAX / 2, 1, 10, SETTLED_PAYLOADS_MAX + 1];
+    let mut world = World::new(5);
+    let large = |(id, size): (&str, usize)| {
+        let mut job = fresh(id);
+        job.envelope = vec![0; size].into();
+        job
+    };
+    world.grant(["a", "b", "c", "d", "e"].into_iter().zip(sizes).map(large).collect());
+    for slot in 0..5 {
+        let next = world.next(slot).unwrap();
+        world.finish(slot, &next);
+    }
+    let (grants, settlements) = world.table.take_settlements(1);
+    assert_eq!(grants.len(), 2);
+    world.table.unconfirmed(grants, settlements);
+    let taken: Vec<_> =
+        std::iter::from_fn(|| Some(world.table.take_settlements(1).0.len()).filter(|n| *n > 0)).collect();
+    assert_eq!(
+        (taken, world.table.any_to_settle()),
+        (vec![2, 1, 2], false),
+        "an outcome that is sent again counts as before"
+    );
 }
 
 #[test]

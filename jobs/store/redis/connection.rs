@@ -17,13 +17,14 @@ use tokio::time::{Instant, timeout};
 
 use super::RedisOptions;
 use super::keys::Keyspace;
+use super::login::Login;
 use super::reply::corrupt;
 use super::rights::Rights;
 use super::script::LuaScript;
 use super::server_error::{
     CHECK_LOGIN, CLUSTER, advice_on_missing_right, advice_on_no_answer, block, refusal, refuses_login, said,
 };
-use super::transport::{Transport, Wire};
+use super::transport::{OpenConnection, Transport};
 use super::url;
 use crate::limits::redis::{RECONNECT_PAUSE, SILENCE_MAX};
 use crate::store::{Block, BlockedStore, StoreError};
@@ -37,8 +38,7 @@ pub(super) struct Endpoint {
     secrets: Vec<String>,
     keyspace: Keyspace,
     options: RedisOptions,
-    /// Whether the server has ever accepted user and password.
-    logged_in: AtomicBool,
+    login: Login,
 }
 
 impl fmt::Debug for Endpoint {
@@ -61,7 +61,7 @@ impl Endpoint {
             info.redis_settings().password().filter(|p| !p.is_empty()).map(str::to_owned).into_iter().collect();
         let keyspace = Keyspace::new(options.prefix.clone(), info.redis_settings().db());
         let transport = Transport::new(info, &options.tls).map_err(|reason| refuse(&reason))?;
-        Ok(Self { transport, address, secrets, keyspace, options, logged_in: AtomicBool::new(false) })
+        Ok(Self { transport, address, secrets, keyspace, options, login: Login::default() })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -102,13 +102,35 @@ impl Endpoint {
         StoreError::Blocked { operation, by: Block::Rights, said: format!("{}: {what}", self.address) }
     }
 
-    /// The server does not accept user or password. If it did before, that may end: a password is rotated, a user enabled again.
+    /// The server does not accept the user and password.
     fn login_refused(&self, operation: &'static str, text: &str) -> StoreError {
         let said = format!("{} says: {text}", self.address);
-        if self.logged_in.load(Ordering::Relaxed) {
+        if self.login.refused() {
             return StoreError::Blocked { operation, by: Block::Login, said };
         }
         StoreError::Refused { operation, reason: format!("{said}; {CHECK_LOGIN}") }
+    }
+
+    /// If the server has refused user and password, whether it still does: opens a connection to find out, because those that are open are not asked again.
+    pub(super) async fn login_block(&self, operation: &'static str) -> Result<Option<BlockedStore>, StoreError> {
+        if !self.login.is_doubted() {
+            return Ok(None);
+        }
+        let opening = async {
+            let mut opened = self.transport.open().await?;
+            // A server that has been given a password refuses the first command, and not the connection.
+            redis::cmd("PING").query_async::<()>(&mut opened.connection).await
+        };
+        match timeout(self.options.connect_timeout, opening).await.map_err(|_| self.no_connection(operation))? {
+            Ok(_) => {
+                self.login.succeeded();
+                Ok(None)
+            }
+            Err(error) => match self.translate_opening(operation, &error).0 {
+                StoreError::Blocked { by: Block::Login, said, .. } => Ok(Some(BlockedStore::new(Block::Login, said))),
+                error => Err(error),
+            },
+        }
     }
 
     fn no_connection(&self, operation: &'static str) -> StoreError {
@@ -146,7 +168,7 @@ impl Endpoint {
         let closed = error.is_connection_dropped() && !error.is_connection_refusal();
         if closed && Transport::tls_reason(error).is_none() {
             let (text, advice) = (said(error), self.transport.advice_on_closed());
-            return (self.unavailable(operation, format!("{}: {text}; {advice}", self.address)), Connection::Replace);
+            return (self.unavailable(operation, format!("{}: {text}{advice}", self.address)), Connection::Replace);
         }
         self.translate(operation, error)
     }
@@ -224,7 +246,7 @@ struct Current {
 /// An open connection, with what is known of it.
 #[derive(Clone)]
 struct Session {
-    wire: Wire,
+    wire: OpenConnection,
     answers: Arc<Answers>,
     /// What scripts may do on it.
     rights: Arc<Rights>,
@@ -399,7 +421,7 @@ impl Link {
                 return Err(error);
             }
         };
-        self.endpoint.logged_in.store(true, Ordering::Relaxed);
+        self.endpoint.login.succeeded();
         let open = Session { wire, answers, rights, rights_asked };
         current.rights_outdated = !open.rights.conclusive;
         current.connection = Some(open.clone());

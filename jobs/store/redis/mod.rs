@@ -9,6 +9,7 @@ mod connection;
 mod hints;
 mod keys;
 mod ledger;
+mod login;
 mod options;
 mod prefix;
 mod progress;

@@ -34,7 +34,7 @@ impl Reply {
         let word = self.text()?;
         match word.as_str() {
             "superseded" => Err(StoreError::Superseded { operation: self.operation }),
-            "other" => Err(StoreError::CallIdTaken { operation: self.operation }),
+            "taken" => Err(StoreError::CallIdTaken { operation: self.operation }),
             _ => Ok(word),
         }
     }

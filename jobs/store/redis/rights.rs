@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_script_needs_what_it_calls_and_not_what_it_can_do_without() {
-        let source = "call('HSET', k, 'HLEN_', 1) redis.pcall('ZADD', k) each(hash and 'HSCAN' or 'ZSCAN') redis.pcall('HINCRBY', k)";
+        let source = "call('HSET', k, 'HLEN_', 1) redis.pcall('ZADD', k) call_in_chunks(hash and 'HSCAN' or 'ZSCAN') redis.pcall('HINCRBY', k)";
         let mut needed = needs(source);
         needed.sort_unstable();
         assert_eq!(needed, ["HINCRBY", "HSCAN", "HSET", "ZSCAN"]);

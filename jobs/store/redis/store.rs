@@ -123,6 +123,9 @@ impl RedisStore {
                 }),
             },
         };
+        if facts.blocked.is_none() {
+            facts.blocked = self.0.endpoint.login_block("probe").await?;
+        }
         Ok(facts)
     }
 

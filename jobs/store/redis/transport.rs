@@ -28,14 +28,14 @@ pub(super) struct Transport {
 
 /// An open connection. Clones share it; it is closed when the last one is dropped.
 #[derive(Clone)]
-pub(super) struct Wire {
+pub(super) struct OpenConnection {
     pub(super) connection: MultiplexedConnection,
     /// The task that moves the bytes of a TLS connection. For other connections the `redis` crate spawns such a task itself.
     #[cfg(feature = "tls")]
     _driver: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
-/// Turns a panic into an error. Tokio looks up the names of hosts on a thread, and panics if the system has none left.
+/// Turns a panic into an error: tokio looks up the name of a host on a thread of its own, and panics if no thread is left to be started.
 async fn without_panic<T>(opening: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
     AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
@@ -67,7 +67,7 @@ impl Transport {
         })
     }
 
-    pub(super) async fn open(&self) -> Result<Wire, RedisError> {
+    pub(super) async fn open(&self) -> Result<OpenConnection, RedisError> {
         without_panic(self.connect()).await
     }
 
@@ -75,7 +75,7 @@ impl Transport {
         without_panic(self.subscribe()).await
     }
 
-    async fn connect(&self) -> Result<Wire, RedisError> {
+    async fn connect(&self) -> Result<OpenConnection, RedisError> {
         // The timeouts of the `redis` crate are off, because each call has its own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -87,9 +87,9 @@ impl Transport {
             let (connection, driver) =
                 MultiplexedConnection::new_with_config(login, tls.connect().await?, config).await?;
             let driver = Arc::new(AbortOnDropHandle::new(tokio::spawn(driver)));
-            return Ok(Wire { connection, _driver: Some(driver) });
+            return Ok(OpenConnection { connection, _driver: Some(driver) });
         }
-        Ok(Wire {
+        Ok(OpenConnection {
             connection: self.client.get_multiplexed_async_connection_with_config(&config).await?,
             #[cfg(feature = "tls")]
             _driver: None,
@@ -128,17 +128,17 @@ impl Transport {
         None
     }
 
-    /// What may be the matter if the server closes a new connection before it answers.
+    /// What may be the matter if the server closes a new connection before it answers, to be appended to the error.
     pub(super) fn advice_on_closed(&self) -> &'static str {
         match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(..) => {
-                "it closed the connection before it answered: if its port speaks TLS, write rediss:// in the URL; otherwise it may be in protected mode or have too many \
+                "; it closed the connection before it answered: if its port speaks TLS, write rediss:// in the URL; otherwise it may be in protected mode or have too many \
                  clients, which its log says"
             }
             ConnectionAddr::TcpTls { .. } => {
-                "it closed the connection before it answered: if it asks for a client certificate, give one (TlsOptions::client_certificate)"
+                "; it closed the connection before it answered: if it asks for a client certificate, give one (TlsOptions::client_certificate)"
             }
-            _ => "it closed the connection before it answered",
+            _ => "; it closed the connection before it answered",
         }
     }
 

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 #[cfg(feature = "redis")]
+pub mod documented_user;
+#[cfg(feature = "redis")]
 pub mod redis_harness;
 pub mod redis_server;
 pub mod relay;

@@ -1,5 +1,6 @@
 //! A Redis server for one test, on a unix socket in a temporary directory. Dropping [`RedisServer`] kills the process.
 
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,12 +11,17 @@ use tempfile::TempDir;
 
 /// The longest wait until a server listens.
 const START_MAX: Duration = Duration::from_secs(20);
+/// The file that says by how many seconds the server's clock differs from the real one.
+const CLOCK_FILE: &str = "clock";
+/// The library made of `clock.c`, which the server loads.
+const CLOCK_LIBRARY: &str = "clock.so";
 
 pub struct RedisServer {
     child: Child,
     folder: TempDir,
     binary: String,
     options: Vec<String>,
+    own_clock: bool,
 }
 
 impl RedisServer {
@@ -33,8 +39,28 @@ impl RedisServer {
     pub fn start_binary(binary: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let child = spawn(binary, &folder, &options);
-        Self { child, folder, binary: binary.to_owned(), options }
+        let child = spawn(binary, &folder, &options, false);
+        Self { child, folder, binary: binary.to_owned(), options, own_clock: false }
+    }
+
+    /// Starts a server whose wall clock [`set_clock`](Self::set_clock) moves. Needs a C compiler, as Rust does to link.
+    pub fn start_with_own_clock() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CLOCK_FILE), 0_i64.to_ne_bytes()).unwrap();
+        let source = folder.path().join("clock.c");
+        std::fs::write(&source, include_str!("clock.c")).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(folder.path().join(CLOCK_LIBRARY)).arg(source);
+        assert!(compiler.status().unwrap().success());
+        let child = spawn("redis-server", &folder, &[], true);
+        Self { child, folder, binary: "redis-server".into(), options: Vec::new(), own_clock: true }
+    }
+
+    /// Sets the server's clock this many seconds ahead of the real one, or back behind it.
+    pub fn set_clock(&self, ahead_s: i64) {
+        // Written in place, because the server has mapped the file.
+        let file = std::fs::OpenOptions::new().write(true).open(self.folder.path().join(CLOCK_FILE)).unwrap();
+        file.write_all_at(&ahead_s.to_ne_bytes(), 0).unwrap();
     }
 
     /// The server programs that are installed. The contract suite runs on each.
@@ -139,7 +165,7 @@ impl RedisServer {
     /// Kills the server and starts it again on the same socket. It is empty unless its options let it persist data.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = spawn(&self.binary, &self.folder, &self.options);
+        self.child = spawn(&self.binary, &self.folder, &self.options, self.own_clock);
     }
 
     /// Kills the server.
@@ -161,9 +187,13 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(binary: &str, folder: &TempDir, options: &[String]) -> Child {
+fn spawn(binary: &str, folder: &TempDir, options: &[String], own_clock: bool) -> Child {
     let socket = folder.path().join("s");
-    let mut child = Command::new(binary)
+    let mut command = Command::new(binary);
+    if own_clock {
+        command.env("LD_PRELOAD", folder.path().join(CLOCK_LIBRARY)).env("TEST_CLOCK", folder.path().join(CLOCK_FILE));
+    }
+    let mut child = command
         .args(["--port", "0", "--save", "", "--appendonly", "no"])
         .arg("--unixsocket")
         .arg(&socket)

@@ -3,9 +3,9 @@
 -- lease and its token. Either is recorded (lib/acts.lua); a second request for the same attempt is not.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
--- Reply   as in redrive.lua; 'la': processing, and its cancellation is requested | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   as in redrive.lua; 'la': processing, and its cancellation is requested | {'superseded'} | {'taken'} (lib/replay.lua)
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
@@ -52,7 +52,7 @@ for _, target in ipairs(targets()) do
   end
 end
 local history = acts_after('c', OPERATOR, acted)
-each('ZREM', DELAYED, delayed)
+call_in_chunks('ZREM', DELAYED, delayed)
 add_ended(CANCELLED, cancelled)
 put(RETRY, retry_kept, retry_states)
 put(HISTORY, histories_kept, history)

@@ -5,7 +5,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8),
 --         8 '1' numbered | '0', 9 '1' first sending (lib/replay.lua) | '0'
--- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, more, number} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, more, number} | {'superseded'} | {'taken'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
 --         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending, unless the
 --         queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type; otherwise it is {};
@@ -21,7 +21,7 @@ local function next_due()
 end
 
 local status, stored_reply, stored_at = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
   return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, {}, stored_reply[3] or 0, stored_reply[4] or 0 }

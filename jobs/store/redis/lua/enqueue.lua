@@ -5,7 +5,7 @@
 -- ARGV    1 to 3 see lib/replay.lua; then triples: id, when, envelope
 --         when is '' for now; the letter d, then a delay in ms(6); or the letter a, then the due time in ms(6). (6) is explained in lib/queue.lua
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
---         that already has the id} | {'superseded'} | {'other'} (lib/replay.lua)
+--         that already has the id} | {'superseded'} | {'taken'} (lib/replay.lua)
 -- `largest` (lib/queue.lua) starts anew in an empty queue once it is above this. Up to it a claim of 200 jobs, which reads 200 * 32 KiB
 -- at most, need not look up the sizes of bodies.
 local LARGEST_KEPT = 32 * 1024
@@ -14,7 +14,7 @@ do
   IDLE_UNTIL, LARGEST = tonumber(read[1]) or 0, largest_of(read[2])
 end
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 
 local ids, n = {}, 0
@@ -79,9 +79,9 @@ if new_count > 0 then
   elseif LARGEST and largest > LARGEST then
     call('HSET', STATS, 'largest', largest)
   end
-  each('HSET', JOB, jobs)
+  call_in_chunks('HSET', JOB, jobs)
   if #pending > 0 then
-    each('RPUSH', PENDING, pending)
+    call_in_chunks('RPUSH', PENDING, pending)
     hint_claimable()
   end
   add_delayed(delayed, earliest)

@@ -8,5 +8,5 @@ local scanned, owned = call('HSCAN', REPLAY, start, 'COUNT', slots_max), {}
 for i = 1, #scanned[2], 2 do
   if sub(scanned[2][i], 1, 16) == instance then owned[#owned + 1] = scanned[2][i] end
 end
-each('HDEL', REPLAY, owned)
+call_in_chunks('HDEL', REPLAY, owned)
 return { 'ok', scanned[1] }

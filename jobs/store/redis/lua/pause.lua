@@ -3,10 +3,10 @@
 -- is paused; another one changes nothing.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 'pause' | 'resume', 5 the name of the operator who pauses, at most 255 bytes
--- Reply   {'ok', now, 1 | 0: whether the queue was paused before} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok', now, 1 | 0: whether the queue was paused before} | {'superseded'} | {'taken'} (lib/replay.lua)
 local verb, operator = ARGV[4], ARGV[5]
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 if verb == 'resume' then

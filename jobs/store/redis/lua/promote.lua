@@ -2,10 +2,10 @@
 -- Guarantee: a due job is moved once, however many callers ask. If none is due, the first sending of a call writes nothing.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 '1' first sending (lib/replay.lua) | '0'
--- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok', now, moved, due time of the next delayed job or ''} | {'superseded'} | {'taken'} (lib/replay.lua)
 local limit, is_first_sending = ARGV[4], ARGV[5] == '1'
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 
 local moved = 0

@@ -9,12 +9,12 @@
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms of the caller, 6 crashes that poison, 7 losses in a row
 --         that poison; a loss is an expired lease whose handler is not known to have started
 -- Reply   {'ok', now, next expiry or '', grace until or '', a list of four values per reclaimed job: id, instance(16) or '',
---         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua), how many leases were shortened} | {'superseded'} | {'other'} (lib/replay.lua)
+--         crashes, state now (lib/state.lua) kind of the attempt (lib/history.lua), how many leases were shortened} | {'superseded'} | {'taken'} (lib/replay.lua)
 local CLOCK_STEP_TOLERATED_MS = 1000
 
 local limit, lease_ms, crashes_max, losses_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 
@@ -74,7 +74,7 @@ if last_expiry and last_expiry > tolerated then
   local expiry_text = string.format('%.0f', expiry_max)
   local too_late = call('ZRANGEBYSCORE', LEASE, string.format('(%.0f', tolerated), '(+inf', 'LIMIT', 0, limit)
   for i = 1, #too_late do shortened[2 * i - 1], shortened[2 * i] = expiry_text, too_late[i] end
-  each('ZADD', LEASE, shortened)
+  call_in_chunks('ZADD', LEASE, shortened)
 end
 
 local reclaimed = {}
@@ -135,7 +135,7 @@ if leases == 0 or grace_until <= NOW then
     end
     call('ZREM', LEASE, unpack(ids))
     call('HDEL', GRANT, unpack(ids))
-    each('HDEL', HISTORY, evicted)
+    call_in_chunks('HDEL', HISTORY, evicted)
     put(HISTORY, histories_kept, history)
     add_ended(POISONED, poisoned)
     add_ended(CANCELLED, cancelled)

@@ -4,10 +4,10 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 instance(16), 5 cursor, 6 about how many grants to scan; then the nonces(8)
 --         of the claims
--- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok', now, next cursor ('0': all were scanned), ids released} | {'superseded'} | {'taken'} (lib/replay.lua)
 local instance, start, grants_max = ARGV[4], ARGV[5], ARGV[6]
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
@@ -54,9 +54,9 @@ if #ids > 0 then
       garbage = garbage + 1
     end
   end
-  each('ZREM', LEASE, ids)
-  each('HDEL', GRANT, ids)
-  each('HDEL', HISTORY, evicted)
+  call_in_chunks('ZREM', LEASE, ids)
+  call_in_chunks('HDEL', GRANT, ids)
+  call_in_chunks('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
   add_ended(CANCELLED, cancelled)
   push('LPUSH', front, retry_states)

@@ -3,9 +3,9 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
 -- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means not moved,
---         '--' no such job} | {'superseded'} | {'other'} (lib/replay.lua)
+--         '--' no such job} | {'superseded'} | {'taken'} (lib/replay.lua)
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
@@ -34,7 +34,7 @@ for _, target in ipairs(targets()) do
 end
 local history = acts_after('r', OPERATOR, acted)
 for state, list in pairs(leaving) do
-  if state == 'y' then each('ZREM', DELAYED, list) else remove_ended(container[state], list) end
+  if state == 'y' then call_in_chunks('ZREM', DELAYED, list) else remove_ended(container[state], list) end
 end
 push('RPUSH', moving, retry_states)
 put(RETRY, retry_kept, retry_states)

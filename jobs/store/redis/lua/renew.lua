@@ -39,7 +39,7 @@ if #leases > 0 then
   begin_writes()
   use_lease(lease_ms)
 end
-each('HSET', GRANT, begun)
-each('ZADD', LEASE, leases)
+call_in_chunks('HSET', GRANT, begun)
+call_in_chunks('ZADD', LEASE, leases)
 put(HISTORY, histories_kept, progress)
 return { 'ok', NOW, table.concat(results) }

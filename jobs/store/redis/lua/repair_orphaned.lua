@@ -10,7 +10,8 @@ local CONTAINER_AFTER = { -- by the kind of the last attempt (lib/history.lua)
   C = COMPLETED, D = DEAD, A = DEAD, P = POISONED, G = POISONED, K = POISONED, N = POISONED, W = POISONED, X = CANCELLED,
 }
 
--- How an attempt may end that a requested cancellation turns into the end of the job.
+-- The kinds of attempts after which a job usually runs again. If its cancellation was requested during such an attempt, the job was cancelled
+-- instead. In place of R, F, L and Q, lib/settle.lua records X, as long as the grant holds the request.
 local CANCELLABLE_END = { R = true, F = true, L = true, Q = true, U = true, K = true, N = true, W = true }
 
 -- The sorted set an orphaned job was in, and since when. nil for a job that goes to pending, because it was pending, delayed or leased.
@@ -22,9 +23,10 @@ local function former_container(id, retry)
   if attempts == 0 then return CANCELLED, NOW_TEXT end
   local last_attempt, kind, ended = call('HGET', HISTORY, id .. '\0' .. attempts), nil, 0
   if last_attempt and #last_attempt > 6 then kind, ended = sub(last_attempt, 7, 7), struct.unpack('>I6', last_attempt) end
-  -- Cancelled while it waited, after that attempt, or at the end of that attempt because it was asked for while the attempt ran.
-  local act, acted, state_before = last_act(id)
-  if act == 'c' and (acted >= ended or state_before == 'l' and CANCELLABLE_END[kind]) then
+  -- Cancelled while it waited, after that attempt, or at the end of that attempt because it was asked for while the attempt ran. The attempts tell,
+  -- not the instants: the server's clock may have been set back.
+  local act, acted, state_before, acted_attempts = last_act(id)
+  if act == 'c' and acted_attempts == attempts and (state_before ~= 'l' or not kind or CANCELLABLE_END[kind]) then
     return CANCELLED, string.format('%.0f', math.max(acted, ended))
   end
   if kind then return CONTAINER_AFTER[kind], string.format('%.0f', ended) end

@@ -80,13 +80,13 @@ end
 
 if repair then
   begin_writes()
-  each(hash and 'HDEL' or 'ZREM', key, to_delete)
+  call_in_chunks(hash and 'HDEL' or 'ZREM', key, to_delete)
   if #restored > 0 then
     LONGEST_LEASE = tonumber(call('HGET', STATS, 'lease_longest'))
     use_lease(RESTORED_LEASE_MS)
   end
-  if #leases > 0 and leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
-  each('ZADD', LEASE, leases)
+  if #leases > 0 and lease_members == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
+  call_in_chunks('ZADD', LEASE, leases)
   count('garbage', #garbage)
 end
 return { 'ok', scanned[1], garbage, restored, to_expire, in_two }

@@ -4,9 +4,9 @@
 -- ARGV    1 '1' repair | '0'
 -- Reply   {'ok', stale entries as stats counts them, stale entries as computed}; a negative count is reported as 0
 local repair = ARGV[1] == '1'
-check_all_types() -- also sets leases_kept
+check_all_types() -- also sets lease_members
 -- Jobs in the containers other than `pending`.
-local contained = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
+local contained = lease_members - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 for i = 4, 8 do contained = contained + call('ZCARD', KEYS[i]) end -- delayed to cancelled
 local stale = math.max(0, call('LLEN', PENDING) + contained - call('HLEN', JOB))
 if stale ~= STALE and repair then

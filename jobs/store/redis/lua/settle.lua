@@ -3,9 +3,9 @@
 -- settlement changes no job.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; then the groups of lib/settle.lua
--- Reply   {'ok', now, one char per id: its state (lib/state.lua), or s stale} | {'superseded'} | {'other'} (lib/replay.lua)
+-- Reply   {'ok', now, one char per id: its state (lib/state.lua), or s stale} | {'superseded'} | {'taken'} (lib/replay.lua)
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 return replay_close({ 'ok', NOW, settle(4) })

@@ -4,10 +4,10 @@
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8),
 --         8 '1' numbered | '0'; then the groups of lib/settle.lua
 -- Reply   {'ok' | 'paused', now, ids, bodies, retry states as in claim.lua, settled: as in settle.lua, more and number as in claim.lua}
---         | {'superseded'} | {'other'} (lib/replay.lua)
+--         | {'superseded'} | {'taken'} (lib/replay.lua)
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local status, stored_reply, stored_at = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then
   local ids, bodies, retry_states = still_held(stored_reply[2], nonce)
   return { stored_reply[1], struct.unpack('>I6', stored_at), ids, bodies, retry_states, stored_reply[3], stored_reply[4] or 0, stored_reply[5] or 0 }

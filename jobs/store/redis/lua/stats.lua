@@ -10,15 +10,16 @@ local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one
 local oldest, bytes_read = '', 0
 local entries = call('LRANGE', PENDING, 0, LIVE_SEARCHED_MAX - 1)
 for i = 1, #entries do
-  if last_readable({ sub(entries[i], 7) }, 1, 1, bytes_read) == 0 then break end
+  local id = sub(entries[i], 7) -- after the entry version
+  if last_readable({ id }, 1, 1, bytes_read) == 0 then break end -- 0: none, because with this body the bytes read would exceed READ_BYTES_MAX
   local body, bytes = live_body(entries[i])
   bytes_read = bytes_read + bytes
   if body then
-    oldest = struct.unpack('>I6', body, 7)
+    oldest = struct.unpack('>I6', body, 7) -- enqueued at, after the sequence (HEADER in lib/queue.lua)
     break
   end
 end
-local leases = leases_kept - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
+local leases = lease_members - (call('ZSCORE', LEASE, ENCODING_SENTINEL) and 1 or 0)
 local pending = math.max(0, call('LLEN', PENDING) - math.max(STALE, 0))
 local pause = PAUSED and call('HMGET', STATS, 'paused_at', 'paused_by') or {}
 local reply = {

@@ -1,14 +1,14 @@
 -- trim.lua: delete jobs that retention no longer keeps, the oldest of each state first. Remove some idle replay slots as well.
--- Guarantee: only jobs in final states are deleted, at most `limit` per call. Each dead or poisoned one leaves a tombstone.
+-- Guarantee: only jobs in final states are deleted, at most `limit` per call, and none after FREED_BYTES_MAX. Each dead or poisoned one leaves a tombstone.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit; then for completed, dead, poisoned, cancelled:
 --         the age in ms, the number of jobs and the bytes (lib/kept.lua) that are kept at most
 -- Reply   {'ok', now, deleted, 1 | 0: whether more can be deleted, a list of four values for each state and reason: state (lib/state.lua),
---         reason 'a' age | 'n' number | 'b' bytes, jobs deleted, end time of the oldest of them} | {'superseded'} | {'other'} (lib/replay.lua)
+--         reason 'a' age | 'n' number | 'b' bytes, jobs deleted, end time of the oldest of them} | {'superseded'} | {'taken'} (lib/replay.lua)
 local SLOTS_SCANNED_MAX = 50 -- most replay slots one call checks, drawn at random
 local limit = tonumber(ARGV[4])
 local status, stored_reply = replay_open()
-if status == 'superseded' or status == 'other' then return { status } end
+if status == 'superseded' or status == 'taken' then return { status } end
 if status == 'again' then return stored_reply end
 begin_writes()
 check_all_types()
@@ -17,9 +17,9 @@ local FINAL, LETTERS = { COMPLETED, DEAD, POISONED, CANCELLED }, { 'c', 'd', 'o'
 local REASONS = { 'a', 'n', 'b' }
 local excesses = call('HMGET', STATS, EXCESS_FIELDS[COMPLETED], EXCESS_FIELDS[DEAD], EXCESS_FIELDS[POISONED], EXCESS_FIELDS[CANCELLED])
 
--- Which of the oldest jobs of a state are not kept, `left` at most: { ids, their excess together, whether there are more, jobs by
+-- Which of the oldest jobs of a state are not kept, `left` at most and until `freed` bytes reach FREED_BYTES_MAX: { ids, their excess together, whether there are more, jobs by
 -- reason, end time of the oldest by reason, tombstones of dead and poisoned jobs }. A job that exceeds several bounds counts for the first of them.
-local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, left)
+local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, left, freed)
   local kept_count = call('ZCARD', key)
   local too_old = kept_count == 0 and 0 or call('ZCOUNT', key, '-inf', string.format('(%.0f', NOW - age_ms))
   local too_many, bytes_over = kept_count - count_max, kept_count * KEPT_BYTES_MIN + excess - bytes_max
@@ -30,7 +30,7 @@ local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, lef
   local oldest, n = left > 0 and call('ZRANGE', key, 0, math.min(wanted, left) - 1, 'WITHSCORES') or {}, 0
   for k = 1, #oldest, 2 do
     local reason = n < too_old and 1 or n < too_many and 2 or bytes_over > 0 and 3
-    if not reason then break end
+    if not reason or freed + surplus.excess >= FREED_BYTES_MAX then break end
     n = n + 1
     local above = excess_of(oldest[k])
     surplus.ids[n], surplus.excess = oldest[k], surplus.excess + above
@@ -46,17 +46,17 @@ local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, lef
   return surplus
 end
 
-local left, removed_count, more, trimmed = limit, 0, 0, {}
+local left, freed, removed_count, more, trimmed = limit, 0, 0, 0, {}
 for i, key in ipairs(FINAL) do
   local excess = math.max(0, tonumber(excesses[i]) or 0)
-  local surplus = surplus_of(key, LETTERS[i], tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i]), tonumber(ARGV[4 + 3 * i]), excess, left)
+  local surplus = surplus_of(key, LETTERS[i], tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i]), tonumber(ARGV[4 + 3 * i]), excess, left, freed)
   local removed = #surplus.ids
   if surplus.more then more = 1 end
   if removed > 0 then
     call('ZPOPMIN', key, removed)
     forget(surplus.ids)
     bury(surplus.tombstones)
-    left = left - removed
+    left, freed = left - removed, freed + surplus.excess
     removed_count = removed_count + removed
     count_excess(key, -surplus.excess)
     for r = 1, #REASONS do

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     CANCEL, DELETE_QUEUE, DISCARD, JOB, JOBS, LuaScript, PAUSE, REDRIVE, STATS, SlotCall, TOMBSTONE, TRIM,
-    WATCH_OUTCOME, bad_cursor, letters, millis, on_queue, replay_arguments, state,
+    WATCH_OUTCOME, bad_cursor, millis, on_queue, replay_arguments, state,
 };
 use crate::events::TrimReason;
 use crate::job::{InstanceId, JobId, JobState, QueueName};
@@ -41,7 +41,7 @@ impl Action {
     }
 }
 
-/// `redrive.lua`, `cancel.lua` or `discard.lua`
+/// `redrive.lua`, `cancel.lua` or `discard.lua`. The last one may answer for the first jobs only.
 pub(in crate::store::redis) async fn act(
     link: &Link,
     keys: &QueueKeys,
@@ -64,7 +64,12 @@ pub(in crate::store::redis) async fn act(
     .await?;
     reply.status()?;
     reply.number()?;
-    let states = letters(operation, &mut reply, 2 * jobs.len())?;
+    let states = reply.bytes()?;
+    let answered = states.len() / 2;
+    let is_partial = matches!(action, Action::Discard) && (1..jobs.len()).contains(&answered);
+    if states.len() % 2 == 1 || answered != jobs.len() && !is_partial {
+        return Err(corrupt(operation, format!("the reply has {} letters for {} jobs", states.len(), jobs.len())));
+    }
     states
         .chunks_exact(2)
         .map(|before_and_after| match (before_and_after[0], before_and_after[1]) {
@@ -362,16 +367,23 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
     })
 }
 
-/// Reads a grant: attempt(4) nonce(8) instance(16) claimed at(6) flags(1), as in `lua/lib/queue.lua`.
+/// Bytes of a grant: attempt(4) nonce(8) instance(16) claimed at(6) flags(1), as in `lua/lib/queue.lua`.
+const GRANT_LEN: usize = 4 + 8 + 16 + 6 + 1;
+
+/// Reads a grant.
 fn lease_holder(grant: &[u8], expires_ms: Option<u64>) -> Option<LeaseHolder> {
-    if grant.len() != 35 {
+    if grant.len() != GRANT_LEN {
         return None;
     }
+    let (attempt, rest) = grant.split_at(4);
+    let (_nonce, rest) = rest.split_at(8);
+    let (instance, rest) = rest.split_at(16);
+    let (claimed_at, flags) = rest.split_at(6);
     Some(LeaseHolder {
-        instance: InstanceId::from_slice(&grant[12..28])?,
-        attempt: big_endian(&grant[..4]) as u32,
-        claimed_ms: big_endian(&grant[28..34]),
+        instance: InstanceId::from_slice(instance)?,
+        attempt: big_endian(attempt) as u32,
+        claimed_ms: big_endian(claimed_at),
         expires_ms: expires_ms?,
-        cancel_asked: grant[34] % 2 == 1,
+        cancel_asked: flags[0] % 2 == 1,
     })
 }

@@ -21,7 +21,7 @@ local function with_act(value, act)
   return pack('>I4', dropped + surplus) .. sub(value, starts[1 + surplus] or #value + 1) .. act
 end
 
--- The last act on a job: its kind, its instant and the state before it. nil if there is none, or it cannot be read.
+-- The last act on a job: its kind, its instant, the state before it and the attempts. nil if there is none, or it cannot be read.
 local function last_act(id)
   local value, at, start = call('HGET', HISTORY, id .. '\0a'), 5, nil
   while value and at + ACT_HEAD - 1 <= #value do
@@ -29,7 +29,7 @@ local function last_act(id)
     at = at + ACT_HEAD + byte(value, at + ACT_HEAD - 1)
   end
   if not start or at ~= #value + 1 then return nil end
-  return sub(value, start + 6, start + 6), struct.unpack('>I6', value, start), sub(value, start + 7, start + 7)
+  return sub(value, start + 6, start + 6), struct.unpack('>I6', value, start), sub(value, start + 7, start + 7), (struct.unpack('>I4', value, start + 8))
 end
 
 -- The fields and values that record this act of one operator on each of these jobs. `acted` is a list of id, state before, attempts.

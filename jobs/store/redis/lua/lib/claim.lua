@@ -15,7 +15,7 @@ end
 -- `claim` estimates how many bodies to read first, so that it does not read far more bytes than it may grant.
 local function check_types_and_size_front()
   retry_kept = call('HLEN', RETRY)
-  leases_kept, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
+  lease_members, grants_kept = call('ZCARD', LEASE), call('HLEN', GRANT)
   local front = call('LINDEX', PENDING, 0)
   return call('HSTRLEN', JOB, front and sub(front, 7) or '')
 end
@@ -146,7 +146,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
 
   if n > 0 then
     use_lease(lease_ms)
-    if leases_kept == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
+    if lease_members == 0 then call('ZADD', LEASE, 'inf', ENCODING_SENTINEL) end
     local leases_added = call('ZADD', LEASE, 'NX', unpack(leases))
     if leases_added < n then
       -- Somebody copied an entry by hand. A leased job must not be granted again.

@@ -2,7 +2,7 @@
 local CONTAINERS, STATE_CODES = { LEASE, DELAYED, COMPLETED, DEAD, POISONED, CANCELLED }, { 'l', 'y', 'c', 'd', 'o', 'x' }
 
 -- Looks for each id in the first `n` containers. Returns for each id the index of the first container that has it, or false. Takes at
--- most 2000 ids, like one call in `each` (lib/write.lua).
+-- most 2000 ids, like one call in `call_in_chunks` (lib/write.lua).
 local function containers_of(ids, n)
   local found = {}
   for k = 1, #ids do found[k] = false end

@@ -5,6 +5,6 @@
 local function add_delayed(due_and_id, earliest)
   if #due_and_id == 0 then return end
   local first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-  each('ZADD', DELAYED, due_and_id)
+  call_in_chunks('ZADD', DELAYED, due_and_id)
   if not first[2] or earliest < tonumber(first[2]) then redis.pcall('PUBLISH', HINT_CHANNEL, 'delayed') end
 end

@@ -17,7 +17,7 @@ local function forget(ids)
     history[#history + 1] = ids[i] .. '\0a' -- lib/acts.lua
     history[#history + 1] = ids[i] .. '\0p' -- lib/history.lua
   end
-  each('HDEL', HISTORY, history)
-  if retry_kept > 0 then each('HDEL', RETRY, ids) end
-  each('HDEL', JOB, ids)
+  call_in_chunks('HDEL', HISTORY, history)
+  if retry_kept > 0 then call_in_chunks('HDEL', RETRY, ids) end
+  call_in_chunks('HDEL', JOB, ids)
 end

@@ -12,6 +12,6 @@ local function push(command, items, retry_states)
     entries[command == 'LPUSH' and n + 1 - k or k] = entry_version .. id
     retry_states[offset + 2 * k - 1], retry_states[offset + 2 * k] = id, items[2 * k] .. entry_version
   end
-  each(command, PENDING, entries)
+  call_in_chunks(command, PENDING, entries)
   hint_claimable()
 end

@@ -54,7 +54,7 @@ end
 -- Redis does not roll back. So before its first write a script reads every key it will write: a key of the wrong type then stops
 -- the script before anything has changed. These reads ("type checks") also find how many fields or members the keys hold, the
 -- encoding sentinel included:
-local retry_kept, leases_kept, grants_kept, histories_kept, completed_kept
+local retry_kept, lease_members, grants_kept, histories_kept, completed_kept
 
 -- Returns attempts, failures, crashes, releases of a retry state. A missing or damaged retry state counts as zeros.
 local function counters_of(retry)

@@ -30,14 +30,14 @@ local function sweep_replay_slots(scanned_max)
     local value = sampled[k + 1]
     if #value < 21 or struct.unpack('>I6', value, 16) < NOW - idle_ms then idle[#idle + 1] = sampled[k] end
   end
-  each('HDEL', REPLAY, idle)
+  call_in_chunks('HDEL', REPLAY, idle)
 end
 
 -- Looks up the call in its replay slot. Returns one of
 --   'new'                        the call was not applied yet
 --   'again', reply, instant(6)   the call was applied before, with this reply, at this instant
 --   'superseded'                 the replay slot has seen a later call, or the stored reply cannot be read
---   'other'                      the same sequence was used for another call: another nonce, verb or arguments
+--   'taken'                      the same sequence was used for another call: another nonce, verb or arguments
 local function replay_open()
   local last_call = call('HGET', REPLAY, REPLAY_SLOT)
   replay_slot_is_new = not last_call
@@ -45,7 +45,7 @@ local function replay_open()
   local last_sequence, sequence = struct.unpack('>I6', last_call), struct.unpack('>I6', CALL)
   if last_sequence < sequence then return 'new' end
   if last_sequence > sequence then return 'superseded' end
-  if sub(last_call, 1, 15) ~= CALL then return 'other' end
+  if sub(last_call, 1, 15) ~= CALL then return 'taken' end
   local readable, reply = pcall(cmsgpack.unpack, sub(last_call, 22))
   if not readable or type(reply) ~= 'table' then return 'superseded' end
   return 'again', reply, sub(last_call, 16, 21)

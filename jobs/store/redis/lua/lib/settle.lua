@@ -4,6 +4,7 @@
 --   verdict  C completed and kept, G completed and deleted, X cancelled, Q postponed by the delay: these count neither a failure nor a release;
 --            R retry after the delay, D dead, P poisoned: these count a failure;
 --            F release to the front of pending, L release after the delay, A rejected (dead without a failure): these count a release
+local TOKEN_LEN, HOLDER_LEN = 12, 28 -- how a grant begins (lib/queue.lua): the token, which is attempt(4) nonce(8); after it the instance(16)
 local FINAL = { c = true, d = true, o = true, x = true } -- states (lib/state.lua)
 local COUNTS_FAILURE = { R = true, D = true, P = true }
 local COUNTS_RELEASE = { F = true, L = true, A = true }
@@ -29,9 +30,9 @@ local function keep_outcomes(ids)
   redis.pcall('ZREM', AWAITED_JOBS, unpack(answered))
 end
 
--- Whether this is a grant of this token to the sender, without flags.
-local function has_no_flags(g, token)
-  return g and #g == GRANT_LEN and byte(g, GRANT_LEN) == 0 and sub(g, 1, 28) == token .. sub(REPLAY_SLOT, 1, 16)
+-- Whether this is a plain grant, which has no flags, of this token to the sender.
+local function is_plain_grant(g, token)
+  return g and #g == GRANT_LEN and byte(g, GRANT_LEN) == 0 and sub(g, 1, HOLDER_LEN) == token .. sub(REPLAY_SLOT, 1, 16)
 end
 
 -- Ends the attempts in the groups from ARGV[first] on. Returns one char per id: the state of the job now (lib/state.lua), or s for
@@ -61,9 +62,9 @@ local function settle(first)
   local simple = 0
   for group = 1, #groups do
     local head, last = groups[group][1], groups[group][2]
-    local first_grant = grants[simple + 1]
-    if sub(head, 1, 1) ~= 'G' or not has_no_flags(first_grant, sub(head, 3, 14)) then break end
-    while simple < last and grants[simple + 1] == first_grant do simple = simple + 1 end
+    local plain_grant = grants[simple + 1]
+    if sub(head, 1, 1) ~= 'G' or not is_plain_grant(plain_grant, sub(head, 3, 14)) then break end
+    while simple < last and grants[simple + 1] == plain_grant do simple = simple + 1 end
     if simple < last then break end
   end
   if simple == n then
@@ -91,13 +92,13 @@ local function settle(first)
       local head, last = groups[group][1], groups[group][2]
       local token, verdict = sub(head, 3, 14), sub(head, 1, 1)
       local keep = verdict == 'C'
-      local completes, first_grant = keep or verdict == 'G', nil -- the first grant of the group that has no flags
+      local completes, plain_grant = keep or verdict == 'G', nil -- the first plain grant of the group
       local suffix = '\0' .. struct.unpack('>I4', token)
       for k = from, last do
         local g = grants[k]
         if repeated and repeated[k] then g = false end
-        if completes and not first_grant and has_no_flags(g, token) then first_grant = g end
-        if g and g == first_grant then
+        if completes and not plain_grant and is_plain_grant(g, token) then plain_grant = g end
+        if g and g == plain_grant then
           settled_len = settled_len + 1
           settled_ids[settled_len], states[k] = ids[k], 'c'
           if keep then
@@ -111,7 +112,7 @@ local function settle(first)
             unkept_len = unkept_len + 1
             unkept[unkept_len] = ids[k]
           end
-        elseif g and #g == GRANT_LEN and sub(g, 1, 12) == token then
+        elseif g and #g == GRANT_LEN and sub(g, 1, TOKEN_LEN) == token then
           settled_len = settled_len + 1
           settled_ids[settled_len], states[k] = ids[k], '?' -- set in the loop over `others`
           others[#others + 1] = k
@@ -180,7 +181,7 @@ local function settle(first)
           history[h + 1], history[h + 2] = id .. suffix, NOW6 .. verdict .. records[index]
         elseif verdict == 'Q' then
           local h = #history
-          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. 'Q' .. sub(grants[index], 13, 28) .. pack('>I6', NOW + delay_ms)
+          history[h + 1], history[h + 2] = id .. suffix, NOW6 .. 'Q' .. sub(grants[index], TOKEN_LEN + 1, HOLDER_LEN) .. pack('>I6', NOW + delay_ms)
         end
         evict_attempt(evicted, id, attempt)
         local counters_before = retry and #retry >= RETRY_LEN and sub(retry, 1, 16) or ''
@@ -244,9 +245,9 @@ local function settle(first)
       completions = #settled_ids
     end
   end
-  each('HDEL', JOB, unkept)
+  call_in_chunks('HDEL', JOB, unkept)
   forget(other_unkept)
-  each('HDEL', HISTORY, evicted)
+  call_in_chunks('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
   add_ended(COMPLETED, completed)
   add_ended(DEAD, dead)

@@ -27,7 +27,7 @@ local function draw(counter, n)
 end
 
 -- Calls a command with a list of arguments that may be too long for one unpack.
-local function each(command, key, values)
+local function call_in_chunks(command, key, values)
   local n = #values
   if n == 0 then return end
   if n <= UNPACKED_MAX then return call(command, key, unpack(values)) end
@@ -38,5 +38,5 @@ end
 local function put(key, kept, fields)
   if #fields == 0 then return end
   if kept == 0 then call('HSET', key, ENCODING_SENTINEL, '') end
-  each('HSET', key, fields)
+  call_in_chunks('HSET', key, fields)
 end

@@ -1,0 +1,173 @@
+//! `retraced dead list --count-by …`: how many dead and poisoned jobs there are of each code, kind or message.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use retraced::job::JobSummary;
+use retraced::store::BATCH_MAX;
+use retraced::view::{JobRow, Timestamp};
+use retraced::{Code, JobId, Operator, QueueName};
+use serde::Serialize;
+
+use crate::context::CommandContext;
+use crate::error::CliError;
+use crate::limits::{COUNTED_GROUPS_MAX, COUNTED_MESSAGE_CHARS};
+use crate::listing::Listing;
+use crate::output::{Cell, Column, NOTHING, note, printable};
+
+/// What the jobs of a row have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CountBy {
+    /// The code of the last failure.
+    Code,
+    /// The kind of job.
+    Kind,
+    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an address.
+    Message,
+}
+
+/// What the jobs of one row have in common; `None` if it is not known.
+#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+enum Group {
+    Code(Option<&'static str>),
+    Kind(Option<String>),
+    Message(Option<String>),
+}
+
+/// The jobs of one group.
+#[derive(Serialize)]
+struct Row<'a> {
+    queue: &'a QueueName,
+    #[serde(flatten)]
+    group: Group,
+    jobs: u64,
+    /// When the latest of them ended.
+    latest_at: Option<Timestamp>,
+    /// The latest of them.
+    example: JobId,
+}
+
+/// Reads all jobs of the listing, of which retention bounds the number, and prints one row for each group.
+pub(super) async fn count(
+    context: &CommandContext,
+    operator: &Operator,
+    listing: &Listing<'_>,
+    by: CountBy,
+) -> Result<(), CliError> {
+    let mut search = operator.search(listing.queue, listing.filter, None)?;
+    let mut groups: BTreeMap<Group, Row<'_>> = BTreeMap::new();
+    let mut uncounted = 0_u64;
+    loop {
+        let jobs = search.take(BATCH_MAX, u64::MAX).await?;
+        if jobs.is_empty() {
+            break;
+        }
+        for job in jobs {
+            let group = by.group_of(listing.queue, &job);
+            if groups.len() == COUNTED_GROUPS_MAX && !groups.contains_key(&group) {
+                uncounted += 1;
+                continue;
+            }
+            let at = job.at_ms.map(Timestamp::from_ms);
+            let row = groups.entry(group).or_insert_with_key(|group| Row {
+                queue: listing.queue,
+                group: group.clone(),
+                jobs: 0,
+                latest_at: at,
+                example: job.id.clone(),
+            });
+            row.jobs += 1;
+            if at > row.latest_at {
+                (row.latest_at, row.example) = (at, job.id);
+            }
+        }
+    }
+    let mut rows: Vec<Row<'_>> = groups.into_values().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.jobs));
+    if rows.is_empty() {
+        listing.note_none(false, false);
+        return Ok(());
+    }
+    let columns = [
+        Column::new("JOBS"),
+        Column::new("LATEST").drop_rank(1),
+        Column::new("EXAMPLE").drop_rank(2),
+        Column::new(by.heading()),
+    ];
+    context.out.results(&rows, &columns, |row| {
+        let latest = row.latest_at.map_or_else(|| NOTHING.to_owned(), |at| context.out.when(at));
+        let common = row.group.text().map_or_else(|| NOTHING.to_owned(), printable);
+        vec![row.jobs.to_string().into(), latest.into(), row.example.to_string().into(), Cell::from(common)]
+    })?;
+    if uncounted > 0 {
+        note(format_args!("{COUNTED_GROUPS_MAX} rows at most: {uncounted} jobs of further ones are not counted"));
+    }
+    Ok(())
+}
+
+impl CountBy {
+    fn heading(self) -> &'static str {
+        match self {
+            CountBy::Code => "CODE",
+            CountBy::Kind => "KIND",
+            CountBy::Message => "MESSAGE",
+        }
+    }
+
+    fn group_of(self, queue: &QueueName, job: &JobSummary) -> Group {
+        let last_error = job.last_error.as_ref();
+        match self {
+            CountBy::Code => Group::Code(last_error.map(|error| Code::as_str(error.code))),
+            CountBy::Kind => Group::Kind(JobRow::new(queue, job).kind.map(|kind| kind.to_string())),
+            CountBy::Message => Group::Message(last_error.map(|error| shape_of(&error.message))),
+        }
+    }
+}
+
+impl Group {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Group::Code(code) => *code,
+            Group::Kind(text) | Group::Message(text) => text.as_deref(),
+        }
+    }
+}
+
+/// The first line of a message, in which each run of letters, digits and hyphens with a digit in it is a `#`. So messages that differ by numbers, ids or addresses alone
+/// are equal.
+fn shape_of(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let mut shape = String::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let word_end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(word_end);
+        shape.push_str(if word.contains(|c: char| c.is_numeric()) { "#" } else { word });
+        let next_word = after.find(is_word).unwrap_or(after.len());
+        let (between, after) = after.split_at(next_word);
+        shape.push_str(between);
+        rest = after;
+    }
+    shape.chars().take(COUNTED_MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_differ_by_numbers_and_ids_have_one_shape() {
+        for (message, shape) in [
+            ("connection to 10.0.0.7:5432 refused (id 8f3e-11)", "connection to #.#.#.#:# refused (id #)"),
+            ("no user 42\nat line 3", "no user #"),
+            ("größe: Übermaß", "größe: Übermaß"),
+            ("", ""),
+            ("...", "..."),
+        ] {
+            assert_eq!(shape_of(message), shape);
+        }
+        assert_eq!(shape_of(&"a ".repeat(1_000)).chars().count(), COUNTED_MESSAGE_CHARS);
+    }
+}
