@@ -45,11 +45,11 @@ const COMMANDS: [&str; 39] = [
     "ZCARD",
     "ZCOUNT",
     "ZMSCORE",
-    "ZPOPMIN",
     "ZRANGE",
     "ZRANGEBYSCORE",
     "ZRANK",
     "ZREM",
+    "ZREMRANGEBYRANK",
     "ZREVRANGE",
     "ZREVRANK",
     "ZSCAN",
@@ -231,7 +231,7 @@ async fn a_probe_names_every_right_that_a_worker_lacks() {
 #[tokio::test]
 async fn a_probe_does_not_remember_a_right_that_is_no_longer_missing() {
     let server = RedisServer::start();
-    let store = limited(&server, "~* &* +@all -zpopmin");
+    let store = limited(&server, "~* &* +@all -zremrangebyrank");
     assert!(store.probe().await.unwrap().blocked.is_some());
     limited(&server, "~* &* +@all");
     assert_eq!(store.probe().await.unwrap().blocked, None);

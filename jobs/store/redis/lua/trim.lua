@@ -27,8 +27,14 @@ local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, lef
   -- Each job counts KEPT_BYTES_MIN at least.
   local wanted = math.min(kept_count, math.max(too_old, too_many, math.ceil(bytes_over / KEPT_BYTES_MIN)))
   if wanted <= 0 then return surplus end
-  local oldest, n = left > 0 and call('ZRANGE', key, 0, math.min(wanted, left) - 1, 'WITHSCORES') or {}, 0
-  for k = 1, #oldest, 2 do
+  -- Instants are read only where tombstones need all of them: the server formats each as a text.
+  local leaves_tombstones = key == DEAD or key == POISONED
+  local last = math.min(wanted, left) - 1
+  local oldest, step, n = {}, leaves_tombstones and 2 or 1, 0
+  if left > 0 then
+    oldest = leaves_tombstones and call('ZRANGE', key, 0, last, 'WITHSCORES') or call('ZRANGE', key, 0, last)
+  end
+  for k = 1, #oldest, step do
     local reason = n < too_old and 1 or n < too_many and 2 or bytes_over > 0 and 3
     if not reason or freed + surplus.excess >= FREED_BYTES_MAX then break end
     n = n + 1
@@ -37,10 +43,10 @@ local function surplus_of(key, letter, age_ms, count_max, bytes_max, excess, lef
     bytes_over = bytes_over - KEPT_BYTES_MIN - above
     surplus.counts[reason] = surplus.counts[reason] + 1
     -- A longer id was written by hand.
-    if (key == DEAD or key == POISONED) and #oldest[k] < 256 then
+    if leaves_tombstones and #oldest[k] < 256 then
       surplus.tombstones[#surplus.tombstones + 1] = tombstone(oldest[k], letter, REASONS[reason], oldest[k + 1], '')
     end
-    surplus.oldest[reason] = surplus.oldest[reason] or oldest[k + 1]
+    surplus.oldest[reason] = surplus.oldest[reason] or leaves_tombstones and oldest[k + 1] or call('ZSCORE', key, oldest[k])
   end
   surplus.more = n < kept_count and (n < too_old or n < too_many or bytes_over > 0)
   return surplus
@@ -53,7 +59,7 @@ for i, key in ipairs(FINAL) do
   local removed = #surplus.ids
   if surplus.more then more = 1 end
   if removed > 0 then
-    call('ZPOPMIN', key, removed)
+    call('ZREMRANGEBYRANK', key, 0, removed - 1)
     forget(surplus.ids)
     bury(surplus.tombstones)
     left, freed = left - removed, freed + surplus.excess

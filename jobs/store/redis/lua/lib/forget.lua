@@ -4,18 +4,21 @@
 -- jobs/limits.rs).
 local function forget(ids)
   if #ids == 0 then return end
-  local history, retry_states = {}, {}
+  local history, n, retry_states = {}, 0, {}
   if retry_kept > 0 then retry_states = call('HMGET', RETRY, unpack(ids)) end
   for i = 1, #ids do
     if retry_states[i] then
       local attempts = counters_of(retry_states[i])
       history_fields(history, ids[i], attempts)
+      n = #history
     else
       -- A job without a retry state had one attempt at most.
-      history[#history + 1] = ids[i] .. suffix_of(1)
+      n = n + 1
+      history[n] = ids[i] .. suffix_of(1)
     end
-    history[#history + 1] = ids[i] .. '\0a' -- lib/acts.lua
-    history[#history + 1] = ids[i] .. '\0p' -- lib/history.lua
+    history[n + 1] = ids[i] .. '\0a' -- lib/acts.lua
+    history[n + 2] = ids[i] .. '\0p' -- lib/history.lua
+    n = n + 2
   end
   call_in_chunks('HDEL', HISTORY, history)
   if retry_kept > 0 then call_in_chunks('HDEL', RETRY, ids) end

@@ -13,6 +13,14 @@ local function excess_of(id)
   return math.max(0, call('HSTRLEN', JOB, id) - KEPT_BYTES_MIN)
 end
 
+-- The bytes above KEPT_BYTES_MIN of all jobs among list[first], list[first + step] and so on.
+local function excess_of_all(list, first, step)
+  local excess = 0
+  if LARGEST and LARGEST <= KEPT_BYTES_MIN then return excess end
+  for k = first, #list, step do excess = excess + excess_of(list[k]) end
+  return excess
+end
+
 -- Adds to the counted bytes of a final state, never to below 0. A value that was lost with `stats`, and LARGEST with it, stays missing until
 -- a repair has summed the bytes up. Counted from here on it would be too small, and check_counts.lua, which looks for missing values, would not find it.
 local function count_excess(key, n)
@@ -24,16 +32,14 @@ end
 
 -- Adds jobs to the sorted set of a final state. `members` is score, id, score, id … The caller has checked the types of both keys.
 local function add_ended(key, members)
-  local excess = 0
-  for k = 2, #members, 2 do excess = excess + excess_of(members[k]) end
+  local excess = excess_of_all(members, 2, 2)
   call_in_chunks('ZADD', key, members)
   count_excess(key, excess)
 end
 
 -- Removes jobs, whose bodies are still stored, from the sorted set of a final state.
 local function remove_ended(key, ids)
-  local excess = 0
-  for k = 1, #ids do excess = excess + excess_of(ids[k]) end
+  local excess = excess_of_all(ids, 1, 1)
   call_in_chunks('ZREM', key, ids)
   count_excess(key, -excess)
 end
