@@ -380,7 +380,7 @@ async fn a_repair_never_revives_a_cancelled_job() {
     assert_eq!(states(&harness).await, [JobState::Cancelled; 3]);
     let (mut raw, attempt) = (harness.server.connection(), b"retried\x001");
     let mut record: Vec<u8> = redis::cmd("HGET").arg("retraced:{q}:history").arg(attempt).query(&mut raw).unwrap();
-    record[..6].copy_from_slice(&[0, 255, 255, 255, 255, 255]);
+    record[..6].copy_from_slice(&[1, 255, 255, 255, 255, 255]);
     let _: () = redis::cmd("HSET").arg("retraced:{q}:history").arg(attempt).arg(record).query(&mut raw).unwrap();
     let _: () = redis::cmd("DEL").arg("retraced:{q}:cancelled").query(&mut raw).unwrap();
     assert_eq!(harness.repair().await, [(Orphaned, 3)]);
