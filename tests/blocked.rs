@@ -165,6 +165,13 @@ async fn a_login_that_only_new_connections_are_refused_is_one_block() {
         assert_eq!(runtime.store_status(), StoreStatus::Blocked(Block::Login));
         number += 1;
     }
+    while let Ok(event) = events.try_recv() {
+        assert!(
+            !matches!(event.kind, EventKind::StoreUnblocked { .. }),
+            "over before the login is accepted: {event:?}"
+        );
+        kinds.push(event.kind);
+    }
     tell(&["CONFIG", "SET", "requirepass", ""]);
     until(&mut events, &mut kinds, |kind| matches!(kind, EventKind::StoreUnblocked { .. })).await;
     let of_store =
