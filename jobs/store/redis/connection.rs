@@ -400,6 +400,7 @@ impl Link {
             return Ok((current.opened, open.clone()));
         }
         let translate = |error: RedisError| self.endpoint.translate_opening(operation, &error).0;
+        let is_new = kept.is_none();
         let (mut wire, answers) = match kept {
             Some(open) => (open.wire, open.answers),
             None => {
@@ -421,7 +422,9 @@ impl Link {
                 return Err(error);
             }
         };
-        self.endpoint.login.succeeded();
+        if is_new {
+            self.endpoint.login.succeeded();
+        }
         let open = Session { wire, answers, rights, rights_asked };
         current.rights_outdated = !open.rights.conclusive;
         current.connection = Some(open.clone());
