@@ -62,6 +62,23 @@ async fn until(
     }
 }
 
+/// A runtime that has run its first job, so all its connections are open. Handlers return at once.
+async fn started(server: &RedisServer) -> (Runtime, Seen) {
+    let seen = Seen::default();
+    seen.0.release.store(true, Ordering::SeqCst);
+    let runtime = Runtime::builder()
+        .store(RedisStore::connect(&server.url()).await.unwrap())
+        .state(seen.clone())
+        .queue(Queue::new("jobs").unwrap().handler(work))
+        .start()
+        .await
+        .unwrap();
+    runtime.queue("jobs").unwrap().enqueue(Work { number: 1 }).await.unwrap();
+    let ran = || async { seen.0.starts.lock().unwrap().contains_key(&1) };
+    eventually("the first job runs", Duration::from_secs(20), ran).await;
+    (runtime, seen)
+}
+
 /// Goal: a password that is rotated, or a user that is disabled, is one block that ends, and not an outage, damage or a refusal of each call. Method: the user of a runtime is
 /// disabled and its connections are closed; later the user is enabled again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,19 +92,9 @@ async fn a_login_that_is_accepted_no_longer_is_one_block() {
     };
     acl(&server.url(), &[&["ACL", "SETUSER", "admin", "on", ">sesame", "~*", "&*", "+@all"]]);
     let admin = format!("{}?user=admin&pass=sesame", server.url());
-    let seen = Seen::default();
-    seen.0.release.store(true, Ordering::SeqCst);
-    let runtime = Runtime::builder()
-        .store(RedisStore::connect(&server.url()).await.unwrap())
-        .state(seen.clone())
-        .queue(Queue::new("jobs").unwrap().handler(work))
-        .start()
-        .await
-        .unwrap();
+    let (runtime, seen) = started(&server).await;
     let jobs = runtime.queue("jobs").unwrap();
-    jobs.enqueue(Work { number: 1 }).await.unwrap();
     let ran = |number: u64| seen.0.starts.lock().unwrap().contains_key(&number);
-    eventually("the first job runs", Duration::from_secs(20), || async { ran(1) }).await;
     let mut events = runtime.supervision();
     acl(
         &admin,
@@ -138,28 +145,18 @@ async fn a_login_that_only_new_connections_are_refused_is_one_block() {
     let mut tell = |command: &[&str]| {
         let _: redis::Value = redis::cmd(command[0]).arg(&command[1..]).query(&mut admin).unwrap();
     };
-    let seen = Seen::default();
-    seen.0.release.store(true, Ordering::SeqCst);
-    let runtime = Runtime::builder()
-        .store(RedisStore::connect(&server.url()).await.unwrap())
-        .state(seen.clone())
-        .queue(Queue::new("jobs").unwrap().handler(work))
-        .start()
-        .await
-        .unwrap();
+    let (runtime, seen) = started(&server).await;
     let jobs = runtime.queue("jobs").unwrap();
     let ran = |number: u64| seen.0.starts.lock().unwrap().contains_key(&number);
-    jobs.enqueue(Work { number: 1 }).await.unwrap();
-    eventually("the first job runs", Duration::from_secs(20), || async { ran(1) }).await;
     let mut events = runtime.supervision();
     tell(&["CONFIG", "SET", "requirepass", "sesame"]);
     tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     let mut kinds = Vec::new();
     until(&mut events, &mut kinds, |kind| matches!(kind, EventKind::StoreBlocked { .. })).await;
     // Several probes long.
-    let until_then = Instant::now() + Duration::from_secs(6);
+    let deadline = Instant::now() + Duration::from_secs(6);
     let mut number = 2;
-    while Instant::now() < until_then {
+    while Instant::now() < deadline {
         jobs.enqueue(Work { number }).await.unwrap();
         eventually("a job runs on open connections", Duration::from_secs(20), || async { ran(number) }).await;
         assert_eq!(runtime.store_status(), StoreStatus::Blocked(Block::Login));

@@ -25,7 +25,7 @@ local function beyond_fence() return call('ZCOUNT', key, '(' .. fence, '+inf') e
 -- Adds up a page: `n` jobs behind the first `from`, counted from the latest. Returns how many there were.
 local function read(from, n)
   local ids = n > 0 and call('ZREVRANGE', key, from, from + n - 1) or {}
-  for k = 1, #ids do sum = sum + excess_of(ids[k]) end
+  sum = sum + excess_of_all(ids, 1, 1)
   return #ids, ids[#ids]
 end
 
