@@ -134,21 +134,16 @@ impl Group {
     }
 }
 
-/// The first line of a message, in which each run of letters, digits and hyphens with a digit in it is a `#`. So messages that differ by numbers, ids or addresses alone
-/// are equal.
+/// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`. So messages that differ by numbers, ids or
+/// addresses alone are equal.
 fn shape_of(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let is_between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_'));
     let mut shape = String::new();
-    let mut rest = line;
-    while !rest.is_empty() {
-        let word_end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(word_end);
-        shape.push_str(if word.contains(|c: char| c.is_numeric()) { "#" } else { word });
-        let next_word = after.find(is_word).unwrap_or(after.len());
-        let (between, after) = after.split_at(next_word);
-        shape.push_str(between);
-        rest = after;
+    for piece in message.lines().next().unwrap_or_default().split_inclusive(is_between) {
+        let word = piece.trim_end_matches(is_between);
+        let has_digit = word.contains(char::is_numeric);
+        shape.push_str(if has_digit { "#" } else { word });
+        shape.push_str(&piece[word.len()..]);
     }
     shape.chars().take(COUNTED_MESSAGE_CHARS).collect()
 }
