@@ -196,7 +196,7 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub const RENEW_RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
 /// Shortest time between two rounds of the reclaimer.
 pub const RECLAIM_POLL_MIN: Duration = Duration::from_millis(100);
-/// A queue is looked at for expired leases at least this often per lease time. A look less often than every half lease would count as an outage, after
+/// A queue is looked at for expired leases at least this often per lease time. A look less often than every half lease would be a reclaim gap, after
 /// which there is a lease grace.
 pub const RECLAIMS_PER_LEASE: u32 = 3;
 /// Longest time between two reclaims of a queue that has leases, unless [`RECLAIMS_PER_LEASE`] asks for a shorter one. A queue without leases is looked at

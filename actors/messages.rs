@@ -40,10 +40,10 @@ pub(crate) enum PoolMessage {
 /// To the retry scheduler.
 #[derive(Debug)]
 pub(crate) enum RetrySchedulerMessage {
-    /// Jobs may be due.
-    Promote,
-    /// A round has ended. The next one is due after `next`.
-    Promoted { next: std::time::Duration },
+    /// Jobs may be due: at the start, when the timer has fired, and when a round was requested.
+    StartRound,
+    /// A round has ended. The next one is due after `next_in`.
+    RoundEnded { next_in: std::time::Duration },
 }
 
 /// To the store link.

@@ -10,7 +10,7 @@ use crate::by::By;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::listing::Listing;
-use crate::output::{NOTHING, Output, Progress, Style, counted, job_count, note};
+use crate::output::{EMPTY_CELL, Output, Progress, Style, job_count, note, with_noun};
 
 /// Whether a command acts, on how many jobs, and who is recorded. A command with these options puts its arguments for ids into the group `by_id`, which excludes `--limit`.
 #[derive(Args)]
@@ -250,7 +250,7 @@ impl Bulk<'_> {
     fn summary(&self, tally: Tally) -> String {
         let would_be = if self.options.dry_run { "would be " } else { "" };
         let done = format!("{} {would_be}{}", job_count(tally.done), self.verb.done());
-        let asked = format!("{} {would_be}asked to stop", counted(tally.asked, "running job"));
+        let asked = format!("{} {would_be}asked to stop", with_noun(tally.asked, "running job"));
         match (tally.done, tally.asked) {
             (_, 0) => done,
             (0, _) => asked,
@@ -297,5 +297,5 @@ fn sentence(out: &Output, verb: Verb, row: &ActionRow) -> String {
 }
 
 fn state(out: &Output, state: Option<JobState>) -> String {
-    state.map_or_else(|| NOTHING.to_owned(), |state| out.paint(Style::of(state), state))
+    state.map_or_else(|| EMPTY_CELL.to_owned(), |state| out.paint(Style::of(state), state))
 }

@@ -22,6 +22,6 @@ impl Completions {
     pub(crate) fn run(self, context: &CommandContext, mut grammar: Command) -> Result<(), CliError> {
         let mut script = Vec::new();
         generate(self.shell, &mut grammar, "retraced", &mut script);
-        Ok(context.out.line(&String::from_utf8_lossy(&script))?)
+        Ok(context.out.print_text(&String::from_utf8_lossy(&script))?)
     }
 }

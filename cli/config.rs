@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, NOTHING, Style};
+use crate::output::{Cell, Column, EMPTY_CELL, Style};
 use crate::settings::{SettingValue, Settings, Source};
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -73,7 +73,7 @@ impl Config {
             let style = if row.source == "default" || row.source == "unset" { Style::Dim } else { Style::Plain };
             vec![
                 row.setting.clone().into(),
-                Cell::new(row.value.as_deref().unwrap_or(NOTHING), style),
+                Cell::new(row.value.as_deref().unwrap_or(EMPTY_CELL), style),
                 Cell::new(row.origin(), style),
             ]
         })?;

@@ -15,7 +15,7 @@ use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::SHOWN_CHARS_MAX;
 use crate::listing::{Listing, Paging, common_cells};
-use crate::output::{Cell, Column, Output, Style, counted, printable, short, short_duration};
+use crate::output::{Cell, Column, Output, Style, printable, short, short_duration, with_noun};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -211,7 +211,7 @@ pub(crate) async fn why_not_kept(operator: &Operator, queue: &QueueName, id: &Jo
 
 pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {
     let job = JobDetail::from(view);
-    out.sheet(&job, &format!("job {}", view.id), &values(&job))?;
+    out.details(&job, &format!("job {}", view.id), &values(&job))?;
     Ok(())
 }
 
@@ -225,7 +225,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
     let mut say = |name: &'static str, value: String| values.push((name, Cell::from(value)));
     let counters =
         [(row.attempts, "attempt"), (row.failures, "failure"), (row.crashes, "crash"), (row.releases, "release")];
-    say("counters", counters.map(|(count, noun)| counted(count, noun)).join(", "));
+    say("counters", counters.map(|(count, noun)| with_noun(count, noun)).join(", "));
     say("max attempts", row.max_attempts.map_or_else(|| "as set for its queue".into(), |n| n.to_string()));
     if let Some(retry) = &job.retry {
         say("retry options", serde_json::to_string(retry).unwrap_or_default());

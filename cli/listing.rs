@@ -10,7 +10,7 @@ use retraced::{JobState, Operator, QueueName};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::LIST_EXAMINED_MAX;
-use crate::output::{Cell, Column, NOTHING, Output, Style, Table, job_count, note, printable};
+use crate::output::{Cell, Column, EMPTY_CELL, Output, Style, Table, job_count, note, printable};
 
 /// Which part of a list is printed.
 #[derive(Args)]
@@ -144,12 +144,12 @@ pub(crate) fn common_cells(out: &Output, job: &JobRow) -> [Cell; 4] {
         job.kind.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string).into(),
         Cell::new(job.state.as_str(), Style::of(job.state)),
         instant_cell(out, job.enqueued_at),
-        code.unwrap_or_else(|| NOTHING.to_owned()).into(),
+        code.unwrap_or_else(|| EMPTY_CELL.to_owned()).into(),
     ]
 }
 
 fn instant_cell(out: &Output, at: Option<Timestamp>) -> Cell {
-    at.map_or_else(|| NOTHING.to_owned(), |at| out.when(at)).into()
+    at.map_or_else(|| EMPTY_CELL.to_owned(), |at| out.when(at)).into()
 }
 
 /// The cells of one job.
@@ -157,9 +157,9 @@ fn row(out: &Output, job: &JobRow, lists_processing: bool) -> Vec<Cell> {
     let message = job.last_error.as_ref().map(|error| printable(&error.message));
     let running = lists_processing.then(|| {
         let holder = job.held_by.as_ref();
-        let worker = holder.map_or_else(|| NOTHING.to_owned(), |holder| holder.short_worker().to_owned());
+        let worker = holder.map_or_else(|| EMPTY_CELL.to_owned(), |holder| holder.short_worker().to_owned());
         let progress = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
-        let progress = progress.unwrap_or_else(|| NOTHING.to_owned());
+        let progress = progress.unwrap_or_else(|| EMPTY_CELL.to_owned());
         [instant_cell(out, holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
     });
     let [kind, state, enqueued, code] = common_cells(out, job);
@@ -171,7 +171,7 @@ fn row(out: &Output, job: &JobRow, lists_processing: bool) -> Vec<Cell> {
         enqueued,
         instant_cell(out, job.state_instant()),
         code,
-        message.unwrap_or_else(|| NOTHING.to_owned()).into(),
+        message.unwrap_or_else(|| EMPTY_CELL.to_owned()).into(),
     ];
     cells.into_iter().chain(running.into_iter().flatten()).collect()
 }

@@ -20,7 +20,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_INTERVAL;
 use crate::live_workers::{LiveWorkers, WithWorkers, workers_of};
-use crate::output::{Cell, Column, NOTHING, Style, job_count, millis, printable, short_duration};
+use crate::output::{Cell, Column, EMPTY_CELL, Style, job_count, millis, printable, short_duration};
 use crate::paused::paused;
 
 /// The columns of a narrow terminal that `paused` needs, with the sign that its text is cut.
@@ -129,7 +129,7 @@ impl Queues {
 
     fn print(&self, context: &CommandContext, reading: &Reading, read_at: Option<Timestamp>) -> Result<(), CliError> {
         if !reading.any_queue && !context.out.is_json() {
-            return Ok(context.out.line(&format!(
+            return Ok(context.out.print_text(&format!(
                 "no queue is known here under the prefix {}: none was used yet, another server, database or prefix is meant, or Redis has lost its data; `retraced enqueue` adds a job",
                 context.prefix
             ))?);
@@ -176,7 +176,7 @@ impl Queues {
             ]
             .map(|(count, state)| count_of(count, state)),
         );
-        cells.push(row.oldest_pending_ms.map_or_else(|| NOTHING.into(), short_duration).into());
+        cells.push(row.oldest_pending_ms.map_or_else(|| EMPTY_CELL.into(), short_duration).into());
         cells.push(count_of(row.completed, JobState::Completed));
         if any_trimmed {
             let trimmed = failed_and_trimmed(row);
@@ -188,7 +188,7 @@ impl Queues {
                 cells.extend(rates.map(|rate| Cell::from(format!("{rate:.1}"))));
             }
             None if self.measure.rates_over.is_some() => {
-                cells.extend([NOTHING; 3].map(|none| Cell::from(none.to_owned())))
+                cells.extend([EMPTY_CELL; 3].map(|none| Cell::from(none.to_owned())))
             }
             None => {}
         }
@@ -211,7 +211,7 @@ impl Queue {
                     let workers = workers_of(&operator, &row.queue).await;
                     let mut values = values(&row);
                     values.extend(workers.map(|n| ("live workers", Cell::new(n.to_string(), worked_style(n)))));
-                    context.out.sheet(&WithWorkers::new(&row, workers), &title(&row), &values)?;
+                    context.out.details(&WithWorkers::new(&row, workers), &title(&row), &values)?;
                 }
                 Ok(())
             }
@@ -228,7 +228,7 @@ impl AuditQueue {
             true => AuditRow::repaired(&self.queue, operator.repair(&self.queue).await?),
             false => AuditRow::found(&self.queue, operator.audit(&self.queue).await?),
         };
-        context.out.sheet(&row, &format!("queue {}", row.queue), &audited(&row))?;
+        context.out.details(&row, &format!("queue {}", row.queue), &audited(&row))?;
         if row.is_sound() {
             return Ok(());
         }

@@ -28,7 +28,7 @@ impl Trace {
         let waits = !state.is_final();
         let workers = workers_of(&operator, &self.job.queue).await;
         context.out.result(&WithWorkers::new(&trace, workers), || {
-            context.out.wrapped(&if self.backtrace { format!("{trace:#}") } else { trace.to_string() })
+            context.out.flowed(&if self.backtrace { format!("{trace:#}") } else { trace.to_string() })
         })?;
         if matches!(state, JobState::Dead | JobState::Poisoned) && !context.out.is_json() {
             let OneJob { queue, id } = &self.job;

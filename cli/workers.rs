@@ -7,7 +7,7 @@ use retraced::view::WorkerDetail;
 
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, NOTHING, Style, millis, note, now_ms, printable, short_duration};
+use crate::output::{Cell, Column, EMPTY_CELL, Style, millis, note, now_ms, printable, short_duration};
 
 /// `retraced workers`
 #[derive(Args)]
@@ -21,7 +21,7 @@ impl Workers {
         let mut workers: Vec<WorkerDetail> = rows.iter().map(|row| WorkerDetail::new(row, now_ms)).collect();
         workers.sort_by_key(|worker| worker.seen_ago_ms);
         if workers.is_empty() && !context.out.is_json() {
-            return Ok(context.out.line("no worker is listed: none runs, or Redis has just lost its data and those that run are listed again within 10s. `retraced work` starts one, and so does your application")?);
+            return Ok(context.out.print_text("no worker is listed: none runs, or Redis has just lost its data and those that run are listed again within 10s. `retraced work` starts one, and so does your application")?);
         }
         let columns = [
             Column::new("WORKER"),
@@ -56,7 +56,7 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
     if worker.unreadable {
         let remark = if worker.stale { "unreadable, stale" } else { "unreadable" };
         let mut cells = vec![Cell::from(worker.worker.clone())];
-        cells.extend((0..7).map(|_| Cell::from(NOTHING.to_owned())));
+        cells.extend((0..7).map(|_| Cell::from(EMPTY_CELL.to_owned())));
         cells.extend([seen, Cell::new(remark, Style::Warn)]);
         return cells;
     }
@@ -71,7 +71,7 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
     }
     // Nobody knows what a stale worker runs, if it lives at all. It was up at its last heartbeat.
     let (running, alive_until) = match worker.stale {
-        true => (format!("{NOTHING} of {}", worker.concurrency), worker.seen_at.as_ms()),
+        true => (format!("{EMPTY_CELL} of {}", worker.concurrency), worker.seen_at.as_ms()),
         false => (format!("{} of {}", worker.running, worker.concurrency), now_ms),
     };
     vec![

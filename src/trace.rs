@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 pub use self::step::{TraceEvent, TraceStep};
 
 use crate::operator::{Operator, OperatorError};
-use crate::view::{AttemptDetail, JobDetail, counted, duration_text, printable};
+use crate::view::{AttemptDetail, JobDetail, duration_text, printable, with_noun};
 
 /// Width of an instant in columns. Steps without an instant, and details of a step, are indented by as much.
 const INSTANT_COLUMNS: usize = 24;
@@ -211,7 +211,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: Option<&Att
     }
     if let Some(dropped) = attempt.log_dropped {
         let verb = if dropped == 1 { "was" } else { "were" };
-        write_detail(f, &format!("… {} {verb} not kept", counted(dropped, "more log line")))?;
+        write_detail(f, &format!("… {} {verb} not kept", with_noun(dropped, "more log line")))?;
     }
     Ok(())
 }

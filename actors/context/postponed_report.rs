@@ -1,4 +1,4 @@
-//! The jobs of one queue that a quarantine delayed and that were not reported yet.
+//! The jobs of one queue that a quarantine postponed and that were not reported yet.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::limits::POSTPONED_REPORT_INTERVAL;
 
-/// Counts delayed jobs, so that a queue in quarantine reports them once a minute. It outlives the watchdog, so that no restart loses a count.
+/// Counts postponed jobs, so that a queue in quarantine reports them once a minute. It outlives the watchdog, so that no restart loses a count.
 #[derive(Default)]
 pub(crate) struct PostponedReport(Mutex<Unreported>);
 
@@ -20,7 +20,7 @@ struct Unreported {
 }
 
 impl PostponedReport {
-    /// Adds jobs that were delayed.
+    /// Adds jobs that were postponed.
     pub(crate) fn add(&self, jobs: &[JobId]) {
         let mut unreported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         unreported.count += jobs.len() as u64;

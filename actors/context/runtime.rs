@@ -159,7 +159,7 @@ impl RuntimeContext {
 
     /// Asks the retry scheduler for a round.
     pub(crate) fn request_promotion(&self) {
-        self.retry_scheduler.send(RetrySchedulerMessage::Promote);
+        self.retry_scheduler.send(RetrySchedulerMessage::StartRound);
     }
 
     /// A claim sent at `sent` found no pending job and reported when the next delayed job is due: plans the next poll of the retry scheduler for then.

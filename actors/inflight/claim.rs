@@ -24,7 +24,7 @@ pub(crate) struct OpenClaim {
 
 /// The result of a claim.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ClaimOutcome {
+pub(crate) struct ClaimResult {
     pub(crate) jobs: usize,
     /// The next claim can wait for a hint or a poll: the queue had no more jobs, or the claim failed.
     pub(crate) queue_empty: bool,
@@ -32,9 +32,9 @@ pub(crate) struct ClaimOutcome {
     pub(crate) poll_again: bool,
 }
 
-impl ClaimOutcome {
+impl ClaimResult {
     /// The result of a claim that was refused, or given up when the tree ended.
-    pub(crate) const NOTHING: ClaimOutcome = ClaimOutcome { jobs: 0, queue_empty: true, poll_again: false };
+    pub(crate) const NOTHING: ClaimResult = ClaimResult { jobs: 0, queue_empty: true, poll_again: false };
 }
 
 impl Inflight {
@@ -60,7 +60,7 @@ impl OpenClaim {
     }
 
     /// The store has answered: the jobs enter the table, and idle executors are woken if one of them may start.
-    pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimOutcome {
+    pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimResult {
         self.answered = true;
         let jobs = claims.jobs.len();
         let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
@@ -72,7 +72,7 @@ impl OpenClaim {
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.answered(claims, self.budget.limit, now, expires);
         let hinted = found_too_few && hints != self.budget.hints;
-        ClaimOutcome { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
+        ClaimResult { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
     }
 
     /// The claim has ended with this error. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.

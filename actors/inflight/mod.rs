@@ -16,7 +16,7 @@ mod shared;
 mod table;
 mod waiting;
 
-pub(crate) use claim::{ClaimOutcome, OpenClaim};
+pub(crate) use claim::{ClaimResult, OpenClaim};
 pub(crate) use credits::UnresolvedClaim;
 pub(crate) use executors::PoolEpoch;
 pub(crate) use phase::{AskReason, EndedAttempt, HandlerRun, NextJob};

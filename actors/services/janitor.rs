@@ -30,8 +30,8 @@ use crate::path;
 pub(crate) enum JanitorMessage {
     /// A round of trims is due: at the start, and when the timer has fired.
     StartRound,
-    /// A round of trims has ended. The next queue is due after `next`. The next round begins then, but after [`TRIM_DELAY_MAX`] at the latest.
-    RoundEnded { next: Duration },
+    /// A round of trims has ended. The next queue is due after `next_in`. The next round begins then, but after [`TRIM_DELAY_MAX`] at the latest.
+    RoundEnded { next_in: Duration },
 }
 
 /// The actor.
@@ -67,7 +67,7 @@ impl Actor for Janitor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             JanitorMessage::StartRound => state.start_round(&myself),
-            JanitorMessage::RoundEnded { next } => state.round_ended(&myself, next),
+            JanitorMessage::RoundEnded { next_in } => state.round_ended(&myself, next_in),
         }
         Ok(())
     }
@@ -79,15 +79,15 @@ impl JanitorState {
         self.round = Some(background::start(myself, async move {
             let due = runtime.queues.iter().filter(|queue| queue.trim_schedule.is_due());
             join_all(due.map(|queue| trim(&runtime, queue))).await;
-            let next = runtime.queues.iter().map(|queue| queue.trim_schedule.remaining()).min();
-            JanitorMessage::RoundEnded { next: next.unwrap_or(TRIM_DELAY_MAX) }
+            let next_in = runtime.queues.iter().map(|queue| queue.trim_schedule.remaining()).min();
+            JanitorMessage::RoundEnded { next_in: next_in.unwrap_or(TRIM_DELAY_MAX) }
         }));
     }
 
-    fn round_ended(&mut self, myself: &ActorRef<JanitorMessage>, next: Duration) {
+    fn round_ended(&mut self, myself: &ActorRef<JanitorMessage>, next_in: Duration) {
         self.round = None;
         // While the timer runs, a settlement may ask for a trim that is due in TRIM_DELAY_MAX. The timer is not restarted for it, so it must not run longer.
-        let delay = next.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
+        let delay = next_in.clamp(TRIM_POLL_MIN, TRIM_DELAY_MAX);
         self.timer = Some(background::timer(myself, delay, JanitorMessage::StartRound));
     }
 }
@@ -103,7 +103,7 @@ async fn trim(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) {
 async fn trim_batches(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> bool {
     for _ in 0..BATCHES_PER_ROUND_MAX {
         // The call of an earlier janitor may still be under way.
-        let Ok(permit) = queue.trim_calls.clone().acquire_owned().await else { return false };
+        let Ok(permit) = queue.trim_permit.clone().acquire_owned().await else { return false };
         match tokio::spawn(trim_batch(runtime.clone(), queue.clone(), permit)).await {
             Ok(true) => {}
             Ok(false) => return false,
@@ -125,7 +125,7 @@ async fn trim_batch(runtime: Arc<RuntimeContext>, queue: Arc<QueueContext>, _per
 
 /// Waits for the trims that are under way, until `deadline` at the latest.
 pub(crate) async fn wait_for_trims(runtime: &RuntimeContext, deadline: Instant) {
-    let all = join_all(runtime.queues.iter().map(|queue| queue.trim_calls.acquire()));
+    let all = join_all(runtime.queues.iter().map(|queue| queue.trim_permit.acquire()));
     let _ = tokio::time::timeout_at(deadline, all).await;
 }
 

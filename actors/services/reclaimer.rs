@@ -27,8 +27,8 @@ use crate::path;
 pub(crate) enum ReclaimerMessage {
     /// A round is due: at the start, and when the timer has fired.
     StartRound,
-    /// A round has ended. The next one is due after `next`.
-    RoundEnded { next: Duration },
+    /// A round has ended. The next one is due after `next_in`.
+    RoundEnded { next_in: Duration },
 }
 
 /// The actor.
@@ -62,7 +62,7 @@ impl Actor for Reclaimer {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ReclaimerMessage::StartRound => state.start_round(&myself),
-            ReclaimerMessage::RoundEnded { next } => state.round_ended(&myself, next),
+            ReclaimerMessage::RoundEnded { next_in } => state.round_ended(&myself, next_in),
         }
         Ok(())
     }
@@ -73,16 +73,16 @@ impl ReclaimerState {
         let runtime = self.runtime.clone();
         self.round = Some(background::start(myself, async move {
             join_all(runtime.queues.iter().map(|queue| look_at_queue(&runtime, queue))).await;
-            let next = runtime.queues.iter().map(|queue| queue.reclaim_schedule.remaining()).min();
-            ReclaimerMessage::RoundEnded { next: next.unwrap_or(RECLAIM_POLL_MAX) }
+            let next_in = runtime.queues.iter().map(|queue| queue.reclaim_schedule.remaining()).min();
+            ReclaimerMessage::RoundEnded { next_in: next_in.unwrap_or(RECLAIM_POLL_MAX) }
         }));
     }
 
-    fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next: Duration) {
+    fn round_ended(&mut self, myself: &ActorRef<ReclaimerMessage>, next_in: Duration) {
         self.round = None;
         // If no queue has a lease, the next look may be due later than this, but each round also looks for claims of unknown outcome.
         let round_interval_max = RECLAIM_POLL_MAX.min(self.runtime.options.lease / RECLAIMS_PER_LEASE);
-        let delay = next.max(RECLAIM_POLL_MIN).min(round_interval_max);
+        let delay = next_in.max(RECLAIM_POLL_MIN).min(round_interval_max);
         self.timer = Some(background::timer(myself, delay, ReclaimerMessage::StartRound));
     }
 }
@@ -191,11 +191,11 @@ async fn reclaim_expired(runtime: &RuntimeContext, queue: &QueueContext) -> Queu
 }
 
 fn report(runtime: &RuntimeContext, queue: &QueueContext, reclaimed: &Reclaimed) {
-    // The store gives a lease grace after an outage, and also when it is the first time that anybody looks for expired leases. Without an expired
+    // The store gives a lease grace after a reclaim gap, and also when it is the first time that anybody looks for expired leases. Without an expired
     // lease the grace delays nothing, so it is not reported.
     if let Some(grace) = reclaimed.grace
         && reclaimed.next_expiry == Some(Duration::ZERO)
-        && queue.lease_grace_is_new(grace)
+        && queue.note_lease_grace(grace)
     {
         let kind = EventKind::LeaseGraceGiven { queue: queue.name.clone(), grace_ms: millis(grace) };
         runtime.events.emit(path::RECLAIMER, kind);

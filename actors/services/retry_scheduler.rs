@@ -2,8 +2,9 @@
 //!
 //! It polls a queue when the next known due time has come, and when a hint says that there is an earlier one. Without a subscription for hints it polls at least
 //! every [`PROMOTE_POLL_MAX`]; with one, at the latest [`PROMOTE_POLL_IDLE_MAX`] after the last answer about due times. The reply to a claim that finds no
-//! pending job is such an answer, so an idle queue is rarely polled until a job is due. Bounds: one round under way, in which each queue gets one call of at most
-//! [`PROMOTE_BATCH_MAX`] jobs, so that a queue with many due jobs does not hold up the others.
+//! pending job is such an answer, so an idle queue is rarely polled until a job is due. Bounds: one round under way, in which each queue
+//! whose poll is due gets one call of at most [`PROMOTE_BATCH_MAX`] jobs, so that a queue with many due jobs does not hold up the others. A call without an answer
+//! holds up the round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Actor for RetryScheduler {
         runtime: Arc<RuntimeContext>,
     ) -> Result<RetrySchedulerState, ActorProcessingErr> {
         runtime.retry_scheduler.set(&myself);
-        myself.cast(RetrySchedulerMessage::Promote)?;
+        myself.cast(RetrySchedulerMessage::StartRound)?;
         Ok(RetrySchedulerState { runtime, round: None, again: false, timer: None })
     }
 
@@ -49,15 +50,15 @@ impl Actor for RetryScheduler {
         state: &mut RetrySchedulerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RetrySchedulerMessage::Promote => state.promote(&myself),
-            RetrySchedulerMessage::Promoted { next } => state.promoted(&myself, next),
+            RetrySchedulerMessage::StartRound => state.start_round(&myself),
+            RetrySchedulerMessage::RoundEnded { next_in } => state.round_ended(&myself, next_in),
         }
         Ok(())
     }
 }
 
 impl RetrySchedulerState {
-    fn promote(&mut self, myself: &ActorRef<RetrySchedulerMessage>) {
+    fn start_round(&mut self, myself: &ActorRef<RetrySchedulerMessage>) {
         if self.round.is_some() {
             self.again = true;
             return;
@@ -65,28 +66,28 @@ impl RetrySchedulerState {
         let runtime = self.runtime.clone();
         self.round = Some(background::start(myself, async move {
             let due = runtime.queues.iter().filter(|queue| queue.promote_schedule.is_due());
-            join_all(due.map(|queue| promote(&runtime, queue))).await;
-            let next = runtime.queues.iter().map(|queue| queue.promote_schedule.remaining()).min();
-            RetrySchedulerMessage::Promoted { next: next.unwrap_or(PROMOTE_POLL_MAX) }
+            join_all(due.map(|queue| promote_due(&runtime, queue))).await;
+            let next_in = runtime.queues.iter().map(|queue| queue.promote_schedule.remaining()).min();
+            RetrySchedulerMessage::RoundEnded { next_in: next_in.unwrap_or(PROMOTE_POLL_MAX) }
         }));
     }
 
-    fn promoted(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next: Duration) {
+    fn round_ended(&mut self, myself: &ActorRef<RetrySchedulerMessage>, next_in: Duration) {
         self.round = None;
-        if std::mem::take(&mut self.again) || next.is_zero() {
-            return self.promote(myself);
+        if std::mem::take(&mut self.again) || next_in.is_zero() {
+            return self.start_round(myself);
         }
-        self.timer = Some(background::timer(myself, next, RetrySchedulerMessage::Promote));
+        self.timer = Some(background::timer(myself, next_in, RetrySchedulerMessage::StartRound));
     }
 }
 
 /// Promotes due jobs of one queue, and plans its next poll.
-async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
+async fn promote_due(runtime: &RuntimeContext, queue: &QueueContext) {
     let schedule = &queue.promote_schedule;
     schedule.begin();
-    let promote =
-        runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
-    let Some(Ok(promoted)) = promote.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
+    let reply = runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
+    // Otherwise the store refused the call, or the tree has ended.
+    let Some(Ok(promoted)) = reply.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
     if promoted.moved > 0 {
         queue.wake_fetcher();
     }
@@ -94,6 +95,6 @@ async fn promote(runtime: &RuntimeContext, queue: &QueueContext) {
         return schedule.again_in(Duration::ZERO);
     }
     let longest = if runtime.hints_subscribed() { PROMOTE_POLL_IDLE_MAX } else { PROMOTE_POLL_MAX };
-    let next = promoted.next_due.unwrap_or(longest);
-    schedule.again_in(next.clamp(PROMOTE_POLL_MIN, longest));
+    let next_due_in = promoted.next_due.unwrap_or(longest);
+    schedule.again_in(next_due_in.clamp(PROMOTE_POLL_MIN, longest));
 }

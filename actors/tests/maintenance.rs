@@ -176,7 +176,7 @@ async fn an_idle_queue_is_promoted_only_when_a_job_is_due() {
     harness.close().await;
 }
 
-/// If no worker visits a queue for half a lease, that counts as an outage and its leases get a lease grace. A worker that polls rarely must not cause that.
+/// If no worker visits a queue for half a lease, that is a reclaim gap, and its leases get a lease grace. A worker that polls rarely must not cause that.
 #[tokio::test(start_paused = true)]
 async fn a_queue_with_short_leases_is_reclaimed_more_often_than_every_half_lease() {
     let lease = Duration::from_secs(1);

@@ -122,7 +122,7 @@ impl Tree {
     /// The handle of a queue; `None` if this tree does not process it.
     #[must_use]
     pub fn queue(&self, name: &QueueName) -> Option<FrontDoorHandle> {
-        self.context.queue(name).map(|queue| FrontDoorHandle::new(queue.door.clone()))
+        self.context.queue(name).map(|queue| FrontDoorHandle::new(queue.front_door.clone()))
     }
 
     /// The queues this tree processes, in the order they were given.
@@ -258,7 +258,7 @@ async fn finish(
     let cancels_ended = context.ended.clone().drop_guard();
     let joined = root_task.await;
     for queue in &context.queues {
-        queue.door.close();
+        queue.front_door.close();
     }
     drop(cancels_ended);
     let ending = match (gave_up.get(), joined) {
@@ -269,7 +269,7 @@ async fn finish(
     // Flushes and trims under way end first, so that all trims are reported and removing the worker's row is the last write.
     let ended_by = Instant::now() + DEREGISTER_TIMEOUT;
     for queue in &context.queues {
-        queue.door.wait_until_empty(ended_by).await;
+        queue.front_door.wait_until_empty(ended_by).await;
     }
     janitor::wait_for_trims(&context, ended_by).await;
     shutdown::deregister(&context).await;
@@ -287,9 +287,9 @@ fn build(spec: TreeSpec) -> RuntimeContext {
     let queues = queues
         .into_iter()
         .map(|queue| {
-            let door = FrontDoor::new(queue.name.clone(), calls.clone(), events.clone(), tree.clone());
+            let front_door = FrontDoor::new(queue.name.clone(), calls.clone(), events.clone(), tree.clone());
             let threads = handlers.metrics().num_workers();
-            Arc::new(QueueContext::new(queue, threads, options.crashes_max, door))
+            Arc::new(QueueContext::new(queue, threads, options.crashes_max, front_door))
         })
         .collect();
     RuntimeContext::new(RuntimeParts { instance, options, calls, queues, events, observer, registry, handlers, ended })

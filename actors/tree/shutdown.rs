@@ -76,13 +76,13 @@ pub(super) async fn drain(runtime: &Arc<RuntimeContext>, grace: Duration) -> Shu
         }
     }
     // The front doors close only now, because a handler may enqueue as long as it runs, through a handle of this runtime too.
-    runtime.queues.iter().for_each(|queue| queue.door.close());
+    runtime.queues.iter().for_each(|queue| queue.front_door.close());
     let settle_by = Instant::now() + SHUTDOWN_SETTLE_TIMEOUT;
     for queue in &runtime.queues {
         queue.request_settling();
         queue.inflight.wait_until(settle_by, Inflight::is_empty).await;
         report.unsettled += queue.inflight.unsettled();
-        queue.door.wait_until_empty(settle_by).await;
+        queue.front_door.wait_until_empty(settle_by).await;
         // Not all of them were killed here: an executor may have ended just before the shutdown, and the watchdog stops before it looks again.
         runtime.observe_ended(queue);
     }

@@ -144,7 +144,7 @@ fn queue_branch(runtime: &Arc<RuntimeContext>, queue: &Arc<QueueContext>) -> Bra
         Branch { path: path::fetcher(name), role: Role::Actor(starts(contexts(), || Fetcher)) },
     ];
     let children = vec![
-        Branch { path: path::queue(name), role: Role::Actor(starts(queue.door.clone(), || QueueActor)) },
+        Branch { path: path::queue(name), role: Role::Actor(starts(queue.front_door.clone(), || QueueActor)) },
         Branch { path: path::workers(name), role: group(workers, WORKERS_TIMEOUT) },
     ];
     Branch { path: path::supervisor(name), role: group(children, QUEUE_TIMEOUT) }

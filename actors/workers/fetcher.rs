@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::background::{self, BackgroundTask};
 use crate::context::{QueueContext, RuntimeContext};
-use crate::inflight::{ClaimOutcome, OpenClaim};
+use crate::inflight::{ClaimResult, OpenClaim};
 use crate::limits::{POLL_MAX, POLL_MIN};
 use crate::messages::FetcherMessage;
 use crate::random::Random;
@@ -64,7 +64,7 @@ impl Actor for Fetcher {
 
 impl FetcherState {
     fn poll(&mut self, myself: &ActorRef<FetcherMessage>) {
-        let Ok(permit) = self.queue.claim_calls.clone().try_acquire_owned() else {
+        let Ok(permit) = self.queue.claim_permits.clone().try_acquire_owned() else {
             self.poll_again = true;
             // The claim under way may be that of an earlier fetcher, and its end may not be reported.
             return self.poll_later(myself);
@@ -72,7 +72,7 @@ impl FetcherState {
         if let Some(open) = self.queue.inflight.open_claim(Instant::now()) {
             let (runtime, queue) = (self.runtime.clone(), self.queue.clone());
             tokio::spawn(async move {
-                let ClaimOutcome { jobs, queue_empty, .. } = claim(&runtime, &queue, open).await;
+                let ClaimResult { jobs, queue_empty, .. } = claim(&runtime, &queue, open).await;
                 drop(permit);
                 if queue.inflight.any_to_settle() {
                     // The table may have released the jobs of this claim, and others may have waited for its end.
@@ -106,7 +106,7 @@ impl FetcherState {
 }
 
 /// Sends one claim until it is answered or the tree has ended. It runs in a task of its own, so the reply is not lost if the fetcher ends meanwhile.
-async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimOutcome {
+async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenClaim) -> ClaimResult {
     let request = open.request(runtime.options.lease, Random::nonce());
     // The lease is counted from the first sending that may have been applied; before that the call may wait for a replay slot.
     let first_sending = FirstSending::default();
@@ -128,8 +128,8 @@ async fn claim(runtime: &RuntimeContext, queue: &QueueContext, mut open: OpenCla
         Some(Err(error)) => {
             let hinted = open.failed(&error);
             runtime.calls.health().wait_after_refusal().await;
-            ClaimOutcome { queue_empty: !hinted, ..ClaimOutcome::NOTHING }
+            ClaimResult { queue_empty: !hinted, ..ClaimResult::NOTHING }
         }
-        None => ClaimOutcome::NOTHING,
+        None => ClaimResult::NOTHING,
     }
 }

@@ -61,8 +61,8 @@ impl Actor for Settler {
 impl SettlerState {
     /// Opens a settlement call if there are outcomes for one. Returns whether it did.
     fn open_call(&self) -> bool {
-        let Ok(permit) = self.queue.settle_calls.clone().try_acquire_owned() else { return false };
-        let first = self.queue.settle_calls.available_permits() + 1 == SETTLE_CALLS_MAX;
+        let Ok(permit) = self.queue.settle_permits.clone().try_acquire_owned() else { return false };
+        let first = self.queue.settle_permits.available_permits() + 1 == SETTLE_CALLS_MAX;
         let least = if first { 1 } else { SETTLE_BATCH_MIN };
         let Some(settling) = self.queue.inflight.take_settlements(least) else { return false };
         let (runtime, queue) = (self.runtime.clone(), self.queue.clone());

@@ -24,7 +24,7 @@ use crate::limits::{
 
 /// Jobs per bulk call.
 const BULK: u64 = 100;
-/// Executors of the worker of `latency`, which is mostly idle. The worker of `idle` has as many: it uses the default of a queue, which is the same number.
+/// Executors of the worker of `latency`, which is mostly idle. Each queue of `idle` has as many: it uses the default of a queue, which is the same number.
 const EXECUTORS_IDLE: usize = 10;
 /// Executors of the worker of `delayed_lateness` and `retry`, which is busy.
 const EXECUTORS_BUSY: usize = 100;
@@ -77,10 +77,12 @@ impl Measurement {
         let name = self.name();
         let costs = ["worker_cpu", "redis_cpu", "redis_calls", "redis_reads"].map(|cost| format!("{name}_{cost}"));
         let mut metrics = Vec::new();
+        // No worker runs while only enqueues are measured: there `…_worker_cpu` is the processor time of the process that enqueues.
         match self {
             Measurement::EnqueueOne | Measurement::EnqueueInflight { .. } => metrics.push(name),
             Measurement::EnqueueBulk => metrics.extend([name, "redis_memory".into()]),
             Measurement::Drain { workers: 1, .. } => metrics.extend([name, "drain_rss_peak".into()]),
+            // `AFTER_HELP` in `mod.rs` says what the share is.
             Measurement::Drain { .. } => metrics.extend([name, "drain_share_min".into(), "drain_rss_peak".into()]),
             Measurement::Retry => metrics.extend(["retry_total".into(), "retry_attempts".into()]),
             Measurement::Latency | Measurement::Lateness => {
@@ -92,7 +94,8 @@ impl Measurement {
         metrics
     }
 
-    /// How many jobs it uses. Latency and lateness never use more than their default: latency takes 20 ms per job, and all jobs of lateness are due within 3 s.
+    /// How many jobs it uses. Latency and lateness never use more than their default: latency takes 20 ms per job, and the due
+    /// times of all jobs of lateness are spread over 3 s.
     pub(super) fn jobs(self, requested: Option<u64>) -> u64 {
         match self {
             Measurement::EnqueueOne => requested.unwrap_or(20_000),
@@ -105,7 +108,7 @@ impl Measurement {
         }
     }
 
-    /// The concurrency that is printed: calls of an enqueue measurement, executors of a worker, or cycles of the floor.
+    /// The concurrency with which it runs, and which is printed: calls of an enqueue measurement, executors of each queue, or cycles of the floor.
     pub(super) fn concurrency(self, side: Side) -> usize {
         match (self, side) {
             (Measurement::EnqueueOne | Measurement::EnqueueBulk, _) => 1,
@@ -117,12 +120,12 @@ impl Measurement {
         }
     }
 
-    /// How many worker processes there are.
+    /// How many worker processes drain; 1 for all other measurements.
     pub(super) fn workers(self) -> usize {
         if let Measurement::Drain { workers, .. } = self { workers } else { 1 }
     }
 
-    /// Whether the floor can be measured too: it has no worker of a hundred queues.
+    /// Whether the floor ([`Side::Floor`]) can be measured too: it has no worker of a hundred queues.
     pub(super) fn has_a_floor(self) -> bool {
         self != Measurement::Idle
     }
@@ -144,7 +147,7 @@ impl Measurement {
 
     pub(super) async fn run<Q: JobQueue>(
         self,
-        side: Q,
+        queue: Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
@@ -152,21 +155,21 @@ impl Measurement {
         let mut figures = Figures::default();
         let into = &mut figures;
         match self {
-            Measurement::EnqueueOne => self.enqueue(&side, server, jobs, 1, into).await?,
-            Measurement::EnqueueInflight { calls } => self.enqueue(&side, server, jobs, calls, into).await?,
-            Measurement::EnqueueBulk => self.enqueue_bulk(&side, server, jobs, into).await?,
-            Measurement::Drain { .. } => self.drain(&side, server, jobs, executors, into).await?,
-            Measurement::Latency => self.latency(&side, jobs, executors, into).await?,
-            Measurement::Lateness => self.lateness(&side, jobs, executors, into).await?,
-            Measurement::Retry => self.retry(&side, server, jobs, executors, into).await?,
-            Measurement::Idle => self.idle(&side, server, into).await?,
+            Measurement::EnqueueOne => self.enqueue(&queue, server, jobs, 1, into).await?,
+            Measurement::EnqueueInflight { calls } => self.enqueue(&queue, server, jobs, calls, into).await?,
+            Measurement::EnqueueBulk => self.enqueue_bulk(&queue, server, jobs, into).await?,
+            Measurement::Drain { .. } => self.drain(&queue, server, jobs, executors, into).await?,
+            Measurement::Latency => self.latency(&queue, jobs, executors, into).await?,
+            Measurement::Lateness => self.lateness(&queue, jobs, executors, into).await?,
+            Measurement::Retry => self.retry(&queue, server, jobs, executors, into).await?,
+            Measurement::Idle => self.idle(&queue, server, into).await?,
         }
         Ok(figures)
     }
 
     async fn enqueue<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         server: &mut Server,
         jobs: u64,
         calls: usize,
@@ -177,14 +180,14 @@ impl Measurement {
         let next = Arc::new(AtomicU64::new(0));
         let mut callers = JoinSet::new();
         for _ in 0..calls {
-            let (side, next) = (side.clone(), next.clone());
+            let (queue, next) = (queue.clone(), next.clone());
             callers.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= jobs {
                         return Ok::<_, CliError>(());
                     }
-                    side.enqueue(BenchJob::now(number)).await?;
+                    queue.enqueue(BenchJob::now(number)).await?;
                 }
             });
         }
@@ -197,7 +200,7 @@ impl Measurement {
 
     async fn enqueue_bulk<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         server: &mut Server,
         jobs: u64,
         into: &mut Figures,
@@ -205,7 +208,7 @@ impl Measurement {
         let memory = server.counters().await?.memory_bytes;
         let before = Cost::read(server).await?;
         let begun = Instant::now();
-        fill(side, jobs).await?;
+        fill(queue, jobs).await?;
         into.put(self.name(), jobs as f64 / begun.elapsed().as_secs_f64(), "jobs/s");
         before.put_per_job(server, jobs, &self.name(), into).await?;
         let stored = server.counters().await?.memory_bytes.saturating_sub(memory);
@@ -215,16 +218,16 @@ impl Measurement {
 
     async fn drain<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
-        fill(side, jobs).await?;
+        fill(queue, jobs).await?;
         let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::of(jobs));
-        let worker = side.work(executors, recorder.clone()).await?;
+        let worker = queue.work(executors, recorder.clone()).await?;
         recorder.wait_for(jobs).await;
         Q::end(worker).await?;
         into.put(self.name(), recorder.rate(), "jobs/s");
@@ -235,47 +238,49 @@ impl Measurement {
         Ok(())
     }
 
-    /// Measures from the call of enqueue to the handler's first line. An extra job goes first and is not counted: it opens the connections.
+    /// Measures from the call of enqueue to the handler's first line. An extra job goes first and is not measured: it opens the connections.
     async fn latency<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         jobs: u64,
         executors: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs + 1));
-        let worker = side.work(executors, recorder.clone()).await?;
-        side.enqueue(BenchJob::now(0)).await?;
+        let worker = queue.work(executors, recorder.clone()).await?;
+        queue.enqueue(BenchJob::now(0)).await?;
         recorder.wait_for(1).await;
         let mut ticks = interval(ENQUEUE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once.
         ticks.tick().await;
         for number in 1..=jobs {
             ticks.tick().await;
-            side.enqueue(BenchJob::now(number)).await?;
+            queue.enqueue(BenchJob::now(number)).await?;
         }
         recorder.wait_for(jobs + 1).await;
         Q::end(worker).await?;
-        into.put_ranks(&self.name(), &recorder.delays_ms(1));
+        let extra_jobs = 1;
+        into.put_ranks(&self.name(), &recorder.delays_ms(extra_jobs));
         Ok(())
     }
 
     /// Measures from the due time of a job to the handler's first line.
     async fn lateness<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         jobs: u64,
         executors: usize,
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs));
-        let worker = side.work(executors, recorder.clone()).await?;
+        let worker = queue.work(executors, recorder.clone()).await?;
         let first_us = now_us() + BENCH_DUE_AFTER.as_micros() as u64;
         // Due times are whole milliseconds.
         let due_us = |number: u64| (first_us + BENCH_DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
         for from in (0..jobs).step_by(BULK as usize) {
             let numbers = from..jobs.min(from + BULK);
-            side.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
+            queue.enqueue_due(numbers.map(|number| BenchJob::at(number, due_us(number))).collect()).await?;
         }
         recorder.wait_for(jobs).await;
         Q::end(worker).await?;
@@ -285,7 +290,7 @@ impl Measurement {
 
     async fn retry<Q: JobQueue>(
         self,
-        side: &Q,
+        queue: &Q,
         server: &mut Server,
         jobs: u64,
         executors: usize,
@@ -293,20 +298,21 @@ impl Measurement {
     ) -> Result<(), CliError> {
         let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::with_failures(jobs, FAILURES));
-        let worker = side.work(executors, recorder.clone()).await?;
+        let worker = queue.work(executors, recorder.clone()).await?;
         let begun = Instant::now();
-        fill(side, jobs).await?;
+        fill(queue, jobs).await?;
         recorder.wait_for(jobs).await;
         let took_s = begun.elapsed().as_secs_f64();
         Q::end(worker).await?;
         into.put("retry_total", took_s, "s");
+        // A rate, as its unit says.
         into.put("retry_attempts", (jobs * (u64::from(FAILURES) + 1)) as f64 / took_s, "attempts/s");
         before.put_per_job(server, jobs, &self.name(), into).await
     }
 
     /// Measures the cost of a worker that has nothing to do.
-    async fn idle<Q: JobQueue>(self, side: &Q, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
-        let worker = side.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
+    async fn idle<Q: JobQueue>(self, queue: &Q, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
+        let worker = queue.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(BENCH_IDLE_AFTER).await;
         let before = Cost::read(server).await?;
         sleep(BENCH_IDLE_FOR).await;
@@ -316,9 +322,9 @@ impl Measurement {
 }
 
 /// Enqueues this many jobs in bulk.
-pub(super) async fn fill<Q: JobQueue>(side: &Q, jobs: u64) -> Result<(), CliError> {
+pub(super) async fn fill<Q: JobQueue>(queue: &Q, jobs: u64) -> Result<(), CliError> {
     for from in (0..jobs).step_by(BULK as usize) {
-        side.enqueue_all((from..jobs.min(from + BULK)).map(BenchJob::now).collect()).await?;
+        queue.enqueue_all((from..jobs.min(from + BULK)).map(BenchJob::now).collect()).await?;
     }
     Ok(())
 }

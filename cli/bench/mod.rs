@@ -82,7 +82,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "METRIC")]
     only: Vec<String>,
     /// Jobs of each measurement, 100 to 10000000. Default: 200000 for drain and bulk, 20000 to 100000 for the others. Latency uses at most
-    /// 500 jobs, because it takes 20 ms per job; lateness at most 1000, because all of them are due within 3 s.
+    /// 500 jobs, because it takes 20 ms per job; lateness at most 1000, because their due times are spread over 3 s.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(BENCH_JOBS_BOUNDS))]
     jobs: Option<u64>,
     /// How many times everything is measured, 1 to 100; the table shows medians.
@@ -204,12 +204,12 @@ impl Bench {
             if self.round_trip_ms > 0 { format!(" · Redis {} ms away", self.round_trip_ms) } else { String::new() };
         let server = server.name().await?;
         let rows = report.rows();
-        out.line(&format!(
+        out.print_text(&format!(
             "ReTraced {version} · {server} · {cores} cores, {os} {arch} · {kept}{workers}{away} · median of rounds: {}\n",
             self.rounds
         ))?;
         if self.markdown {
-            return Ok(out.line(&format!("\n{}", markdown(&rows, self.floor)))?);
+            return Ok(out.print_text(&format!("\n{}", markdown(&rows, self.floor)))?);
         }
         Ok(out.results(&rows, &Row::headings(self.floor), |row| row.cells(self.floor))?)
     }

@@ -72,7 +72,7 @@ pub(super) async fn work_as_one_of_several<Q: JobQueue>(
 }
 
 fn send(out: &Output, message: &Message) -> Result<(), CliError> {
-    Ok(out.line(&serde_json::to_string(message).map_err(|error| CliError::Failed(error.to_string()))?)?)
+    Ok(out.print_text(&serde_json::to_string(message).map_err(|error| CliError::Failed(error.to_string()))?)?)
 }
 
 /// One item for each line on standard input. A plain thread reads them, because it does not keep the process alive.

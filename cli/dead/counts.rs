@@ -13,7 +13,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{COUNTED_GROUPS_MAX, COUNTED_MESSAGE_CHARS};
 use crate::listing::Listing;
-use crate::output::{Cell, Column, NOTHING, note, printable};
+use crate::output::{Cell, Column, EMPTY_CELL, note, printable};
 
 /// What the jobs of a row have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,8 +96,8 @@ pub(super) async fn count(
         Column::new(by.heading()),
     ];
     context.out.results(&rows, &columns, |row| {
-        let latest = row.latest_at.map_or_else(|| NOTHING.to_owned(), |at| context.out.when(at));
-        let common = row.group.text().map_or_else(|| NOTHING.to_owned(), printable);
+        let latest = row.latest_at.map_or_else(|| EMPTY_CELL.to_owned(), |at| context.out.when(at));
+        let common = row.group.text().map_or_else(|| EMPTY_CELL.to_owned(), printable);
         vec![row.jobs.to_string().into(), latest.into(), row.example.to_string().into(), Cell::from(common)]
     })?;
     if uncounted > 0 {

@@ -25,7 +25,7 @@ impl<'a> Page<'a> {
 
     /// Prints one or several lines.
     pub(super) fn print(&self, text: &str) -> io::Result<()> {
-        if self.out.is_json() { Ok(()) } else { self.out.line(&self.fitted(text)) }
+        if self.out.is_json() { Ok(()) } else { self.out.print_text(&self.fitted(text)) }
     }
 
     /// Prints a line of the timeline, with its mark coloured if colours are on.
@@ -38,7 +38,7 @@ impl<'a> Page<'a> {
         };
         let glyph = line.mark.glyph();
         // Coloured after the layout, because escape sequences take no columns.
-        self.out.line(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
+        self.out.print_text(&self.fitted(&line.plain()).replacen(glyph, &self.out.paint(style, glyph), 1))
     }
 
     /// Prints rows of two cells, if there are any.
@@ -48,7 +48,7 @@ impl<'a> Page<'a> {
         }
         let text = two_columns(headers, rows, self.width.unwrap_or(WIDTH_DEFAULT));
         let painted = |text: String, header: &str| text.replacen(header, &self.out.paint(Style::Head, header), 1);
-        self.out.line(&headers.into_iter().fold(text, painted))
+        self.out.print_text(&headers.into_iter().fold(text, painted))
     }
 
     fn fitted(&self, text: &str) -> String {

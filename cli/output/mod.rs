@@ -1,7 +1,7 @@
 //! Printing: one JSON object per line, or text for people; results on stdout, messages on stderr.
 //!
-//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it; in a pipe it is not laid out, and coloured only with
-//! `--color always`.
+//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it. In a pipe nothing is cut, wrapped or left out, and text is
+//! coloured only with `--color always` or `CLICOLOR_FORCE`.
 
 mod message;
 mod progress;
@@ -25,11 +25,11 @@ pub(super) use self::style::Style;
 use self::style::is_coloured;
 pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{
-    NOTHING, counted, distance, job_count, millis, one_line, printable, short, short_duration,
+    EMPTY_CELL, job_count, millis, one_line, printable, relative_time, short, short_duration, with_noun,
 };
 pub(super) use self::width::width;
 
-/// Where results go. After the reader has closed the pipe, printing does nothing, and the command continues.
+/// Where results go. After the reader has closed the pipe, printing does nothing, and the command continues unless it checks [`is_closed`](Output::is_closed).
 #[derive(Default)]
 pub(super) struct Output {
     json: bool,
@@ -77,20 +77,20 @@ impl Output {
 
     /// An instant: relative to now on a terminal, in full elsewhere.
     pub(super) fn when(&self, at: Timestamp) -> String {
-        if self.width.is_some() { distance(at.as_ms(), now_ms()) } else { at.to_string() }
+        if self.width.is_some() { relative_time(at.as_ms(), now_ms()) } else { at.to_string() }
     }
 
     /// Prints one result: as JSON, or as this text.
     pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> std::io::Result<()> {
         if self.json {
-            return self.line(&serde_json::to_string(value)?);
+            return self.print_text(&serde_json::to_string(value)?);
         }
-        self.line(&text())
+        self.print_text(&text())
     }
 
     /// Prints one result: as JSON, or as named values below a title.
-    pub(super) fn sheet(&self, value: &impl Serialize, title: &str, values: &[(&str, Cell)]) -> std::io::Result<()> {
-        self.result(value, || table::sheet(title, values, self.width, self.coloured))
+    pub(super) fn details(&self, value: &impl Serialize, title: &str, values: &[(&str, Cell)]) -> std::io::Result<()> {
+        self.result(value, || table::details(title, values, self.width, self.coloured))
     }
 
     /// Prints several results: one JSON object per line, or one table.
@@ -119,11 +119,11 @@ impl Output {
         row: impl Fn(&T) -> Vec<C>,
     ) -> std::io::Result<()> {
         if self.json {
-            return values.iter().try_for_each(|value| self.line(&serde_json::to_string(value)?));
+            return values.iter().try_for_each(|value| self.print_text(&serde_json::to_string(value)?));
         }
         let rows: Vec<Vec<Cell>> =
             values.iter().map(|value| row(value).into_iter().map(Into::into).collect()).collect();
-        self.line(&table.render(&rows))
+        self.print_text(&table.render(&rows))
     }
 
     /// Says which columns do not fit the terminal.
@@ -140,8 +140,8 @@ impl Output {
         stdout.write_all(b"\x1b[H\x1b[2J").and_then(|()| stdout.flush())
     }
 
-    /// Text whose lines may begin with an instant. On a terminal, lines that are too long are wrapped between words, below the text they continue.
-    pub(super) fn wrapped(&self, text: &str) -> String {
+    /// The text; on a terminal with long lines wrapped between words. Continuation lines are indented, past the instant if the line begins with one.
+    pub(super) fn flowed(&self, text: &str) -> String {
         match self.width {
             Some(width) => text.lines().map(|line| text::flowed(line, width) + "\n").collect(),
             None => text.to_owned(),
@@ -149,7 +149,7 @@ impl Output {
     }
 
     /// Prints text on stdout, and ends it with one line break.
-    pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
+    pub(super) fn print_text(&self, text: &str) -> std::io::Result<()> {
         if self.closed.get() {
             return Ok(());
         }

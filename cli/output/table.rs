@@ -2,7 +2,7 @@
 //! lines.
 
 use super::style::Style;
-use super::text::{NOTHING, columns, fitted, fitted_in_the_middle, wrapped};
+use super::text::{EMPTY_CELL, columns, fitted, fitted_in_the_middle, wrapped};
 use crate::limits::VALUE_COLUMNS_MIN;
 
 /// Columns between two cells.
@@ -134,7 +134,7 @@ impl Table {
     fn lay_out(&self, rows: &[Vec<Cell>]) -> Layout {
         let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at)).map(|cell| cell.text.as_str());
         let numeric = (0..self.columns.len())
-            .map(|at| cells(at).any(is_number) && cells(at).all(|cell| is_number(cell) || cell == NOTHING));
+            .map(|at| cells(at).any(is_number) && cells(at).all(|cell| is_number(cell) || cell == EMPTY_CELL));
         let needed: Vec<usize> = self
             .columns
             .iter()
@@ -222,7 +222,7 @@ fn is_number(cell: &str) -> bool {
 }
 
 /// Named values below a title. In a narrow terminal they are not aligned, and long values stand below their names.
-pub(super) fn sheet(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
+pub(super) fn details(title: &str, values: &[(&str, Cell)], width: Option<usize>, coloured: bool) -> String {
     const INDENT: usize = 2;
     let names = values.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
     let mut text = Style::Head.paint(title, coloured) + "\n";
@@ -342,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_puts_names_above_values_in_a_narrow_terminal() {
+    fn details_put_names_above_values_in_a_narrow_terminal() {
         let values = [("kind", Cell::from("email.send".to_owned())), ("max attempts", Cell::from("5".to_owned()))];
-        assert_eq!(sheet("job a", &values, None, false), "job a\n  kind          email.send\n  max attempts  5\n");
-        assert_eq!(sheet("job a", &values, Some(14), false), "job a\nkind\nemail.send\nmax attempts 5\n");
+        assert_eq!(details("job a", &values, None, false), "job a\n  kind          email.send\n  max attempts  5\n");
+        assert_eq!(details("job a", &values, Some(14), false), "job a\nkind\nemail.send\nmax attempts 5\n");
     }
 }

@@ -8,15 +8,15 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub(crate) use retraced::view::printable;
 
 /// Shown in a table cell without a value.
-pub(crate) const NOTHING: &str = "-";
+pub(crate) const EMPTY_CELL: &str = "-";
 
 /// `1 job`, `2 jobs`.
 pub(crate) fn job_count(count: impl Into<u64>) -> String {
-    counted(count, "job")
+    with_noun(count, "job")
 }
 
 /// `1 crash`, `2 crashes`.
-pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
+pub(crate) fn with_noun(count: impl Into<u64>, noun: &str) -> String {
     let plural = if noun.ends_with("sh") { "es" } else { "s" };
     match count.into() {
         1 => format!("1 {noun}"),
@@ -105,7 +105,7 @@ fn take(left: &mut usize, c: char) -> bool {
 }
 
 /// An instant relative to now, as in `12s ago` or `in 1m30s`.
-pub(crate) fn distance(ms: u64, now_ms: u64) -> String {
+pub(crate) fn relative_time(ms: u64, now_ms: u64) -> String {
     match ms.checked_sub(now_ms) {
         None | Some(0) => format!("{} ago", short_duration(rounded(now_ms.saturating_sub(ms)))),
         Some(ahead) => format!("in {}", short_duration(rounded(ahead))),
@@ -184,9 +184,9 @@ mod tests {
 
     #[test]
     fn instants_are_shown_relative_to_now() {
-        assert_eq!(distance(1_000, 62_345), "1m01s ago");
-        assert_eq!(distance(1_000, 13_345), "12s ago");
-        assert_eq!(distance(5_000, 5_000), "0ms ago");
-        assert_eq!(distance(95_300, 5_000), "in 1m30s");
+        assert_eq!(relative_time(1_000, 62_345), "1m01s ago");
+        assert_eq!(relative_time(1_000, 13_345), "12s ago");
+        assert_eq!(relative_time(5_000, 5_000), "0ms ago");
+        assert_eq!(relative_time(95_300, 5_000), "in 1m30s");
     }
 }

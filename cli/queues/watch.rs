@@ -92,7 +92,7 @@ impl Frame {
             out.clear()?;
         }
         if !out.is_json() {
-            out.line(&out.paint(Style::Dim, self.read_at))?;
+            out.print_text(&out.paint(Style::Dim, self.read_at))?;
         }
         print(&self.reading, Some(self.read_at))?;
         self.reading.unread.iter().for_each(note);
@@ -110,7 +110,7 @@ impl Frame {
         let old = format!("OLD: these numbers are of {}, {age} ago; {error}", self.read_at);
         if context.out.is_text_on_terminal() {
             context.out.clear()?;
-            context.out.line(&context.out.wrapped(&context.out.paint(Style::Bad, old)))?;
+            context.out.print_text(&context.out.flowed(&context.out.paint(Style::Bad, old)))?;
             print(&self.reading, None)?;
         } else if !self.old {
             note(format_args!("no numbers since {}: {error}; waiting for the store", self.read_at));

@@ -185,7 +185,7 @@ pub enum EventKind {
         /// How many jobs were released.
         released: usize,
     },
-    /// No worker had looked for expired leases of this queue for half a lease, as in an outage. No lease is reclaimed during the lease grace: `grace_ms`, at most one lease.
+    /// No worker had looked for expired leases of this queue for half a lease (a reclaim gap), because of an outage or because no worker ran. No lease is reclaimed during the lease grace: `grace_ms`, at most one lease.
     LeaseGraceGiven {
         /// The queue.
         queue: QueueName,

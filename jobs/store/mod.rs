@@ -199,9 +199,9 @@ pub trait Transitions: Send + Sync + 'static {
     /// otherwise a release. A job that reaches `crashes_max` or `losses_max` is poisoned. Any other job is cancelled if that was requested, and otherwise
     /// returned to the front of the queue.
     ///
-    /// If `reclaim` was not called for this queue for more than half a lease, there may have been an outage in which no worker could renew. Then, if there are
+    /// If `reclaim` was not called for this queue for more than half a lease (a reclaim gap), perhaps no worker could renew. Then, if there are
     /// leases, a lease grace begins: for the time of one lease nothing is reclaimed. If the leases of the calling workers differ, the shortest one decides whether it
-    /// was an outage. The grace lasts for the longest lease in use, but not for more than twice the outage: a longer lease left enough time to renew it.
+    /// was a gap. The grace lasts for the longest lease in use, but not for more than twice the gap: a longer lease left enough time to renew it.
     ///
     /// A lease that ends further from now than the longest lease in use is shortened to that length ([`Reclaimed::shortened`]). A lease ends so late only if the
     /// store's clock was set back. If it were not shortened, the lease of a dead worker would stand until the clock has caught up.

@@ -4,7 +4,7 @@ use retraced_jobs::job::JobState;
 use retraced_jobs::trace::{Act, ActKind};
 
 use super::step::{TraceEvent, TraceStep, step};
-use crate::view::{Timestamp, counted, printable};
+use crate::view::{Timestamp, printable, with_noun};
 
 /// How many attempts had ended when the operator acted.
 pub(super) fn attempts_ended(act: &Act) -> u32 {
@@ -23,7 +23,7 @@ pub(super) fn precedes(act: &Act, attempt: u32, shown_at: Option<Timestamp>) -> 
 /// The step for acts that are not kept.
 pub(super) fn dropped(acts: u32) -> Option<TraceStep> {
     let verb = if acts == 1 { "is" } else { "are" };
-    let text = format!("… {} of operators {verb} not kept", counted(acts, "earlier act"));
+    let text = format!("… {} of operators {verb} not kept", with_noun(acts, "earlier act"));
     (acts > 0).then(|| step(TraceEvent::NotKept, None, text))
 }
 

@@ -25,4 +25,4 @@ pub use text::printable;
 pub use timestamp::Timestamp;
 pub use worker::WorkerDetail;
 
-pub(crate) use text::{counted, duration_text};
+pub(crate) use text::{duration_text, with_noun};

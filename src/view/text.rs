@@ -28,7 +28,7 @@ fn is_control(c: char) -> bool {
 }
 
 /// A number with its noun: `1 attempt`, `2 attempts`.
-pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
+pub(crate) fn with_noun(count: impl Into<u64>, noun: &str) -> String {
     match count.into() {
         1 => format!("1 {noun}"),
         n => format!("{n} {noun}s"),

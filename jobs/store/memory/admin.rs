@@ -336,7 +336,7 @@ impl Queue {
         }
         for (id, state, reason) in &removed {
             if matches!(state, JobState::Dead | JobState::Poisoned) {
-                self.bury(id, Removal::Trimmed { reason: *reason }, now);
+                self.add_tombstone(id, Removal::Trimmed { reason: *reason }, now);
             }
             self.remove(id);
         }

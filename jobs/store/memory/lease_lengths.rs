@@ -35,7 +35,7 @@ impl InUse {
 
 impl LeaseLengths {
     /// Leases of this length begin or are renewed. What is unknown stays unknown, because longer leases may exist.
-    pub(super) fn lease_begins(&mut self, length: u64, now: u64) {
+    pub(super) fn note_in_use(&mut self, length: u64, now: u64) {
         if let Some(longest) = &mut self.longest
             && length > longest.length
         {
@@ -48,7 +48,7 @@ impl LeaseLengths {
     pub(super) fn look(&mut self, length: u64, last_expiry: Option<u64>, now: u64) {
         let caller = InUse { length, at: now };
         let looked_at = self.looked_at.map(|at| at.min(now));
-        // No length is forgotten during an outage, because what is judged is whether it was in use at the last look.
+        // No length is forgotten in a reclaim gap, because what is judged is whether it was in use at the last look.
         let longest = self.longest.and_then(|longest| longest.until_last_look(looked_at?, longest.length, now));
         let longest = longest.unwrap_or_else(|| {
             let standing = last_expiry.map_or(0, |expiry| expiry.saturating_sub(now));
@@ -58,15 +58,15 @@ impl LeaseLengths {
         let shortest =
             self.shortest.and_then(|shortest| shortest.until_last_look(looked_at?, shortest.length / 2, now));
         // A shorter lease of the caller does not count yet: until now nobody had to look as often as that.
-        let outage_min = shortest.map_or(length, |shortest| shortest.length) / 2;
+        let gap_min = shortest.map_or(length, |shortest| shortest.length) / 2;
         let shortest = shortest.filter(|shortest| shortest.length < length).unwrap_or(caller);
 
         // A grace that is longer than the longest lease was given before the clock was set back. It goes on: the workers that it protects may not have renewed yet.
         self.grace_until = self.grace_until.min(now.saturating_add(longest.length));
-        let outage = looked_at.map_or(u64::MAX, |at| now - at);
-        if last_expiry.is_some() && outage > outage_min {
-            // Leases of more than twice the outage had time enough to be renewed.
-            let grace = longest.length.min(outage.saturating_mul(2));
+        let gap = looked_at.map_or(u64::MAX, |at| now - at);
+        if last_expiry.is_some() && gap > gap_min {
+            // Leases of more than twice the gap had time enough to be renewed.
+            let grace = longest.length.min(gap.saturating_mul(2));
             self.grace_until = self.grace_until.max(now.saturating_add(grace));
             longest.at = now;
         }

@@ -6,35 +6,51 @@ use futures_util::FutureExt;
 
 use super::queue::Queue;
 use super::store::MemoryStore;
+// A `Lease` names a grant (job, token and process instance). It does not say how long the grant lasts.
 use crate::job::{Lease, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{Leases, Renewal, Renewed, Report, StoreFuture};
 use crate::units::millis;
 
 impl Leases for MemoryStore {
-    fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+    fn renew<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        lease_length: Duration,
+        leases: &'a [Lease],
+    ) -> StoreFuture<'a, Renewed> {
         async move {
-            check_batch("renew", held.len())?;
-            Ok(self.extend(queue, lease, held, false))
+            check_batch("renew", leases.len())?;
+            Ok(self.extend(queue, lease_length, leases, false))
         }
         .boxed()
     }
 
-    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
+    fn begin<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        lease_length: Duration,
+        leases: &'a [Lease],
+    ) -> StoreFuture<'a, Renewed> {
         async move {
-            check_batch("begin", held.len())?;
-            Ok(self.extend(queue, lease, held, true))
+            check_batch("begin", leases.len())?;
+            Ok(self.extend(queue, lease_length, leases, true))
         }
         .boxed()
     }
 
-    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
+    fn report<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        lease_length: Duration,
+        reports: &'a [Report],
+    ) -> StoreFuture<'a, Renewed> {
         async move {
             check_batch("report", reports.len())?;
-            Ok(self.extend_each(queue, lease, reports, |queue, report, expires_ms, now| {
-                let renewal = queue.renew(&report.lease, expires_ms, true);
+            Ok(self.extend_each(queue, lease_length, reports, |state, report, expires_ms, now| {
+                let renewal = state.renew(&report.lease, expires_ms, true);
                 if renewal != Renewal::Stale {
-                    queue.note_progress(&report.lease.id, &report.progress, now);
+                    state.note_progress(&report.lease.id, &report.progress, now);
                 }
                 renewal
             }))
@@ -44,23 +60,26 @@ impl Leases for MemoryStore {
 }
 
 impl MemoryStore {
-    fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], begins: bool) -> Renewed {
-        self.extend_each(queue, lease, held, |queue, lease, expires_ms, _| queue.renew(lease, expires_ms, begins))
+    /// `records_start`: also record that the handlers are about to start.
+    fn extend(&self, queue: &QueueName, lease_length: Duration, leases: &[Lease], records_start: bool) -> Renewed {
+        self.extend_each(queue, lease_length, leases, |state, lease, expires_ms, _| {
+            state.renew(lease, expires_ms, records_start)
+        })
     }
 
-    /// Extends the lease of each item by `renew`, which is given the end of the lease and the present time.
+    /// Calls `renew` for each item with the new expiry and the present time.
     fn extend_each<T>(
         &self,
         queue: &QueueName,
-        lease: Duration,
+        lease_length: Duration,
         items: &[T],
         renew: impl Fn(&mut Queue, &T, u64, u64) -> Renewal,
     ) -> Renewed {
-        self.write(queue, |queue, now| {
-            let expires_ms = now.saturating_add(millis(lease));
-            let results: Vec<Renewal> = items.iter().map(|item| renew(queue, item, expires_ms, now)).collect();
+        self.write(queue, |state, now| {
+            let expires_ms = now.saturating_add(millis(lease_length));
+            let results: Vec<Renewal> = items.iter().map(|item| renew(state, item, expires_ms, now)).collect();
             if results.iter().any(|renewal| *renewal != Renewal::Stale) {
-                queue.lease_lengths.lease_begins(millis(lease), now);
+                state.lease_lengths.note_in_use(millis(lease_length), now);
             }
             Renewed { now_ms: now, results }
         })
@@ -68,13 +87,14 @@ impl MemoryStore {
 }
 
 impl Queue {
-    fn renew(&mut self, lease: &Lease, expires_ms: u64, begins: bool) -> Renewal {
+    /// Extends the lease if it is held under this token. One that has expired but was not reclaimed is extended, too.
+    fn renew(&mut self, lease: &Lease, expires_ms: u64, records_start: bool) -> Renewal {
         match self.grant(&lease.id) {
             Some(grant) if grant.token == lease.token => {
                 let cancel_asked = grant.cancel_asked;
                 self.change_grant(&lease.id, |grant| {
                     grant.expires_ms = expires_ms;
-                    grant.begun |= begins;
+                    grant.begun |= records_start;
                 });
                 Renewal::Kept { cancel_asked }
             }

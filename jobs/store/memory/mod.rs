@@ -13,7 +13,7 @@
 //! | `history` | the attempts kept of a job |
 //! | `acts` | what operators did to a job |
 //! | `tombstones` | what is left of removed jobs |
-//! | `lease_lengths` | how long leases are, and what follows for outages and for a clock that was set back |
+//! | `lease_lengths` | how long leases are, and what follows for reclaim gaps and for a clock that was set back |
 //! | `replay` | the last call of each replay slot, and its reply |
 //! | `hints` | sending hints to listeners |
 //! | `waits` | the jobs whose outcome clients wait for |

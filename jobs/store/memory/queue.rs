@@ -336,13 +336,13 @@ impl Queue {
 
     /// Removes a job because an operator discards it.
     pub(super) fn discard(&mut self, id: &JobId, by: &OperatorName, now: u64) {
-        self.bury(id, Removal::Discarded { by: by.clone() }, now);
+        self.add_tombstone(id, Removal::Discarded { by: by.clone() }, now);
         self.remove(id);
         self.note_ended(id, None, now);
     }
 
     /// Keeps what is left of a job that is about to be removed.
-    pub(super) fn bury(&mut self, id: &JobId, removal: Removal, now: u64) {
+    pub(super) fn add_tombstone(&mut self, id: &JobId, removal: Removal, now: u64) {
         let Some(container) = self.job(id).map(|job| &job.container) else { return };
         let ended_ms = container.at_ms().filter(|_| container.state().is_final());
         self.tombstones.keep(Tombstone::new(id.clone(), container.state(), ended_ms, now, removal));

@@ -154,7 +154,7 @@ impl Queue {
             });
         }
         if !claims.jobs.is_empty() {
-            self.lease_lengths.lease_begins(millis(request.lease), now);
+            self.lease_lengths.note_in_use(millis(request.lease), now);
             if request.numbered {
                 self.numbered_claims += 1;
                 claims.number = Some(self.numbered_claims);

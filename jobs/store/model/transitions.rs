@@ -218,7 +218,7 @@ pub struct Promoted {
 pub struct Reclaim {
     /// Most leases to reclaim in this call; at most [`BATCH_MAX`](crate::store::BATCH_MAX).
     pub limit: usize,
-    /// How long the leases of the calling worker last. Workers of one queue may differ, as in a rolling deploy: the shortest one decides what is an outage, the
+    /// How long the leases of the calling worker last. Workers of one queue may differ, as in a rolling deploy: the shortest one decides what is a reclaim gap, the
     /// longest one how long the lease grace after it lasts.
     pub lease: Duration,
     /// A job is poisoned when it reaches this number of crashes; 0 counts as 1.

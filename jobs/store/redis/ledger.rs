@@ -1,5 +1,6 @@
 //! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches. `forget` also
-//! removes replay slots of the queues. All calls use the connection `general`.
+//! removes that process instance's replay slots in the given queues. All calls use the connection `general`, so that they hold up neither renewals nor the calls
+//! of workers about jobs ([`RedisStore`]).
 
 use super::reply::{Reply, big_endian};
 use super::{RedisStore, scripts};
@@ -12,6 +13,7 @@ use crate::store::{
 };
 use crate::units::millis;
 
+/// An event or a worker row as it is stored: in the encoding of payloads, which keeps the names of fields.
 fn encode<T: serde::Serialize>(operation: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
     crate::codec::to_payload(value).map_err(|error| StoreError::Refused { operation, reason: error.to_string() })
 }
@@ -58,6 +60,7 @@ impl Ledger for RedisStore {
                 None => "+".to_owned(),
             };
             let mut command = redis::cmd("XREVRANGE");
+            // One more, to learn whether there is a next page.
             command.arg(&self.keyspace().ledger).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
             let mut entries = Reply::new(OPERATION, self.0.general.send(OPERATION, &command).await?)?;
             let mut page = LedgerPage::default();
@@ -67,8 +70,10 @@ impl Ledger for RedisStore {
                 last = entry.text()?;
                 let mut fields = entry.list()?;
                 fields.bytes()?; // the name of the field that holds the event (`record.lua`)
-                // An event that cannot be read, such as one of a newer version, is left out of the page.
-                page.events.extend(crate::codec::from_payload::<SupervisionEvent>(&fields.bytes()?));
+                // An event that cannot be read, such as one of a newer version, is left out of the page: an error would hide all the others.
+                if let Ok(event) = crate::codec::from_payload::<SupervisionEvent>(&fields.bytes()?) {
+                    page.events.push(event);
+                }
             }
             page.next = (!entries.is_empty()).then(|| Cursor::from(last));
             Ok(page)
@@ -99,7 +104,7 @@ impl Ledger for RedisStore {
                 if seen_ms.saturating_add(age_max_ms) < now_ms {
                     continue;
                 }
-                // A row that cannot be read is one of a newer version, whose worker lives all the same.
+                // A row that cannot be read is probably one of a newer version, so the worker is listed all the same.
                 rows.push(match crate::codec::from_payload::<WorkerRow>(row) {
                     Ok(row) => WorkerRow { seen_ms, ..row },
                     Err(_) => WorkerRow::unreadable(instance.into(), seen_ms),

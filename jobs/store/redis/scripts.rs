@@ -64,7 +64,7 @@ lua!(
     "lib/delay.lua",
     "lib/push.lua",
     "lib/history.lua",
-    "lib/forget.lua",
+    "lib/delete_jobs.lua",
     "lib/settle.lua",
     "settle.lua"
 );
@@ -79,7 +79,7 @@ lua!(
     "lib/delay.lua",
     "lib/push.lua",
     "lib/history.lua",
-    "lib/forget.lua",
+    "lib/delete_jobs.lua",
     "lib/settle.lua",
     "lib/live.lua",
     "lib/lease.lua",
@@ -160,7 +160,7 @@ lua!(
     "lib/containers.lua",
     "lib/target.lua",
     "lib/history.lua",
-    "lib/forget.lua",
+    "lib/delete_jobs.lua",
     "lib/tombstones.lua",
     "discard.lua"
 );
@@ -174,7 +174,7 @@ lua!(
     "lib/kept.lua",
     "lib/replay.lua",
     "lib/history.lua",
-    "lib/forget.lua",
+    "lib/delete_jobs.lua",
     "lib/tombstones.lua",
     "trim.lua"
 );

@@ -197,7 +197,7 @@ fn reclaim_for(lease: Duration) -> Reclaim {
     Reclaim { limit: 9, lease, crashes_max: 9, losses_max: 9 }
 }
 
-pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_reclaim_gap_counts_no_crash_for_any_job(harness: &dyn Harness, worker: Worker) {
     let lease = Duration::from_millis(400);
     let request = reclaim_for(lease);
     // No worker has visited this queue before.
@@ -214,8 +214,8 @@ pub(crate) async fn an_outage_counts_no_crash_for_any_job(harness: &dyn Harness,
     let job = worker.claim_for(1, SHORT).await;
     worker.reclaim_with(&Reclaim { limit: 0, ..request }).await;
     harness.advance(lease + Duration::from_millis(5)).await;
-    let after_outage = worker.reclaim_with(&request).await;
-    assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(lease)));
+    let after_gap = worker.reclaim_with(&request).await;
+    assert_eq!((after_gap.jobs.len(), after_gap.grace), (0, Some(lease)));
     let settled = worker.settle(&job[0], Verdict::Complete { keep: true }).await;
     assert_eq!(settled, Settled::Done { state: JobState::Completed }, "the holder settles within the grace");
 }
@@ -228,7 +228,7 @@ pub(crate) async fn an_empty_queue_needs_no_grace(harness: &dyn Harness, worker:
     assert_eq!(worker.reclaim_with(&request).await.grace, None);
 }
 
-/// Two workers with different leases on one queue, as in a rolling deploy that changes the setting. Half of the shorter lease decides what is an outage.
+/// Two workers with different leases on one queue, as in a rolling deploy that changes the setting. Half of the shorter lease decides what is a reclaim gap.
 pub(crate) async fn a_worker_with_longer_leases_does_not_take_a_short_one_without_grace(
     harness: &dyn Harness,
     worker: Worker,
@@ -239,13 +239,13 @@ pub(crate) async fn a_worker_with_longer_leases_does_not_take_a_short_one_withou
     worker.enqueue(&[id("a")]).await;
     let job = worker.claim_for(1, short).await;
     harness.advance(short + Duration::from_millis(5)).await;
-    let after_outage = slow.reclaim_with(&reclaim_for(LONG)).await;
-    assert_eq!(after_outage.jobs, [], "its holder had no time to renew it");
-    assert!(after_outage.grace.is_some_and(|grace| grace >= short), "{after_outage:?}");
+    let after_gap = slow.reclaim_with(&reclaim_for(LONG)).await;
+    assert_eq!(after_gap.jobs, [], "its holder had no time to renew it");
+    assert!(after_gap.grace.is_some_and(|grace| grace >= short), "{after_gap:?}");
     assert_eq!(worker.renew(LONG, &job).await, [KEPT]);
     assert_eq!(worker.renew(Duration::ZERO, &job).await, [KEPT]);
 
-    // The worker with the shorter leases is gone for good. The others do not take each of their intervals for an outage.
+    // The worker with the shorter leases is gone for good. The others do not take each of their intervals for a gap.
     let mut waited = Duration::ZERO;
     while slow.reclaim_with(&reclaim_for(LONG)).await.jobs.is_empty() {
         assert!(waited < TIMEOUT, "the lease was never reclaimed");
@@ -255,7 +255,7 @@ pub(crate) async fn a_worker_with_longer_leases_does_not_take_a_short_one_withou
 }
 
 /// The others look at the queue as often as their own leases ask for, so their last look may be long ago for a shorter lease.
-pub(crate) async fn a_worker_with_shorter_leases_that_joins_is_no_outage(harness: &dyn Harness, worker: Worker) {
+pub(crate) async fn a_worker_with_shorter_leases_that_joins_is_no_reclaim_gap(harness: &dyn Harness, worker: Worker) {
     let short = Duration::from_millis(100);
     worker.reclaim_with(&reclaim_for(LONG)).await;
     worker.enqueue(&ids(2)).await;
@@ -276,16 +276,16 @@ pub(crate) async fn a_worker_with_shorter_leases_does_not_take_a_long_one_withou
     harness: &dyn Harness,
     worker: Worker,
 ) {
-    let (short, outage, quick) = (Duration::from_millis(50), Duration::from_millis(300), harness.worker(2));
+    let (short, gap, quick) = (Duration::from_millis(50), Duration::from_millis(300), harness.worker(2));
     worker.reclaim_with(&reclaim_for(LONG)).await;
     quick.reclaim_with(&reclaim_for(short)).await;
     worker.enqueue(&[id("a")]).await;
     worker.claim_for(1, SHORT).await;
-    harness.advance(outage).await;
-    let after_outage = quick.reclaim_with(&reclaim_for(short)).await;
-    assert_eq!(after_outage.jobs, []);
-    // A lease of more than twice the outage could be renewed all the same, so it needs no grace.
-    assert!(after_outage.grace.is_some_and(|grace| grace >= outage * 2), "{after_outage:?}");
+    harness.advance(gap).await;
+    let after_gap = quick.reclaim_with(&reclaim_for(short)).await;
+    assert_eq!(after_gap.jobs, []);
+    // A lease of more than twice the gap could be renewed all the same, so it needs no grace.
+    assert!(after_gap.grace.is_some_and(|grace| grace >= gap * 2), "{after_gap:?}");
 }
 
 pub(crate) async fn a_worker_with_shorter_leases_does_not_end_a_grace_for_longer_ones(
@@ -316,8 +316,8 @@ pub(crate) async fn the_grace_is_never_longer_than_a_lease_that_is_still_in_use(
     worker.enqueue(&[id("a")]).await;
     worker.claim_for(1, short).await;
     harness.advance(long).await;
-    let after_outage = worker.reclaim_with(&reclaim_for(short)).await;
-    assert_eq!((after_outage.jobs.len(), after_outage.grace), (0, Some(short)));
+    let after_gap = worker.reclaim_with(&reclaim_for(short)).await;
+    assert_eq!((after_gap.jobs.len(), after_gap.grace), (0, Some(short)));
 }
 
 pub(crate) async fn a_dead_workers_lease_does_not_stand_because_the_clock_was_set_back(
@@ -337,7 +337,7 @@ pub(crate) async fn a_dead_workers_lease_does_not_stand_because_the_clock_was_se
     assert!(first.next_expiry.is_some_and(|next| next <= lease), "{first:?}");
     assert_eq!(other.reclaim_with(&request).await.shortened, 2);
     let last = other.reclaim_with(&request).await;
-    assert_eq!((last.shortened, last.grace), (0, None), "what was set before the clock was set back is no outage");
+    assert_eq!((last.shortened, last.grace), (0, None), "what was set before the clock was set back is no gap");
 
     let kept = jobs.split_off(3);
     let mut taken = 0;

@@ -41,7 +41,7 @@ for k, id in ipairs(removed) do tombstones[k] = tombstone(id, state_before[id], 
 for state, list in pairs(contained) do
   if state == 'y' then call_in_chunks('ZREM', DELAYED, list) else remove_ended(container[state], list) end
 end
-forget(removed)
-bury(tombstones)
+delete_jobs(removed)
+add_tombstones(tombstones)
 count('stale', stale)
 return replay_close({ 'ok', NOW, table.concat(results) })

@@ -1,8 +1,8 @@
 -- reclaim.lua: reclaim expired leases.
--- Guarantee: an expired lease is reclaimed once, however many callers ask. After an outage, in which no worker could renew, nothing is
--- reclaimed for one more lease (the lease grace). The script notices an outage when there are leases and its previous run is missing
--- or more than half a lease ago: half of the shortest lease in use. The grace lasts for the longest lease in use, but not for more than
--- twice the outage: a longer lease left enough time to renew it. A lease that ends further from now than the longest lease in use,
+-- Guarantee: an expired lease is reclaimed once, however many callers ask. After a reclaim gap, in which perhaps no worker could renew,
+-- nothing is reclaimed for one more lease (the lease grace). There is a gap if there are leases and the previous run of this script is
+-- missing or more than half a lease ago: half of the shortest lease in use. The grace lasts for the longest lease in use, but not for
+-- more than twice the gap: a longer lease left enough time to renew it. A lease that ends further from now than the longest lease in use,
 -- because the clock was set back by more than a small step, now ends that far from now. A crash is counted only where the handler is
 -- known to have started.
 -- KEYS    see lib/queue.lua
@@ -43,7 +43,7 @@ local reclaimed_at, grace_until = past_of(stored[1]), number_of(stored[2]) or 0
 
 -- A length is in use if it was noted (here, or the longest in lib/lease.lua) not long before the previous run: the shortest at most half
 -- its length before, the longest at most its length before, because a lease may stand so long. Time is measured at the previous run, not
--- now, so that no length is forgotten during an outage.
+-- now, so that no length is forgotten in a gap.
 local longest, longest_at = number_of(LONGEST_LEASE), past_of(stored[3])
 if not longest or not longest_at or (reclaimed_at or 0) - longest_at > longest then
   longest, longest_at = math.max(lease_ms, (last_expiry or 0) - NOW), NOW
@@ -53,16 +53,16 @@ end
 local shortest, shortest_at = number_of(stored[4]), past_of(stored[5])
 local in_use = shortest and shortest_at and reclaimed_at and reclaimed_at - shortest_at <= shortest / 2
 -- A shorter lease of the caller does not count yet: until now nobody had to run this script as often as that.
-local outage_min = math.floor((in_use and shortest or lease_ms) / 2)
+local gap_min = math.floor((in_use and shortest or lease_ms) / 2)
 if not in_use or lease_ms <= shortest then shortest, shortest_at = lease_ms, NOW end
 
 local expiry_max = NOW + longest
 -- No lease grace is longer than the longest lease. If one seems longer, it was given before the clock was set back, or written by hand. It is
 -- shortened, not ended: the workers that it protects may not have renewed yet.
 grace_until = math.min(grace_until, expiry_max)
-local outage = reclaimed_at and NOW - reclaimed_at or math.huge
-if leases > 0 and outage > outage_min then
-  grace_until = math.max(grace_until, NOW + math.min(longest, 2 * outage))
+local gap = reclaimed_at and NOW - reclaimed_at or math.huge
+if leases > 0 and gap > gap_min then
+  grace_until = math.max(grace_until, NOW + math.min(longest, 2 * gap))
   longest_at = NOW
 end
 call('HSET', STATS, 'reclaimed_at', NOW, 'grace_until', grace_until, 'lease_longest', longest, 'lease_longest_at', longest_at,

@@ -1,8 +1,8 @@
--- scan_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale.
+-- scan_stale.lua: compute from the sizes of all containers how many entries of `pending` must be stale, and store this number when asked.
 -- Guarantee: the number is right if every job is in exactly one container. The script costs the same on any queue.
 -- KEYS    see lib/queue.lua
--- ARGV    1 '1' repair | '0'
--- Reply   {'ok', stale entries as stats counts them, stale entries as computed}; a negative count is reported as 0
+-- ARGV    1 '1': store the computed number in `stats` if another one is stored | '0': do not
+-- Reply   {'ok', the number stored before this call, or 0 if that was negative, the computed number}
 local repair = ARGV[1] == '1'
 check_all_types() -- also sets lease_members
 -- Jobs in the containers other than `pending`.

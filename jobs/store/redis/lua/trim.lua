@@ -60,8 +60,8 @@ for i, key in ipairs(FINAL) do
   if surplus.more then more = 1 end
   if removed > 0 then
     call('ZREMRANGEBYRANK', key, 0, removed - 1)
-    forget(surplus.ids)
-    bury(surplus.tombstones)
+    delete_jobs(surplus.ids)
+    add_tombstones(surplus.tombstones)
     left, freed = left - removed, freed + surplus.excess
     removed_count = removed_count + removed
     count_excess(key, -surplus.excess)

@@ -11,7 +11,7 @@ use crate::job::{InstanceId, JobId, JobState, QueueName};
 use crate::store::redis::acts::acts_of;
 use crate::store::redis::connection::Link;
 use crate::store::redis::keys::QueueKeys;
-use crate::store::redis::progress::progress_of;
+use crate::store::redis::progress;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::store::{
     CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, Removal,
@@ -245,7 +245,7 @@ pub(in crate::store::redis) async fn jobs(
             last_error = attempt_of(attempt, &latest_attempts.bytes()?).error();
         }
         let held_by = lease_holder(&job.bytes()?, at_ms);
-        let progress = progress_of(&job.bytes()?).filter(|stored| stored.attempt == counters.attempts);
+        let progress = progress::parse_stored(&job.bytes()?).filter(|stored| stored.attempt == counters.attempts);
         let enqueued_ms = header.map(|(_, enqueued_ms)| enqueued_ms);
         jobs.push(JobSummary { id, state, counters, enqueued_ms, at_ms, envelope, last_error, held_by, progress });
     }
@@ -346,7 +346,7 @@ fn view(operation: &'static str, mut reply: Reply, queue: &QueueName, id: &JobId
         history.push(attempt_of(attempt, &listed.bytes()?));
     }
     let (acts_dropped, acts) = acts_of(&reply.bytes()?);
-    let progress = progress_of(&reply.bytes()?);
+    let progress = progress::parse_stored(&reply.bytes()?);
     let ended_attempts = counters.attempts.saturating_sub(u32::from(held_by.is_some()));
     Ok(JobView {
         queue: queue.clone(),

@@ -40,7 +40,7 @@ pub(in crate::store::redis) async fn report(
 ) -> Result<Renewed, StoreError> {
     extend("report", "p", link, keys, lease, reports, |command, report| {
         name_lease(command, &report.lease);
-        command.arg(progress::to_bytes(&report.progress));
+        command.arg(progress::reported_bytes(&report.progress));
     })
     .await
 }

@@ -246,7 +246,7 @@ local function settle(first)
     end
   end
   call_in_chunks('HDEL', JOB, unkept)
-  forget(other_unkept)
+  delete_jobs(other_unkept)
   call_in_chunks('HDEL', HISTORY, evicted)
   put(HISTORY, histories_kept, history)
   add_ended(COMPLETED, completed)

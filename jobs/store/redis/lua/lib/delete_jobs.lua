@@ -1,8 +1,8 @@
--- lib/forget.lua: deletion of jobs with everything kept about them.
+-- lib/delete_jobs.lua: deletion of jobs with everything kept about them.
 
 -- The caller removes the jobs from their sorted sets; entries in `pending` stay and are stale. Takes at most 200 ids (BATCH_MAX in
 -- jobs/limits.rs).
-local function forget(ids)
+local function delete_jobs(ids)
   if #ids == 0 then return end
   local history, n, retry_states = {}, 0, {}
   if retry_kept > 0 then retry_states = call('HMGET', RETRY, unpack(ids)) end
