@@ -149,7 +149,7 @@ impl QueueContext {
         before.map(|(count, at)| (count, at.elapsed()))
     }
 
-    /// Records a lease grace that lasts for `grace` from now. Returns whether it must be reported: `false` while one that was reported still lasts.
+    /// Returns whether a lease grace that lasts for `grace` from now must be reported, and then records it: not while one that was reported still lasts.
     pub(crate) fn note_lease_grace(&self, grace: Duration) -> bool {
         let mut until = self.grace_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

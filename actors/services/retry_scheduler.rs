@@ -86,8 +86,10 @@ async fn promote_due(runtime: &RuntimeContext, queue: &QueueContext) {
     let schedule = &queue.promote_schedule;
     schedule.begin();
     let reply = runtime.calls.until_known("promote", |store, call| store.promote(call, &queue.name, PROMOTE_BATCH_MAX));
-    // Otherwise the store refused the call, or the tree has ended.
-    let Some(Ok(promoted)) = reply.await else { return schedule.again_in(PROMOTE_POLL_MAX) };
+    let Some(Ok(promoted)) = reply.await else {
+        // The store refused the call, or the tree has ended.
+        return schedule.again_in(PROMOTE_POLL_MAX);
+    };
     if promoted.moved > 0 {
         queue.wake_fetcher();
     }

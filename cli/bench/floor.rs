@@ -123,7 +123,7 @@ impl JobQueue for Floor {
         Ok(())
     }
 
-    async fn work(&self, _: usize, recorder: Arc<Recorder>) -> Result<Cycles, CliError> {
+    async fn start_worker(&self, _: usize, recorder: Arc<Recorder>) -> Result<Cycles, CliError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for _ in 0..FLOOR_CYCLES {
@@ -134,7 +134,7 @@ impl JobQueue for Floor {
         Ok(Cycles { floor: self.clone(), stop, tasks })
     }
 
-    async fn wait(&self, _: usize, _: Arc<Recorder>) -> Result<Cycles, CliError> {
+    async fn start_idle_worker(&self, _: usize, _: Arc<Recorder>) -> Result<Cycles, CliError> {
         Err(CliError::Failed("the floor supports only one queue".into()))
     }
 

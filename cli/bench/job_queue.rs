@@ -21,14 +21,14 @@ pub(super) trait JobQueue: Clone + Send + Sync + 'static {
     fn enqueue_due(&self, jobs: Vec<BenchJob>) -> impl Future<Output = Result<(), CliError>> + Send;
 
     /// Starts a worker that passes jobs to the recorder. ReTraced's worker has `concurrency` executors; the floor has a fixed number of cycles.
-    fn work(
+    fn start_worker(
         &self,
         concurrency: usize,
         recorder: Arc<Recorder>,
     ) -> impl Future<Output = Result<Self::Worker, CliError>> + Send;
 
     /// Starts a worker that waits for jobs in this many empty queues. The floor has no such worker, and returns an error.
-    fn wait(
+    fn start_idle_worker(
         &self,
         queues: usize,
         recorder: Arc<Recorder>,

@@ -1,4 +1,4 @@
-//! What is measured and how. Each measurement is written once, for any [`JobQueue`].
+//! What is measured and how. Each measurement is written once, for any [`JobQueue`]; only the drain by several processes is in [`workers`](super::workers).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,7 @@ impl Measurement {
         enqueues.into_iter().chain(drains).chain(others).collect()
     }
 
-    /// The name of the measurement: its metric, or the common prefix of its metrics.
+    /// The name of the measurement. Its metrics have this name or begin with it, except `redis_memory`.
     pub(super) fn name(self) -> String {
         match self {
             Measurement::EnqueueOne => "enqueue_one".into(),
@@ -145,6 +145,7 @@ impl Measurement {
         MEASUREMENT_TIMEOUT + (per_job + round_trip * ROUND_TRIPS_PER_JOB_MAX) * u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 
+    /// Measures in this process: a drain is one with a single worker.
     pub(super) async fn run<Q: JobQueue>(
         self,
         queue: Q,
@@ -227,7 +228,7 @@ impl Measurement {
         fill(queue, jobs).await?;
         let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::of(jobs));
-        let worker = queue.work(executors, recorder.clone()).await?;
+        let worker = queue.start_worker(executors, recorder.clone()).await?;
         recorder.wait_for(jobs).await;
         Q::end(worker).await?;
         into.put(self.name(), recorder.rate(), "jobs/s");
@@ -247,7 +248,7 @@ impl Measurement {
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs + 1));
-        let worker = queue.work(executors, recorder.clone()).await?;
+        let worker = queue.start_worker(executors, recorder.clone()).await?;
         queue.enqueue(BenchJob::now(0)).await?;
         recorder.wait_for(1).await;
         let mut ticks = interval(ENQUEUE_INTERVAL);
@@ -274,7 +275,7 @@ impl Measurement {
         into: &mut Figures,
     ) -> Result<(), CliError> {
         let recorder = Arc::new(Recorder::with_delays(jobs));
-        let worker = queue.work(executors, recorder.clone()).await?;
+        let worker = queue.start_worker(executors, recorder.clone()).await?;
         let first_us = now_us() + BENCH_DUE_AFTER.as_micros() as u64;
         // Due times are whole milliseconds.
         let due_us = |number: u64| (first_us + BENCH_DUE_WITHIN.as_micros() as u64 * number / jobs) / 1_000 * 1_000;
@@ -298,7 +299,7 @@ impl Measurement {
     ) -> Result<(), CliError> {
         let before = Cost::read(server).await?;
         let recorder = Arc::new(Recorder::with_failures(jobs, FAILURES));
-        let worker = queue.work(executors, recorder.clone()).await?;
+        let worker = queue.start_worker(executors, recorder.clone()).await?;
         let begun = Instant::now();
         fill(queue, jobs).await?;
         recorder.wait_for(jobs).await;
@@ -312,7 +313,7 @@ impl Measurement {
 
     /// Measures the cost of a worker that has nothing to do.
     async fn idle<Q: JobQueue>(self, queue: &Q, server: &mut Server, into: &mut Figures) -> Result<(), CliError> {
-        let worker = queue.wait(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
+        let worker = queue.start_idle_worker(BENCH_QUEUES_MAX, Arc::new(Recorder::of(0))).await?;
         sleep(BENCH_IDLE_AFTER).await;
         let before = Cost::read(server).await?;
         sleep(BENCH_IDLE_FOR).await;

@@ -69,7 +69,7 @@ impl JobQueue for Retraced {
         self.send(&jobs, due).await
     }
 
-    async fn work(&self, concurrency: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
+    async fn start_worker(&self, concurrency: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut retention = Retention::default();
         if self.completed == Completed::Removed {
             retention.completed = None;
@@ -86,7 +86,7 @@ impl JobQueue for Retraced {
         Ok(runtime)
     }
 
-    async fn wait(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
+    async fn start_idle_worker(&self, queues: usize, recorder: Arc<Recorder>) -> Result<Runtime, CliError> {
         let mut builder = Runtime::builder().store(store(&self.url, &self.prefix).await?).state(recorder);
         for name in idle_queues(&self.queue).take(queues) {
             builder = builder.queue(Queue::new(&name).map_err(failed)?.handler(handle));

@@ -47,7 +47,7 @@ pub(super) async fn work_as_one_of_several<Q: JobQueue>(
     orders.recv().await.ok_or_else(alone)?;
     let before = processor_time();
     let recorder = Arc::new(Recorder::of(jobs));
-    let worker = side.work(executors, recorder.clone()).await?;
+    let worker = side.start_worker(executors, recorder.clone()).await?;
     let mut ticks = interval(WORKER_REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = 0;

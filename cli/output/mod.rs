@@ -1,6 +1,6 @@
 //! Printing: one JSON object per line, or text for people; results on stdout, messages on stderr.
 //!
-//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it. In a pipe nothing is cut, wrapped or left out, and text is
+//! On a terminal text is laid out to fit, and coloured unless the user or the environment forbids it. In a pipe nothing is cut or wrapped to fit a width, no column is left out, and text is
 //! coloured only with `--color always` or `CLICOLOR_FORCE`.
 
 mod message;

@@ -8,7 +8,7 @@ use retraced_jobs::store::{Admin, Block, Store, StoreError};
 use support::redis_harness::{Harness, busy, every_verb};
 use support::redis_server::RedisServer;
 
-/// Numbers of the verbs in `every_verb`: `enqueue`, and those that only read.
+/// Numbers of the verbs in `every_verb`: `enqueue`, and those that succeed on a server that takes no writes, which are the reads and `watch_outcome`.
 const ENQUEUE: usize = 0;
 const READS: [usize; 7] = [14, 15, 16, 17, 19, 20, 22];
 

@@ -1,5 +1,5 @@
-//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches. `forget` also
-//! removes that process instance's replay slots in the given queues. All calls use the connection `general`, so that they hold up neither renewals nor the calls
+//! [`Ledger`] on Redis: names of queues, supervision events and worker rows. Each of the three is one key, which no transition touches. `forget` removes
+//! the row of a process instance, and its replay slots in the given queues. All calls use the connection `general`, so that they hold up neither renewals nor the calls
 //! of workers about jobs ([`RedisStore`]).
 
 use super::reply::{Reply, big_endian};

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damaged_values_are_repaired_or_ignored_without_an_error() {
+    fn damaged_values_are_read_as_far_as_possible_without_an_error() {
         let value = [&[0, 0, 0, 0, 0, 9, 0, 0, 0, 2][..], &reported_bytes(&Progress::new(40, "né"))].concat();
         let stored = |note: &str| Some(StoredProgress::new(2, 9, Progress::new(40, note)));
         assert_eq!(parse_stored(&value), stored("né"));

@@ -11,6 +11,7 @@ local TOMBSTONES_MAX = 1000 -- most tombstones of a queue; the oldest leave firs
 
 -- `ended_at` is the score of the job in the sorted set of its final state, or nil. `operator_name` is '' for retention.
 local function tombstone(id, state, cause, ended_at, operator_name)
+  -- A score that was edited by hand may not fit into six bytes. NUMBERS_MAX does.
   local at = math.min(math.max(0, tonumber(ended_at or 0) or 0), NUMBERS_MAX)
   return state .. cause .. pack('>I6', at) .. NOW6 .. string.char(#id) .. id .. operator_name
 end
