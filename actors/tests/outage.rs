@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use retraced_actors::Enqueue;
-use retraced_actors::limits::{OUTAGE_REPORTED_AFTER, RECLAIM_BATCH_MAX};
+use retraced_actors::limits::{
+    OUTAGE_REPORTED_AFTER, PROBE_DELAY_MAX, PROBE_DELAY_MIN, PROBE_RESET_AFTER, RECLAIM_BATCH_MAX,
+};
 use retraced_jobs::clock::{Clock, TokioClock};
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::{DropReason, EventKind};
@@ -12,7 +14,7 @@ use retraced_jobs::job::{JobId, JobState, RunAt};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 
-use crate::support::{Action, Fault, Harness, RunEnd, Verb, Work, millis, secs};
+use crate::support::{Action, Fault, Harness, Moment, RunEnd, Verb, Work, millis, secs};
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_three_leases_counts_no_failure_and_is_reported_once() {
@@ -451,5 +453,75 @@ async fn a_subscription_that_is_cut_again_and_again_never_goes_unreported() {
     tokio::time::sleep(secs(30)).await;
     assert_eq!((failing(), recovered()), (1, 1));
     assert_eq!(harness.count(|kind| matches!(kind, EventKind::StoreUnreachable { .. })), 0);
+    harness.close().await;
+}
+
+/// When calls of this verb were sent, from now on.
+fn sent(harness: &Harness, verb: Verb) -> Arc<Mutex<Vec<Instant>>> {
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let noted = sent.clone();
+    harness.store.observe(move |called, moment| {
+        if called == verb && matches!(moment, Moment::Sent) {
+            noted.lock().unwrap().push(Instant::now());
+        }
+    });
+    sent
+}
+
+/// Goal: each outage begins with short delays between probes, however long the one before it lasted. Method: three long outages, the second soon after the first and the
+/// third long after it; the delay between the first two probes of each is compared.
+#[tokio::test(start_paused = true)]
+async fn an_outage_never_begins_with_the_long_delays_of_the_one_before() {
+    let harness = Harness::start().await;
+    for sound in [secs(60), secs(3), secs(60)] {
+        tokio::time::sleep(sound).await;
+        let probes = sent(&harness, Verb::Probe);
+        harness.store.set_unavailable(true);
+        tokio::time::sleep(secs(60)).await;
+        harness.store.set_unavailable(false);
+        let probes = probes.lock().unwrap().clone();
+        let delays: Vec<_> = probes.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!(delays[0] <= PROBE_DELAY_MIN * 2, "{sound:?} after the last outage: {delays:?}");
+        assert_eq!(delays.last(), Some(&PROBE_DELAY_MAX), "the delays grow");
+    }
+    harness.store.clear_faults();
+    harness.close().await;
+}
+
+/// The same for a store that answers but takes no new jobs: blocked for a while, free for a while, and so on.
+#[tokio::test(start_paused = true)]
+async fn a_block_never_begins_with_the_long_delays_of_the_one_before() {
+    let harness = Harness::start().await;
+    for round in 0..3 {
+        tokio::time::sleep(secs(60)).await;
+        let probes = sent(&harness, Verb::Probe);
+        harness.store.plan_faults(|verb, _| matches!(verb, Verb::Enqueue | Verb::Probe).then_some(Fault::Blocked));
+        let refused = harness.try_enqueue(&format!("call-{round}"), Work::succeed(), RunAt::Now, secs(30)).await;
+        assert!(refused.is_err());
+        tokio::time::sleep(secs(60)).await;
+        harness.store.clear_faults();
+        let probes = probes.lock().unwrap().clone();
+        assert!(probes[1] - probes[0] <= PROBE_DELAY_MIN * 2, "round {round}: {:?}", probes[1] - probes[0]);
+    }
+    harness.close().await;
+}
+
+/// Goal: a subscription that lasted is replaced at once when it ends. Method: each lasts for 12 s; by the sixth a delay that only grows would have reached its longest.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_lasted_is_never_replaced_late() {
+    let harness = Harness::start().await;
+    let lasts = PROBE_RESET_AFTER + secs(2);
+    harness.store.end_subscriptions_after(Some(lasts));
+    let subscribed = sent(&harness, Verb::Hints);
+    // The subscription that is there is not cut before it is replaced.
+    harness.kill_and_await_restart("store-link").await;
+    tokio::time::sleep(lasts * 10).await;
+    let subscribed = subscribed.lock().unwrap().clone();
+    assert!(subscribed.len() >= 8, "{}", subscribed.len());
+    for two in subscribed.windows(2) {
+        let late = (two[1] - two[0]).saturating_sub(lasts);
+        assert!(late <= PROBE_DELAY_MIN, "replaced after {late:?}");
+    }
+    harness.store.end_subscriptions_after(None);
     harness.close().await;
 }

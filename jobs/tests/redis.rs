@@ -354,6 +354,28 @@ async fn no_lease_is_shortened_because_stats_were_lost_or_edited() {
     }
 }
 
+/// A discarded job leaves its entry in `pending`. If `stats` is lost, so is the counter of entry versions: a new job of the same id must not make that entry valid again.
+#[tokio::test]
+async fn a_job_enqueued_again_after_stats_were_lost_never_runs_twice() {
+    let mut harness = Harness::new().await;
+    let mut raw = harness.server.connection();
+    harness.enqueue(&["a"]).await;
+    let call = harness.call();
+    harness.store.discard(call, &harness.queue, &"ada".into(), &[id("a").into()]).await.unwrap();
+    let entries: u64 = raw.llen(harness.key("pending")).unwrap();
+    assert_eq!(entries, 1, "the entry of the discarded job is there");
+    let _: () = raw.del(harness.key("stats")).unwrap();
+    // The counter begins again at the clock of the server, in ms.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    harness.enqueue(&["a"]).await;
+    let claims = harness.claim(1).await;
+    assert_eq!(ids(&claims), ["a"]);
+    harness.settle(&[settlement(&claims, 0, Verdict::Complete { keep: true })]).await;
+    assert_eq!(ids(&harness.claim(2).await), [""; 0], "it runs again");
+    let entries: u64 = raw.llen(harness.key("pending")).unwrap();
+    assert_eq!(entries, 0);
+}
+
 #[tokio::test]
 async fn a_waiter_gets_a_hint_when_its_damaged_job_is_poisoned() {
     let mut harness = Harness::new().await;

@@ -5,9 +5,10 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use retraced_jobs::job::{InstanceId, JobId, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
-use retraced_jobs::store::{Admin, Leases, ReplaySlots, Store, StoreError, Transitions};
+use retraced_jobs::store::{Admin, Hint, Leases, ReplaySlots, Store, StoreError, Transitions};
 use support::redis_server::RedisServer;
 use support::relay::Relay;
 use tokio::time::timeout;
@@ -35,6 +36,31 @@ async fn a_silent_connection_is_replaced_although_no_caller_waits_for_the_timeou
     assert_eq!(timeout(IMPATIENT, store.stats(&queue)).await.unwrap().unwrap().pending, 1);
     assert!(timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.is_err(), "renewals have another connection");
     timeout(IMPATIENT, store.renew(&queue, LEASE, &[])).await.unwrap().unwrap();
+}
+
+/// Goal: a worker does not wait for hints on a connection that is dead. Method: an idle subscription outlives several pings; then its connection goes silent without being
+/// closed, as behind a firewall that has forgotten it.
+#[tokio::test]
+async fn a_half_open_subscription_ends_and_an_idle_one_does_not() {
+    let server = RedisServer::start();
+    let relay = Relay::to(server.socket());
+    let options = RedisOptions::default().call_timeout(IMPATIENT);
+    let store = RedisStore::open(&relay.url(), options).unwrap();
+    let queue = QueueName::new("q").unwrap();
+    let mut hints = store.hints(std::slice::from_ref(&queue)).await.unwrap();
+    assert!(timeout(Duration::from_secs(11), hints.next()).await.is_err(), "nothing happens for two pings");
+    let mut replay_slot = ReplaySlots::new(InstanceId::from(uuid::Uuid::new_v4()), 1).take().await;
+    let later = [NewJob {
+        id: JobId::parse("a").unwrap(),
+        run_at: RunAt::After(LEASE),
+        envelope: bytes::Bytes::from_static(b"letter"),
+    }];
+    store.enqueue(replay_slot.next_call(), &queue, &later).await.unwrap();
+    let hint = timeout(Duration::from_secs(5), hints.next()).await.expect("no hint");
+    assert_eq!(hint, Some(Hint::Due(queue.clone())));
+
+    relay.freeze();
+    assert_eq!(timeout(Duration::from_secs(30), hints.next()).await.expect("a dead connection is believed"), None);
 }
 
 /// Goal: workers do not claim and settle on a connection that depends on the tokio runtime of whoever checked the server. Method: the server is checked on a runtime that then stands still.
