@@ -365,8 +365,13 @@ async fn a_job_enqueued_again_after_stats_were_lost_never_runs_twice() {
     let entries: u64 = raw.llen(harness.key("pending")).unwrap();
     assert_eq!(entries, 1, "the entry of the discarded job is there");
     let _: () = raw.del(harness.key("stats")).unwrap();
-    // The counter begins again at the clock of the server, in ms.
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    // The counter begins again at the clock of the server, in ms: the clock has to go on before the next job.
+    let mut server_ms = || {
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
+        seconds * 1_000 + micros / 1_000
+    };
+    let discarded_ms = server_ms();
+    while server_ms() == discarded_ms {}
     harness.enqueue(&["a"]).await;
     let claims = harness.claim(1).await;
     assert_eq!(ids(&claims), ["a"]);
