@@ -18,7 +18,7 @@ pub(crate) struct BulkOptions {
     /// List the jobs that the command would act on, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Act on at most this many of the jobs that match. Default: on all.
+    /// Act on at most this many of the jobs that match, the first that a list of them shows. Default: on all.
     #[arg(long, value_name = "N", conflicts_with = "by_id", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     #[command(flatten)]
@@ -114,13 +114,13 @@ impl Bulk<'_> {
             return Err(CliError::Failed(format!("{unchanged} of {all} could not be {done}")));
         }
         self.note_done(tally);
-        self.note_if_paused(context, operator).await
+        self.note_why_jobs_wait(context, operator).await
     }
 
-    /// After a redrive, says that the queue is paused, if it is: the redriven jobs do not run then.
-    async fn note_if_paused(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
+    /// After a redrive, says why the jobs do not run, if that is so.
+    async fn note_why_jobs_wait(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
         match self.verb {
-            Verb::Redrive => context.note_if_paused(operator, self.queue).await,
+            Verb::Redrive => context.note_why_jobs_wait(operator, self.queue).await,
             Verb::Discard | Verb::Cancel => Ok(()),
         }
     }
@@ -218,7 +218,7 @@ impl Bulk<'_> {
         if action.newer() > 0 {
             note(format_args!("{} enqueued after the command began: left alone", job_count(action.newer())));
         }
-        self.note_if_paused(context, operator).await
+        self.note_why_jobs_wait(context, operator).await
     }
 
     /// Runs all steps of the action, and prints their results.
@@ -239,7 +239,9 @@ impl Bulk<'_> {
     }
 
     fn note_done(&self, tally: Tally) {
-        let summary = self.summary(tally);
+        let limit_reached = self.options.limit.is_some_and(|limit| tally.done + tally.asked + tally.unchanged >= limit);
+        let more = if limit_reached { ", as many as --limit allows; more may match" } else { "" };
+        let summary = format!("{}{more}", self.summary(tally));
         match self.options.dry_run {
             true => note(format_args!("{summary}; nothing was changed (--dry-run)")),
             false => note(summary),

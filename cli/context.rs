@@ -8,6 +8,7 @@ use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 
 use crate::advice::with_flags;
 use crate::error::CliError;
+use crate::live_workers::{note_if_unprocessed, workers_of};
 use crate::output::{Output, note, one_line};
 use crate::paused::paused;
 use crate::tls::TlsArgs;
@@ -64,7 +65,7 @@ impl CommandContext {
         let operator = self.operator().await?;
         operator.require_queue(queue).await.map_err(|error| match &error {
             OperatorError::UnknownQueue { nearest: None, .. } => CliError::Failed(format!(
-                "there is no queue {queue}: no producer and no worker has used it; `retraced queues` lists them{advice}"
+                "there is no queue {queue}: nobody has used it, or it was deleted; `retraced queues` lists them{advice}"
             )),
             _ => CliError::from(error),
         })?;
@@ -78,6 +79,12 @@ impl CommandContext {
             note(format_args!("queue {queue} is {paused}: its jobs wait until `retraced queue resume {queue}`"));
         }
         Ok(())
+    }
+
+    /// Says why jobs that were made pending do not run: their queue is paused, or no live worker processes it.
+    pub(crate) async fn note_why_jobs_wait(&self, operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
+        note_if_unprocessed(self, queue, workers_of(operator, queue).await);
+        self.note_if_paused(operator, queue).await
     }
 
     /// Says before an enqueue that the queue is paused, or that there is none of this name but one of a similar name. A producer may lack the rights to ask, and can do

@@ -133,7 +133,7 @@ impl Job {
                 let mut tally = Tally::default();
                 print_results(&context.out, Verb::Redrive, &queue, std::iter::once(id).zip(moved), &mut tally)?;
                 match tally.unchanged {
-                    0 => context.note_if_paused(&operator, &queue).await,
+                    0 => context.note_why_jobs_wait(&operator, &queue).await,
                     _ => Err(CliError::Failed("nothing was changed".into())),
                 }
             }

@@ -15,6 +15,8 @@ pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
 pub(crate) const COUNTED_GROUPS_MAX: usize = 10_000;
 /// Characters of a message by which `dead list --count-by message` counts.
 pub(crate) const COUNTED_MESSAGE_CHARS: usize = 200;
+/// Least columns of a message in a list of jobs. Before it gets fewer, columns that tell less are left out.
+pub(crate) const LISTED_MESSAGE_COLUMNS_MIN: usize = 24;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 

@@ -9,7 +9,7 @@ use retraced::{JobState, Operator, QueueName};
 
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::limits::LIST_EXAMINED_MAX;
+use crate::limits::{LIST_EXAMINED_MAX, LISTED_MESSAGE_COLUMNS_MIN};
 use crate::output::{Cell, Column, EMPTY_CELL, Output, Style, Table, job_count, note, printable};
 
 /// Which part of a list is printed.
@@ -119,7 +119,7 @@ impl Listing<'_> {
             Column::new(when).drop_rank(if when == "WHEN" { 7 } else { 3 }),
             // By the code of the failure an operator decides what to do: it is shown at every width, and never cut.
             Column::new("CODE"),
-            Column::new("MESSAGE").cut(7).drop_rank(4),
+            Column::new("MESSAGE").cut(LISTED_MESSAGE_COLUMNS_MIN).drop_rank(4),
         ];
         if self.lists_processing() {
             columns.extend([

@@ -55,8 +55,8 @@ pub(crate) enum Queue {
     /// Check the whole queue for damage caused by manual edits, evicted keys or lost writes: jobs that are in no state or in two, records of a lease without the lease,
     /// and records that belong to no job. Workers continue during the check.
     Audit(AuditQueue),
-    /// Delete a queue: its jobs, counters and name. A queue that a live worker processes is always refused; one with live jobs (pending, processing, delayed) unless
-    /// --force is given.
+    /// Delete a queue: its jobs, counters and name. A queue that a live worker processes is always refused; one with jobs that have not ended (pending, processing, delayed),
+    /// or that keeps dead or poisoned ones, unless --force is given.
     Delete(DeleteQueue),
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct AuditQueue {
 pub(crate) struct DeleteQueue {
     /// The queue.
     queue: QueueName,
-    /// Delete live jobs as well, and a queue whose keys have a wrong type. They cannot be restored.
+    /// Also delete jobs that have not ended, dead and poisoned ones, and a queue whose keys have a wrong type. They cannot be restored.
     #[arg(long)]
     force: bool,
 }
@@ -243,6 +243,9 @@ impl DeleteQueue {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let Self { queue, force } = self;
         let operator = context.operator_of(&queue).await?;
+        if !force {
+            refuse_if_it_keeps_failed_jobs(&operator, &queue).await?;
+        }
         let live = if force { LiveJobs::Delete } else { LiveJobs::Refuse };
         let jobs = operator.delete_queue(&queue, live).await.map_err(|error| match &error {
             OperatorError::QueueHasJobs { queue, pending, processing, delayed, .. } => {
@@ -264,6 +267,22 @@ impl DeleteQueue {
         let row = Deleted { queue, deleted: true, jobs };
         context.out.result(&row, || format!("queue {} is deleted, with {}", row.queue, job_count(row.jobs)))?;
         Ok(())
+    }
+}
+
+/// A dead letter queue is deleted only by somebody who says so. Live workers, live jobs and numbers that cannot be read are left to the deletion, which says more about them.
+async fn refuse_if_it_keeps_failed_jobs(operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
+    if workers_of(operator, queue).await.is_some_and(|live| live > 0) {
+        return Ok(());
+    }
+    match operator.stats(queue).await {
+        Ok(stats) if stats.pending + stats.processing + stats.delayed == 0 && stats.dead + stats.poisoned > 0 => {
+            Err(CliError::Failed(format!(
+                "queue {queue} keeps {} dead and {} poisoned jobs, which would be deleted with it; `retraced dead list {queue}` shows them; give --force to delete them, too",
+                stats.dead, stats.poisoned
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -335,7 +335,10 @@ impl fmt::Display for OperatorError {
                 write!(f, "there is no queue {queue}; the most similar name is {nearest}")
             }
             OperatorError::UnknownQueue { queue, nearest: None } => {
-                write!(f, "there is no queue {queue}: nobody has used it; `Operator::queues` lists them")
+                write!(
+                    f,
+                    "there is no queue {queue}: nobody has used it, or it was deleted; `Operator::queues` lists them"
+                )
             }
             OperatorError::QueueHasWorkers { queue, workers } => {
                 let names = workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

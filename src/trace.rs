@@ -217,7 +217,7 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: Option<&Att
 }
 
 fn write_failure(f: &mut fmt::Formatter<'_>, step: &TraceStep, attempt: &AttemptDetail) -> fmt::Result {
-    if !matches!(step.event, TraceEvent::Failed | TraceEvent::Panicked) {
+    if !matches!(step.event, TraceEvent::Failed | TraceEvent::Panicked | TraceEvent::AttemptCancelled) {
         return Ok(());
     }
     write_detail(f, attempt.message.as_deref().unwrap_or_default())?;

@@ -22,7 +22,7 @@ pub(crate) enum CountBy {
     Code,
     /// The kind of job.
     Kind,
-    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an address.
+    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an address; the status after HTTP stays.
     Message,
 }
 
@@ -42,6 +42,8 @@ struct Row<'a> {
     #[serde(flatten)]
     group: Group,
     jobs: u64,
+    /// When the first of them ended, of those that are kept.
+    first_at: Option<Timestamp>,
     /// When the latest of them ended.
     latest_at: Option<Timestamp>,
     /// The latest of them.
@@ -74,10 +76,12 @@ pub(super) async fn count(
                 queue: listing.queue,
                 group: group.clone(),
                 jobs: 0,
+                first_at: at,
                 latest_at: at,
                 example: job.id.clone(),
             });
             row.jobs += 1;
+            row.first_at = row.first_at.min(at);
             if at > row.latest_at {
                 (row.latest_at, row.example) = (at, job.id);
             }
@@ -91,14 +95,22 @@ pub(super) async fn count(
     }
     let columns = [
         Column::new("JOBS"),
-        Column::new("LATEST").drop_rank(1),
-        Column::new("EXAMPLE").drop_rank(2),
+        Column::new("FIRST").drop_rank(1),
+        Column::new("LATEST").drop_rank(2),
+        Column::new("EXAMPLE").drop_rank(3),
         Column::new(by.heading()),
     ];
     context.out.results(&rows, &columns, |row| {
-        let latest = row.latest_at.map_or_else(|| EMPTY_CELL.to_owned(), |at| context.out.when(at));
+        let when = |at: Option<Timestamp>| at.map_or_else(|| EMPTY_CELL.to_owned(), |at| context.out.when(at));
+        let (first, latest) = (when(row.first_at), when(row.latest_at));
         let common = row.group.text().map_or_else(|| EMPTY_CELL.to_owned(), printable);
-        vec![row.jobs.to_string().into(), latest.into(), row.example.to_string().into(), Cell::from(common)]
+        vec![
+            row.jobs.to_string().into(),
+            first.into(),
+            latest.into(),
+            row.example.to_string().into(),
+            Cell::from(common),
+        ]
     })?;
     if uncounted > 0 {
         note(format_args!("{COUNTED_GROUPS_MAX} rows at most: {uncounted} jobs of further ones are not counted"));
@@ -134,15 +146,16 @@ impl Group {
     }
 }
 
-/// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`. So messages that differ by numbers, ids or
+/// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`, but for the status of HTTP. So messages that differ by numbers, ids or
 /// addresses alone are equal.
 fn shape_of(message: &str) -> String {
     let is_between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_'));
-    let mut shape = String::new();
+    let (mut shape, mut before) = (String::new(), "");
     for piece in message.lines().next().unwrap_or_default().split_inclusive(is_between) {
         let word = piece.trim_end_matches(is_between);
-        let has_digit = word.contains(char::is_numeric);
-        shape.push_str(if has_digit { "#" } else { word });
+        let differs = before != "HTTP" && word.contains(char::is_numeric);
+        shape.push_str(if differs { "#" } else { word });
+        before = word;
         shape.push_str(&piece[word.len()..]);
     }
     shape.chars().take(COUNTED_MESSAGE_CHARS).collect()
@@ -157,6 +170,7 @@ mod tests {
         for (message, shape) in [
             ("connection to 10.0.0.7:5432 refused (id 8f3e-11)", "connection to #.#.#.#:# refused (id #)"),
             ("no user 42\nat line 3", "no user #"),
+            ("HTTP 522 <unknown status code>: try 17", "HTTP 522 <unknown status code>: try #"),
             ("größe: Übermaß", "größe: Übermaß"),
             ("", ""),
             ("...", "..."),

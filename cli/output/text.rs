@@ -82,6 +82,7 @@ pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
 }
 
 /// A line wrapped between words. Further lines begin below the text after an instant, or a little to the right of where the line begins; in a narrow terminal further left.
+/// A command in backticks and a long word, such as a cursor, are never broken, so that they can be copied: the terminal wraps them.
 pub(super) fn flowed(line: &str, width: usize) -> String {
     const INSTANT: &str = "2030-01-31T08:00:00.000Z  ";
     let words = line.trim_start();
@@ -90,7 +91,21 @@ pub(super) fn flowed(line: &str, width: usize) -> String {
     let hang = if has_instant { INSTANT.len() } else { indent + 2 };
     let (first, rest) = (" ".repeat(indent.min(width / 3)), " ".repeat(hang.min(width / 3)));
     let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
-    textwrap::fill(words, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+    let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation).break_words(false);
+    textwrap::fill(&with_bound_commands(words), options).replace(BOUND_SPACE, " ")
+}
+
+/// Stands for a space at which a line is not broken.
+const BOUND_SPACE: char = '\u{a0}';
+
+/// The text with a [`BOUND_SPACE`] for each space between two backticks.
+fn with_bound_commands(text: &str) -> String {
+    let mut in_command = false;
+    let bound = |c: char| {
+        in_command ^= c == '`';
+        if in_command && c == ' ' { BOUND_SPACE } else { c }
+    };
+    if text.matches('`').count().is_multiple_of(2) { text.chars().map(bound).collect() } else { text.to_owned() }
 }
 
 /// Subtracts the columns of a character from those that are left; returns whether there were enough.
@@ -162,9 +177,22 @@ mod tests {
         assert_eq!(flowed(line, 78 / 2 + 2), line.replace("1 failed", "1\n             failed"));
         let detail = format!("{indent}  caused by: no route to mail.example.com");
         assert_eq!(flowed(&detail, 90), detail);
-        for width in [20, 40, 50, 60] {
+        for width in [40, 50, 60] {
             assert!(flowed(&detail, width).lines().all(|line| columns(line) <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_copied_is_never_broken() {
+        let line = "to run it again: `retraced dead redrive email o297`; there are more: --cursor W1sxNzk2MDQ4MDI1MTgxLCJkZWFkIiwibzE5MyJd";
+        for width in [20, 40, 80] {
+            let flowed = flowed(line, width);
+            for copied in ["`retraced dead redrive email o297`;", "W1sxNzk2MDQ4MDI1MTgxLCJkZWFkIiwibzE5MyJd"] {
+                assert!(flowed.contains(copied), "{width}: {flowed}");
+            }
+            assert_eq!(flowed.split_whitespace().collect::<Vec<_>>().join(" "), line, "{width}");
+        }
+        assert_eq!(flowed("an odd ` stays one of many words", 20), "an odd ` stays one\n  of many words");
     }
 
     #[test]

@@ -108,10 +108,18 @@ fn tables_fit_terminals_of_any_width_and_keep_ids_whole() {
             if arguments.ends_with(&["list", "q"]) {
                 assert!(shown.replace("\r\n", "").contains(id), "{shown}");
             }
-            let widest = shown.lines().filter(|line| !line.starts_with("too narrow")).map(|l| l.chars().count()).max();
+            // Sentences are wrapped between words; an id or a command in them is never broken, so that it can be copied.
+            let is_unbroken = |line: &str| arguments[0] != "dead" && (line.contains('`') || !line.trim().contains(' '));
+            let wraps = |line: &&str| !line.starts_with("too narrow") && !is_unbroken(line);
+            let widest = shown.lines().filter(wraps).map(|line| line.chars().count()).max();
             assert!(widest.unwrap() <= usize::from(columns), "{columns}:\n{shown}");
             let narrow = shown.contains("too narrow for");
-            assert!(!narrow || columns == 80, "what is left out at 80 is shown at 120:\n{shown}");
+            // A list of dead jobs needs more columns, for messages that say something.
+            let widest_narrow = if arguments[0] == "dead" { 120 } else { 80 };
+            assert!(
+                !narrow || (80..=widest_narrow).contains(&columns),
+                "what is left out at 80 is shown at 120:\n{shown}"
+            );
         }
     }
 }

@@ -118,9 +118,17 @@ fn no_line_of_a_text_log_has_debug_forms_or_unquoted_reasons() {
 
 #[test]
 fn a_log_filter_that_cannot_be_read_is_not_ignored() {
-    let mut command = retraced();
-    command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", "retraced=loud");
-    let finished = finish(command, harness::COMMAND_MAX);
-    assert_eq!(finished.status, Some(2), "{finished:?}");
-    assert!(finished.stderr.contains("RETRACED_LOG is \"retraced=loud\", which is no log filter"), "{finished:?}");
+    // A word that is no level, taken for a target, would silence the warnings of everything else.
+    for (filter, wrong) in [
+        ("retraced=loud", "error parsing level filter"),
+        ("warning", "\"warning\" is no level"),
+        ("warn,verbose", "\"verbose\" is no level"),
+    ] {
+        let mut command = retraced();
+        command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", filter);
+        let finished = finish(command, harness::COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        let refused = format!("RETRACED_LOG is {filter:?}, which is no log filter");
+        assert!(finished.stderr.contains(&refused) && finished.stderr.contains(wrong), "{finished:?}");
+    }
 }

@@ -139,7 +139,11 @@ fn an_id_given_twice_is_acted_on_once_and_is_no_failure() {
     let harness = Harness::new();
     run_jobs(&harness, &[("a", "bad.data"), ("b", "bad.data"), ("c", "bad.data")]);
     let redriven = harness.run(&["dead", "redrive", "q", "a", "b", "a", "--id", "b"]);
-    assert_eq!((redriven.status, redriven.stderr.as_str()), (Some(0), "2 jobs redriven\n"), "{redriven:?}");
+    assert_eq!(
+        (redriven.status, redriven.stderr.as_str()),
+        (Some(0), format!("2 jobs redriven\n{NO_WORKER}").as_str()),
+        "{redriven:?}"
+    );
     assert_eq!(redriven.stdout, "a  poisoned → pending\nb  poisoned → pending\n");
     let shown = harness.json(&["dead", "show", "q", "c", "c"]);
     assert_eq!(shown.len(), 1, "{shown:?}");
@@ -164,7 +168,11 @@ fn a_dry_run_changes_nothing_and_lists_what_the_act_would_change() {
     let before = contents();
     for (act, listed, said) in [
         (["dead", "redrive", "q", "--all"].as_slice(), 3, "3 jobs would be redriven"),
-        (&["dead", "discard", "q", "--kind", "bad.data", "--limit", "1"], 1, "1 job would be discarded"),
+        (
+            &["dead", "discard", "q", "--kind", "bad.data", "--limit", "1"],
+            1,
+            "1 job would be discarded, as many as --limit allows; more may match",
+        ),
         (&["dead", "discard", "q", "b"], 1, "1 job would be discarded"),
         (&["job", "cancel", "q", "--all"], 1, "1 job would be cancelled"),
         (&["job", "cancel", "q", "waits"], 1, "1 job would be cancelled"),
@@ -319,7 +327,11 @@ fn many_waiting_jobs_are_cancelled_by_filter_and_none_is_missed() {
     harness.enqueue("q", "drop", "later", &["--delay", "1h"]);
     let stats = |field: &str| harness.one(&["queue", "stats", "q"])[field].as_u64().unwrap();
     let limited = harness.run(&["job", "cancel", "q", "--kind", "drop", "--state", "pending", "--limit", "150"]);
-    assert_eq!((limited.status, limited.stderr.as_str()), (Some(0), "150 jobs cancelled\n"), "{limited:?}");
+    assert_eq!(
+        (limited.status, limited.stderr.as_str()),
+        (Some(0), "150 jobs cancelled, as many as --limit allows; more may match\n"),
+        "{limited:?}"
+    );
     let cancelled = harness.run(&["job", "cancel", "q", "--kind", "drop"]);
     assert_eq!((cancelled.status, cancelled.stderr.as_str()), (Some(0), "851 jobs cancelled\n"), "{cancelled:?}");
     assert_eq!((stats("pending"), stats("delayed"), stats("cancelled")), (500, 0, 1_001));
@@ -333,6 +345,21 @@ fn many_waiting_jobs_are_cancelled_by_filter_and_none_is_missed() {
         &["job", "cancel", "q", "a", "--all"],
     ] {
         assert_eq!(harness.run(misused).status, Some(2), "{misused:?}");
+    }
+}
+
+/// What a command says that makes jobs pending while no worker runs.
+const NO_WORKER: &str =
+    "no worker processes queue q: its jobs wait until one runs (`retraced work q …`, or your application)\n";
+
+#[test]
+fn a_redrive_says_that_no_worker_runs_the_jobs() {
+    let harness = Harness::new();
+    run_jobs(&harness, &[("a", "bad.data"), ("b", "bad.data")]);
+    for redrive in [["dead", "redrive", "q", "a"], ["job", "retry", "q", "b"]] {
+        let redriven = harness.run(&redrive);
+        assert_eq!(redriven.status, Some(0), "{redriven:?}");
+        assert!(redriven.stderr.ends_with(NO_WORKER), "{redriven:?}");
     }
 }
 
@@ -360,7 +387,10 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() 
     assert_eq!(live.status, Some(1), "{live:?}");
     assert!(live.stderr.contains("1 pending, 0 processing, 1 delayed; cancel those") && !keys().is_empty(), "{live:?}");
     harness.json(&["job", "cancel", "q", "--all"]);
-    let deleted = harness.one(&["queue", "delete", "q"]);
+    let failed = harness.run(&["queue", "delete", "q"]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(failed.stderr.contains("keeps 0 dead and 1 poisoned jobs") && !keys().is_empty(), "{failed:?}");
+    let deleted = harness.one(&["queue", "delete", "q", "--force"]);
     assert_eq!((&deleted["queue"], &deleted["deleted"]), (&json!("q"), &json!(true)));
     assert!(deleted["jobs"].as_u64().unwrap() >= 3, "{deleted}");
     assert_eq!(keys(), Vec::<String>::new());
@@ -450,7 +480,7 @@ fn jobs_that_wait_in_a_paused_queue_are_shown_with_that_reason() {
     }
     let remedy = "to run it again: `retraced dead redrive q dead`; to delete it: `retraced dead discard q dead`\n";
     assert_eq!(harness.run(&["trace", "q", "dead"]).stderr, remedy);
-    assert_eq!(harness.run(&["dead", "redrive", "q", "--all"]).stderr, format!("1 job redriven\n{said}"));
+    assert_eq!(harness.run(&["dead", "redrive", "q", "--all"]).stderr, format!("1 job redriven\n{NO_WORKER}{said}"));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn retry_after_is_obeyed_and_the_webhook_id_stays_the_same() {
     let ids: Vec<_> = hook.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
     assert_eq!(ids, ["a-1", "a-1", "a-1"]);
     let trace = harness.run(&["trace", "q", "a-1"]).stdout;
-    assert!(trace.contains("the webhook responded 503") && trace.contains("attempt 3 succeeded"), "{trace}");
+    assert!(trace.contains("HTTP 503") && trace.contains("attempt 3 succeeded"), "{trace}");
 }
 
 #[test]

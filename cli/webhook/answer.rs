@@ -42,7 +42,7 @@ pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
         None if headers.contains_key(CONTENT_ENCODING) => (by_status, String::new()),
         None => (by_status, in_short(&text)),
     };
-    let mut message = format!("the webhook responded {status}");
+    let mut message = format!("HTTP {status}");
     if !detail.is_empty() {
         let _ = write!(message, ": {detail}");
     }
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(verdict(500, &said("INVALID_JOB_DATA")), Err((Code::InvalidJobData, Class::Permanent)));
         assert_eq!(verdict(302, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
         assert_eq!(verdict(503, "{\"success\":false}"), Err((Code::ServiceUnavailable, Class::Temporary)));
-        assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "the webhook responded 200 OK: m");
+        assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "HTTP 200 OK: m");
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
         }
         let failure = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
-        assert_eq!(failure.message(), "the webhook responded 200 OK: no room");
+        assert_eq!(failure.message(), "HTTP 200 OK: no room");
     }
 
     #[test]
@@ -262,9 +262,7 @@ mod tests {
         for (said, shown) in [("\"false\"", "\"false\""), ("null", "null"), ("0", "0"), ("[true]", "[true]")] {
             let failure = failed(200, &format!("{{\"success\":{said}}}")).unwrap();
             assert_eq!((failure.code(), failure.class()), (Code::JobExecutionFailed, Class::Unknown), "{said}");
-            let text = format!(
-                "the webhook responded 200 OK: the field \"success\" of the body is {shown}, not true or false"
-            );
+            let text = format!("HTTP 200 OK: the field \"success\" of the body is {shown}, not true or false");
             assert_eq!(failure.message(), text);
         }
     }
@@ -313,12 +311,12 @@ mod tests {
     fn an_html_page_is_quoted_in_one_short_line() {
         let page = format!("<html>\r\n  <h1>Oh\u{a0}no</h1>\n{}", "é".repeat(70_000));
         let message = failed(502, &page).unwrap().message().to_owned();
-        assert!(message.starts_with("the webhook responded 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{message}");
+        assert!(message.starts_with("HTTP 502 Bad Gateway: <html> <h1>Oh no</h1> éé"), "{message}");
         assert!(message.ends_with("é…") && message.chars().count() < 400, "{message}");
         let packed = judge(&reply(502, &[("content-encoding", "gzip")], b"\x1f\x8b\x08"), SystemTime::UNIX_EPOCH);
-        assert_eq!(packed.unwrap_err().message(), "the webhook responded 502 Bad Gateway");
+        assert_eq!(packed.unwrap_err().message(), "HTTP 502 Bad Gateway");
         let failure = judge(&reply(500, &[], b"bad \xff\xfe bytes"), SystemTime::UNIX_EPOCH).unwrap_err();
-        assert_eq!(failure.message(), "the webhook responded 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
+        assert_eq!(failure.message(), "HTTP 500 Internal Server Error: bad \u{fffd}\u{fffd} bytes");
     }
 
     #[test]

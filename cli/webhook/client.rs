@@ -101,12 +101,12 @@ impl Client {
                     "a kept connection broke; its request is sent once more"
                 );
                 let left = self.limits.whole.saturating_sub(begun.elapsed());
-                send(&self.unpooled, left).await.map_err(|error| self.failure_of_second(&error))?
+                send(&self.unpooled, left).await.map_err(|error| self.failure_of_second(to, &error))?
             }
-            Err(error) => return Err(self.failure_of(&error)),
+            Err(error) => return Err(self.failure_of(to, &error)),
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        let (body, broken) = self.body(&mut response).await;
+        let (body, broken) = self.body(to, &mut response).await;
         match broken {
             // A failure status is enough. After a success status, the missing rest of the body might have said `"success": false`.
             Some(broken) if status.is_success() => Err(broken),
@@ -115,16 +115,22 @@ impl Client {
     }
 
     /// The body as far as it was read, and the error that ended the reading early.
-    async fn body(&self, response: &mut Response) -> (Vec<u8>, Option<Failure>) {
+    async fn body(&self, to: &Url, response: &mut Response) -> (Vec<u8>, Option<Failure>) {
+        let receiver = receiver(to);
         let mut body = Vec::new();
         while body.len() < BODY_BYTES_MAX {
             match tokio::time::timeout(self.limits.silence, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES_MAX - body.len())]),
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return (body, Some(self.failure_of(&error))),
+                Ok(Err(error)) if error.is_timeout() => {
+                    let whole = shown(self.limits.whole);
+                    let message = format!("{receiver} started its response and did not end it within {whole}");
+                    return (body, Some(Failure::new(Code::Timeout, message)));
+                }
+                Ok(Err(error)) => return (body, Some(self.failure_of(to, &error))),
                 Err(_) => {
                     let silence = shown(self.limits.silence);
-                    let message = format!("the webhook started its response and then sent nothing for {silence}");
+                    let message = format!("{receiver} started its response and then sent nothing for {silence}");
                     return (body, Some(Failure::new(Code::Timeout, message)));
                 }
             }
@@ -133,37 +139,42 @@ impl Client {
     }
 
     /// The failure of the second sending of a request. The server may have received the first one, so here a lack of a resource counts as a failure, not as a release.
-    fn failure_of_second(&self, error: &reqwest::Error) -> Failure {
+    fn failure_of_second(&self, to: &Url, error: &reqwest::Error) -> Failure {
         match Resource::missing_in(error) {
             Some(_) => {
                 let message = format!(
-                    "the connection broke before a response, and the request could not be sent again: {}",
+                    "the connection to {} broke before a response, and the request could not be sent again: {}",
+                    receiver(to),
                     root(error)
                 );
                 Failure::new(Code::NetworkError, message)
             }
-            None => self.failure_of(error),
+            None => self.failure_of(to, error),
         }
     }
 
-    /// The failure for a missing or truncated response. The message of `reqwest` contains the URL, which may be secret, so only the root cause is reported.
-    fn failure_of(&self, error: &reqwest::Error) -> Failure {
+    /// The failure for a missing or truncated response. The message of `reqwest` contains the URL, which may be secret, so only host, port and root cause are reported.
+    fn failure_of(&self, to: &Url, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
-        let cause = root(error);
+        let (receiver, cause) = (receiver(to), root(error));
         if let Some(resource) = Resource::missing_in(error) {
             return Failure::out_of(resource, format!("the request could not be made or finished: {cause}"));
         }
         let (code, message) = match (error.is_timeout(), error.is_connect()) {
             (true, true) if connect < whole => {
-                (Code::Timeout, format!("no connection to the webhook within {}", shown(connect)))
+                let tls = if to.scheme() == "https" { "TLS " } else { "" };
+                (Code::Timeout, format!("no {tls}connection to {receiver} within {}", shown(connect)))
             }
-            (true, _) => (Code::Timeout, format!("the webhook did not respond within {}", shown(whole))),
+            (true, _) => (Code::Timeout, format!("{receiver} did not respond within {}", shown(whole))),
             (false, true) if cause.is::<Refused>() => {
                 (Code::NetworkError, format!("the webhook's address was refused: {cause}"))
             }
-            (false, true) => (Code::NetworkError, format!("the webhook cannot be reached: {cause}")),
+            (false, true) => (Code::NetworkError, format!("{receiver} cannot be reached: {cause}")),
+            (false, false) if broke_before_an_answer(error) => {
+                (Code::NetworkError, format!("{receiver} closed the connection before it had responded: {cause}"))
+            }
             (false, false) => {
-                (Code::NetworkError, format!("the webhook's response was truncated or malformed: {cause}"))
+                (Code::NetworkError, format!("the response of {receiver} was truncated or malformed: {cause}"))
             }
         };
         Failure::new(code, message)
@@ -209,6 +220,12 @@ fn broke_before_an_answer(error: &reqwest::Error) -> bool {
                 )
             )
     })
+}
+
+/// Host and port, by which messages name the receiver of a webhook.
+fn receiver(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
 fn shown(duration: Duration) -> String {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -53,9 +54,14 @@ struct ObservedWorker {
 
 impl HealthServer {
     pub(super) async fn start(address: SocketAddr) -> Result<Self, CliError> {
-        let failed = |error| {
+        let failed = |error: std::io::Error| {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => "end what listens there, or give another address",
+                ErrorKind::AddrNotAvailable => "this machine does not have the address: give another one",
+                _ => "give another address",
+            };
             CliError::Failed(format!(
-                "the health checks cannot listen on {address}: {error}; end what listens there, or give another address with --health ADDRESS:PORT"
+                "the health checks cannot listen on {address}: {error}; {remedy} with --health ADDRESS:PORT"
             ))
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

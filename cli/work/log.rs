@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::error::CliError;
 use crate::output::{print_messages_as_json, printable};
@@ -46,10 +47,16 @@ fn filter() -> Result<EnvFilter, CliError> {
         Ok(_) | Err(VarError::NotPresent) => LOG_DEFAULT.to_owned(),
         Err(VarError::NotUnicode(_)) => return Err(CliError::Usage(format!("{LOG_VARIABLE} is not UTF-8"))),
     };
-    EnvFilter::builder().parse(&given).map_err(|error| {
+    let wrong = |why: &str| {
         CliError::Usage(format!(
-            "{LOG_VARIABLE} is {:?}, which is no log filter ({error}); write a level (error, warn, info, debug, trace, off), or several of TARGET=LEVEL, as in {LOG_DEFAULT}",
+            "{LOG_VARIABLE} is {:?}, which is no log filter ({why}); write a level (error, warn, info, debug, trace, off), or several of TARGET=LEVEL, as in {LOG_DEFAULT}",
             printable(&given)
         ))
-    })
+    };
+    // A word that is no level would be taken for a target, of which everything is logged, and of all others nothing.
+    let is_no_level = |word: &&str| !word.contains(['=', '[']) && word.trim().parse::<LevelFilter>().is_err();
+    if let Some(word) = given.split(',').find(is_no_level) {
+        return Err(wrong(&format!("{:?} is no level", printable(word.trim()))));
+    }
+    EnvFilter::builder().parse(&given).map_err(|error| wrong(&error.to_string()))
 }

@@ -612,9 +612,10 @@ async fn garbage_in_the_global_keys_hides_no_queue_or_worker() {
 async fn a_wrong_password_is_refused_and_never_shown() {
     const SECRET: &str = "c4nary-5ecret";
     let server = RedisServer::start_with(&["--requirepass", "right"]);
-    for url in [server.url_with_password(SECRET), server.url()] {
+    for url in [server.url_with_password(SECRET), server.url(), format!("{}?db=5", server.url())] {
         let error = RedisStore::connect(&url).await.unwrap_err();
         assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+        assert!(error.to_string().contains("check user and password"), "{error}");
         let store = RedisStore::open(&url, RedisOptions::default()).unwrap();
         for text in [error.to_string(), format!("{error:?}"), format!("{store:?}")] {
             assert!(!text.contains(SECRET), "{text}");

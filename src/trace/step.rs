@@ -46,6 +46,8 @@ pub enum TraceEvent {
     Failed,
     /// An attempt panicked.
     Panicked,
+    /// The job was cancelled while an attempt ran, and the attempt ended with that. No failure is counted.
+    AttemptCancelled,
     /// A worker released the job, without counting a failure.
     Released,
     /// A worker gave the job back unstarted, because another job that may crash its worker ran.

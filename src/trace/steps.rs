@@ -143,6 +143,7 @@ fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
         Ended::Failed { code, decision, .. } => {
             let (event, verb) = match code {
                 Code::Panic => (TraceEvent::Panicked, "panicked"),
+                Code::Cancelled => (TraceEvent::AttemptCancelled, "was cancelled"),
                 _ => (TraceEvent::Failed, "failed"),
             };
             let text = format!("attempt {n} {verb} after {ran} · {code} · {worker}");

@@ -41,9 +41,16 @@ pub(super) fn refusal(said: &str) -> Option<&'static str> {
 }
 
 /// Whether this error of a server says that it does not accept user or password. "unauthenticated" is a part of its answers to calls that are too large for somebody who has not
-/// logged in.
+/// logged in. The redis crate leaves out the code of an error that selects a database: of NOAUTH it leaves "Authentication required".
 pub(super) fn refuses_login(said: &str) -> bool {
-    const PHRASES: [&str; 5] = ["NOAUTH ", "WRONGPASS ", "invalid password", "without any password", "unauthenticated"];
+    const PHRASES: [&str; 6] = [
+        "NOAUTH ",
+        "WRONGPASS ",
+        "Authentication required",
+        "invalid password",
+        "without any password",
+        "unauthenticated",
+    ];
     PHRASES.into_iter().any(|phrase| said.contains(phrase))
 }
 
