@@ -144,15 +144,13 @@ impl Job {
 impl FindJob {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let operator = context.operator().await?;
+        let queues = operator.queues().await?;
         let mut rows = Vec::new();
-        for queue in operator.queues().await? {
-            rows.extend(operator.job(&queue, &self.id).await?.as_ref().map(JobRow::from));
+        for queue in &queues {
+            rows.extend(operator.job(queue, &self.id).await?.as_ref().map(JobRow::from));
         }
         if rows.is_empty() {
-            return Err(CliError::Failed(format!(
-                "no queue keeps a job {}: it was never enqueued, or it ended and is no longer kept; `retraced trace QUEUE ID` may know how it left its queue",
-                self.id
-            )));
+            return Err(CliError::Failed(self.why_no_queue_keeps_it(&operator, &queues).await?));
         }
         let columns = [
             Column::new("QUEUE"),
@@ -165,6 +163,24 @@ impl FindJob {
             std::iter::once(row.queue.to_string().into()).chain(common_cells(&context.out, row)).collect()
         })?;
         Ok(())
+    }
+}
+
+impl FindJob {
+    /// What the tombstones of the queues say about the job, or what may have become of it.
+    async fn why_no_queue_keeps_it(&self, operator: &Operator, queues: &[QueueName]) -> Result<String, CliError> {
+        let mut removals = Vec::new();
+        for queue in queues {
+            let left = operator.tombstone(queue, &self.id).await?;
+            removals.extend(left.map(|left| format!("queue {queue}: {}", TraceError::Removed(left))));
+        }
+        Ok(match removals.is_empty() {
+            false => removals.join("; "),
+            true => format!(
+                "no queue keeps a job {}: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals of its queue",
+                self.id
+            ),
+        })
     }
 }
 

@@ -240,11 +240,14 @@ fn a_removed_job_is_never_explained_by_guesses() {
     };
     for command in [["trace", "q"], ["job", "show"], ["dead", "show"]] {
         let of = |id| if command[1] == "q" { vec!["trace", "q", id] } else { vec![command[0], command[1], "q", id] };
-        let since = "is kept: it was poisoned since 2";
+        let since = "is kept: it had been poisoned since 2";
         explains(&of("dead"), &["no job dead ", since, ", and was removed at 2", "by retention because of its age"]);
         explains(&of("discarded"), &["no job discarded ", since, ", and was discarded at 2", " by ada\n"]);
         explains(&of("nope"), &["no job nope is kept in queue q: it was never enqueued"]);
     }
+    let left = ["queue q: no job discarded is kept: it had been poisoned", ", and was discarded at 2", " by ada\n"];
+    explains(&["job", "find", "discarded"], &left);
+    explains(&["job", "find", "nope"], &["no queue keeps a job nope: it was never enqueued"]);
 }
 
 #[test]

@@ -7,12 +7,13 @@ use retraced_jobs::store::{Removal, Tombstone};
 
 use crate::view::{Timestamp, printable};
 
-/// As in `no job welcome-42 is kept: it was dead since …, and was removed at … by retention because of its age`.
+/// As in `no job welcome-42 is kept: it had been dead since …, and was removed at … by retention because of its age`.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, left: &Tombstone) -> fmt::Result {
     let Tombstone { id, state, ended_ms, removed_ms, removal, .. } = left;
     let since = ended_ms.map(|ended_ms| format!(" since {}", Timestamp::from_ms(ended_ms))).unwrap_or_default();
     let at = Timestamp::from_ms(*removed_ms);
-    write!(f, "no job {id} is kept: it was {state}{since}, and was ")?;
+    let was = if since.is_empty() { "was" } else { "had been" };
+    write!(f, "no job {id} is kept: it {was} {state}{since}, and was ")?;
     match removal {
         Removal::Trimmed { reason } => {
             let because = match reason {
@@ -44,7 +45,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_removed_job_is_never_a_guess() {
         let trimmed = said(JobState::Dead, Some(1_000), Removal::Trimmed { reason: TrimReason::Age });
-        let expected = "no job welcome-42 is kept: it was dead since 1970-01-01T00:00:01.000Z, and was removed at 1970-01-01T00:00:02.000Z by retention because of its age";
+        let expected = "no job welcome-42 is kept: it had been dead since 1970-01-01T00:00:01.000Z, and was removed at 1970-01-01T00:00:02.000Z by retention because of its age";
         assert_eq!(trimmed, expected);
         let discarded = said(JobState::Pending, None, Removal::Discarded { by: "ada\u{1b}[2J".into() });
         let expected =
