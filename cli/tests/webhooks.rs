@@ -519,6 +519,18 @@ fn a_proxy_is_not_bypassed_and_its_password_is_not_shown() {
     );
 }
 
+#[test]
+fn a_proxy_that_is_down_is_not_taken_for_the_receiver() {
+    let harness = Harness::new();
+    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", "http://receiver.invalid/jobs"]);
+    command.env("RETRACED_PROXY", "http://127.0.0.1:1").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let _worker = Worker::spawn(&mut command);
+    harness.enqueue("q", "k", "a-1", &["--max-attempts", "1"]);
+    harness.wait_for_state("q", "a-1", "dead");
+    let trace = harness.run(&["trace", "q", "a-1"]).stdout;
+    assert!(trace.contains("receiver.invalid cannot be reached through the proxy: Connection refused"), "{trace}");
+}
+
 /// Process lists show flags, as they do for `--webhook`.
 #[test]
 fn a_password_of_a_proxy_is_not_accepted_as_a_flag() {

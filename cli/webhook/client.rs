@@ -58,6 +58,8 @@ pub(super) struct Client {
     /// Opens a connection for each request.
     unpooled: reqwest::Client,
     limits: Limits,
+    /// What messages say about the way to the receiver.
+    through: &'static str,
 }
 
 impl Client {
@@ -78,9 +80,10 @@ impl Client {
                 )
             })
         };
+        let through = if proxy.is_some() { " through the proxy" } else { "" };
         let http = build(builder(limits, resolver.clone(), roots, proxy.clone()).connector_layer(NoteOpened))?;
         let unpooled = build(builder(limits, resolver, roots, proxy).pool_max_idle_per_host(0))?;
-        Ok(Self { http, unpooled, limits })
+        Ok(Self { http, unpooled, limits, through })
     }
 
     /// Sends a body and waits for the response. A kept connection may have been closed by the server just as the request went out: if it breaks within [`RESEND_WITHIN`],
@@ -156,20 +159,20 @@ impl Client {
     /// The failure for a missing or truncated response. The message of `reqwest` contains the URL, which may be secret, so only host, port and root cause are reported.
     fn failure_of(&self, to: &Url, error: &reqwest::Error) -> Failure {
         let Limits { connect, whole, .. } = self.limits;
-        let (receiver, cause) = (receiver(to), root(error));
+        let (receiver, through, cause) = (receiver(to), self.through, root(error));
         if let Some(resource) = Resource::missing_in(error) {
             return Failure::out_of(resource, format!("the request could not be made or finished: {cause}"));
         }
         let (code, message) = match (error.is_timeout(), error.is_connect()) {
             (true, true) if connect < whole => {
                 let tls = if to.scheme() == "https" { "TLS " } else { "" };
-                (Code::Timeout, format!("no {tls}connection to {receiver} within {}", shown(connect)))
+                (Code::Timeout, format!("no {tls}connection to {receiver}{through} within {}", shown(connect)))
             }
             (true, _) => (Code::Timeout, format!("{receiver} did not respond within {}", shown(whole))),
             (false, true) if cause.is::<Refused>() => {
                 (Code::NetworkError, format!("the webhook's address was refused: {cause}"))
             }
-            (false, true) => (Code::NetworkError, format!("{receiver} cannot be reached: {cause}")),
+            (false, true) => (Code::NetworkError, format!("{receiver} cannot be reached{through}: {cause}")),
             (false, false) if broke_before_an_answer(error) => {
                 (Code::NetworkError, format!("{receiver} closed the connection before it had responded: {cause}"))
             }
