@@ -167,6 +167,16 @@ fn a_webhook_that_is_not_there_or_does_not_answer_is_tried_again() {
 }
 
 #[test]
+fn a_machine_without_certificates_is_said_to_lack_them() {
+    let mut command = retraced();
+    command.args(["work", "q", "--redis", "redis://127.0.0.1:1", "--webhook", "https://8.8.8.8/"]);
+    command.env("SSL_CERT_FILE", "/nowhere/roots.pem").env_remove("SSL_CERT_DIR");
+    let finished = finish(command, COMMAND_MAX);
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("install ca-certificates or set SSL_CERT_FILE"), "{finished:?}");
+}
+
+#[test]
 fn a_refused_destination_is_reported_at_once_and_without_its_secrets() {
     for (url, more, status, phrase) in [
         ("https://me:a-secret@example.com/", &[][..], 2, "the URL contains a user or password"),

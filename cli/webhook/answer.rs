@@ -1,4 +1,5 @@
-//! Turns a response into the outcome of the job. A body that says `"success": false` decides; otherwise the status decides.
+//! Turns a response into the outcome of the job. With `"success": false`, an error code in the body decides. Otherwise the status does, except that a 2xx whose `success`
+//! is neither missing nor true fails.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -32,13 +33,14 @@ const RESPONSE_CODES: [Code; 11] = [
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
-    let by_status = code_of_status(*status);
+    let by_status = verdict_of_status(*status);
     let ((code, class), detail) = match Answer::read(&text) {
         Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
-        // A failing server that says "success" is not trusted.
+        // A receiver whose status is a failure and whose body says "success" is not trusted.
         Some(Answer { success: true, .. }) => (by_status, "the body says success, but the status does not".into()),
-        Some(answer) => answer.failure(*status),
+        Some(answer) => answer.code_and_message(*status),
         None if status.is_redirection() => (by_status, "redirects are not followed; configure the target URL".into()),
+        // Compressed, although that was not asked for: a quotation would show garbage.
         None if headers.contains_key(CONTENT_ENCODING) => (by_status, String::new()),
         None => (by_status, in_short(&text)),
     };
@@ -57,7 +59,7 @@ pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     }
 }
 
-/// The answer in a body: `{"success": true}`, or `{"success": false, "error": {"code", "message"}}`.
+/// The answer in a body: `{"success": true}`, or `{"success": false, "error": {"code", "message"}}`, where `error` may also be a text, the message.
 #[derive(Default)]
 struct Answer {
     success: bool,
@@ -70,13 +72,17 @@ impl Answer {
     /// end of the body is missing.
     fn read(text: &str) -> Option<Self> {
         let mut fields = Fields::default();
-        let _ = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text));
-        let said = fields.success?;
-        let Some(success) = said.as_bool() else {
+        let complete = (&mut fields).deserialize(&mut serde_json::Deserializer::from_str(text)).is_ok();
+        let success = match fields.success? {
+            Success::Said(Value::Bool(success)) => success,
             // Whoever says `"success": "false"` must not be taken to have said nothing.
-            let message =
-                format!("the field \"success\" of the body is {}, not true or false", in_short(&said.to_string()));
-            return Some(Self { message: Some(message), ..Self::default() });
+            Success::Said(other) => {
+                let other = in_short(&other.to_string());
+                return Some(Self::failed(format!("the field \"success\" of the body is {other}, not true or false")));
+            }
+            Success::Unreadable => {
+                return Some(Self::failed("the value of \"success\" is cut off or invalid".into()));
+            }
         };
         let mut answer = Self { success, ..Self::default() };
         match fields.error {
@@ -88,27 +94,42 @@ impl Answer {
                 (answer.code, answer.message) = (text("code"), text("message"));
             }
             Some(Value::String(message)) => answer.message = Some(message),
+            // The missing part may have been the message.
+            None if !complete => answer.message = Some("no complete message was given".into()),
             _ => {}
         }
         Some(answer)
     }
 
+    /// An answer that is taken for a failure without a code.
+    fn failed(message: String) -> Self {
+        Self { success: false, code: None, message: Some(message) }
+    }
+
     /// The code and the message of an answer with `"success": false`.
-    fn failure(self, status: StatusCode) -> ((Code, Class), String) {
+    fn code_and_message(self, status: StatusCode) -> ((Code, Class), String) {
         let message = self.message.unwrap_or_else(|| "no message was given".into());
-        let otherwise = if status.is_success() { of(Code::JobExecutionFailed) } else { code_of_status(status) };
+        let otherwise =
+            if status.is_success() { with_own_class(Code::JobExecutionFailed) } else { verdict_of_status(status) };
         let Some(code) = self.code else { return (otherwise, message) };
         match code.parse().ok().filter(|code| RESPONSE_CODES.contains(code)) {
-            Some(code) => (of(code), message),
+            Some(code) => (with_own_class(code), message),
             None => (otherwise, format!("unknown error code {}: {message}", in_short(&code))),
         }
     }
 }
 
+/// The field `success` of an answer.
+enum Success {
+    Said(Value),
+    /// Its value is cut off or invalid.
+    Unreadable,
+}
+
 /// The fields of an answer, recorded one by one, so that those before an error of the parser are kept.
 #[derive(Default)]
 struct Fields {
-    success: Option<Value>,
+    success: Option<Success>,
     error: Option<Value>,
 }
 
@@ -132,8 +153,8 @@ impl<'de> Visitor<'de> for &mut Fields {
             match field.as_str() {
                 "success" => {
                     // Stays if the value cannot be read.
-                    self.success = Some("cut off or invalid".into());
-                    self.success = Some(map.next_value()?);
+                    self.success = Some(Success::Unreadable);
+                    self.success = Some(Success::Said(map.next_value()?));
                 }
                 "error" => self.error = Some(map.next_value()?),
                 _ => {
@@ -155,23 +176,23 @@ fn in_short(text: &str) -> String {
 }
 
 /// A code with its own class.
-fn of(code: Code) -> (Code, Class) {
+fn with_own_class(code: Code) -> (Code, Class) {
     (code, code.class())
 }
 
 /// What a status says without an answer in the body. Statuses about the receiver as a whole (its URL, our credentials) would come for every job of the queue, so none of
 /// them poisons a job: the jobs are retried, and somebody may correct the cause meanwhile.
-fn code_of_status(status: StatusCode) -> (Code, Class) {
+fn verdict_of_status(status: StatusCode) -> (Code, Class) {
     match status.as_u16() {
         401 | 407 => (Code::AuthenticationFailed, Class::Temporary),
         403 => (Code::AuthorizationFailed, Class::Temporary),
-        408 | 425 => of(Code::Timeout),
-        429 => of(Code::RateLimitExceeded),
-        300..=399 | 404 | 405 | 410 | 421 | 426 => of(Code::ServiceUnavailable),
+        408 | 425 => with_own_class(Code::Timeout),
+        429 => with_own_class(Code::RateLimitExceeded),
+        300..=399 | 404 | 405 | 410 | 421 | 426 => with_own_class(Code::ServiceUnavailable),
         // About the request: another attempt would get the same answer.
-        400..=499 => of(Code::InvalidJobData),
-        500..=599 => of(Code::ServiceUnavailable),
-        _ => of(Code::UnknownError),
+        400..=499 => with_own_class(Code::InvalidJobData),
+        500..=599 => with_own_class(Code::ServiceUnavailable),
+        _ => with_own_class(Code::UnknownError),
     }
 }
 
@@ -206,15 +227,15 @@ mod tests {
     #[test]
     fn the_status_decides_unless_the_body_does() {
         for (statuses, code) in [
-            (&[300, 301, 302, 303, 304, 307, 308][..], of(Code::ServiceUnavailable)),
-            (&[404, 405, 410, 421, 426], of(Code::ServiceUnavailable)),
-            (&[400, 402, 406, 409, 413, 415, 418, 422, 451, 499], of(Code::InvalidJobData)),
+            (&[300, 301, 302, 303, 304, 307, 308][..], with_own_class(Code::ServiceUnavailable)),
+            (&[404, 405, 410, 421, 426], with_own_class(Code::ServiceUnavailable)),
+            (&[400, 402, 406, 409, 413, 415, 418, 422, 451, 499], with_own_class(Code::InvalidJobData)),
             (&[401, 407], (Code::AuthenticationFailed, Class::Temporary)),
             (&[403], (Code::AuthorizationFailed, Class::Temporary)),
-            (&[408, 425], of(Code::Timeout)),
-            (&[429], of(Code::RateLimitExceeded)),
-            (&[500, 501, 502, 503, 504, 511, 599], of(Code::ServiceUnavailable)),
-            (&[101, 600, 999], of(Code::UnknownError)),
+            (&[408, 425], with_own_class(Code::Timeout)),
+            (&[429], with_own_class(Code::RateLimitExceeded)),
+            (&[500, 501, 502, 503, 504, 511, 599], with_own_class(Code::ServiceUnavailable)),
+            (&[101, 600, 999], with_own_class(Code::UnknownError)),
         ] {
             for status in statuses {
                 for body in ["", "<html>", "{\"ok\":1}", "[]", "{\"success\":\"false\"}", "{\"success\":null}"] {
@@ -287,6 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_off_is_not_said_to_be_missing_or_to_have_been_sent() {
+        let long = "x".repeat(100_000);
+        let unreadable = "the value of \"success\" is cut off or invalid";
+        for (body, message) in [
+            (
+                format!("{{\"success\":false,\"error\":{{\"code\":\"TIMEOUT\",\"message\":\"{long}"),
+                "no complete message was given",
+            ),
+            (format!("{{\"success\":false,\"log\":\"{long}"), "no complete message was given"),
+            (format!("{{\"success\":false,\"error\":{{}},\"log\":\"{long}"), "no message was given"),
+            ("{\"success\":false}".to_owned(), "no message was given"),
+            ("{\"success\":fal".to_owned(), unreadable),
+            ("{\"success\":no}".to_owned(), unreadable),
+            (
+                "{\"success\":\"cut off or invalid\"}".to_owned(),
+                "the field \"success\" of the body is \"cut off or invalid\", not true or false",
+            ),
+        ] {
+            let failure = failed(200, &body).unwrap();
+            assert_eq!(failure.message(), format!("HTTP 200 OK: {message}"));
+        }
+    }
+
+    #[test]
     fn deeply_nested_bodies_are_read_without_overflow() {
         for body in ["[".repeat(60_000), "{\"a\":".repeat(10_000), format!("{{\"error\":{}", "[".repeat(60_000))] {
             assert_eq!(verdict(200, &body), Ok(()));
@@ -295,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_server_that_says_success_is_not_believed() {
+    fn a_failing_receiver_that_says_success_is_not_believed() {
         assert_eq!(verdict(500, "{\"success\":true}"), Err((Code::ServiceUnavailable, Class::Temporary)));
     }
 

@@ -1,7 +1,7 @@
 //! A handler that sends each job to a webhook, and reads the outcome from the response. `docs/webhooks.md` describes the receiver's side.
 //!
 //! One duty per file: `destination` checks the URL, `resolver` the addresses of its host, `address` knows which addresses are public, `client` sends requests and bounds
-//! responses, `reuse` knows which connections were used before, `headers` reads custom headers, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns
+//! responses, `reuse` knows what connection a request had, `headers` reads custom headers, `proxy` the URL of a proxy, `sign` signs requests, `answer` turns
 //! responses into outcomes.
 
 mod address;
@@ -28,7 +28,7 @@ use retraced::view::Timestamp;
 use retraced::{Code, Context, Failure, JobId, Kind, QueueName, RawJob, Stop};
 use serde::Serialize;
 
-use self::client::{Client, Limits, Roots};
+use self::client::{Client, Roots, Timeouts};
 pub(super) use self::destination::Addresses;
 use self::destination::Destination;
 use self::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
@@ -69,7 +69,7 @@ struct Body<'a> {
 }
 
 impl Webhook {
-    /// A webhook whose requests time out after `timeout`, from the start of the connection to the last byte of the response.
+    /// A webhook whose requests time out after `timeout`, from the first sending to the last byte of the response, a second sending included.
     pub(super) fn new(
         url: &str,
         addresses: Addresses,
@@ -83,12 +83,12 @@ impl Webhook {
         let proxy = proxy.map(proxy::parse).transpose();
         let proxy = proxy.map_err(|why| CliError::Usage(format!("--proxy: {why}")))?;
         let to = Destination::parse(url, addresses).map_err(usage)?;
-        let limits = Limits { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
+        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, whole: timeout, silence: SILENCE_MAX };
         let encrypted = std::iter::once(to.url()).chain(&proxy).any(|url| url.scheme() == "https");
         let roots = if encrypted { Roots::System } else { Roots::None };
         let mut webhook = match proxy {
-            Some(proxy) => Self::through(proxy, to, limits, roots),
-            None => Self::with_resolver(Arc::new(System), to, limits, roots),
+            Some(proxy) => Self::through(proxy, to, timeouts, roots),
+            None => Self::with_resolver(Arc::new(System), to, timeouts, roots),
         }
         .map_err(CliError::Failed)?;
         webhook.secrets = secrets.map(SecretFile::open).transpose().map_err(CliError::Failed)?.map(Arc::new);
@@ -100,22 +100,22 @@ impl Webhook {
     fn with_resolver(
         resolver: Arc<dyn Resolve>,
         to: Destination,
-        limits: Limits,
+        timeouts: Timeouts,
         roots: Roots,
     ) -> Result<Self, String> {
         let resolver = match to.addresses() {
             Addresses::Public => Arc::new(PublicOnly(resolver)),
             Addresses::Any => resolver,
         };
-        let client = Client::new(limits, resolver.clone(), roots, None)?;
+        let client = Client::new(timeouts, resolver.clone(), roots, None)?;
         Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: false })
     }
 
     /// A webhook that is reached through a proxy. The only name that is resolved here is that of the proxy, which may be a private one.
-    fn through(proxy: Url, to: Destination, limits: Limits, roots: Roots) -> Result<Self, String> {
+    fn through(proxy: Url, to: Destination, timeouts: Timeouts, roots: Roots) -> Result<Self, String> {
         let resolver: Arc<dyn Resolve> = Arc::new(System);
         let proxy = Proxy::all(proxy).map_err(|_| "--proxy: the URL cannot be used")?;
-        let client = Client::new(limits, resolver.clone(), roots, Some(proxy))?;
+        let client = Client::new(timeouts, resolver.clone(), roots, Some(proxy))?;
         Ok(Self { to, client, resolver, secrets: None, headers: HeaderMap::new(), proxied: true })
     }
 

@@ -3,25 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use reqwest::Proxy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use retraced::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::client::{Limits, Roots};
+use super::client::{Client, Roots, Timeouts};
 use super::destination::Destination;
 use super::resolver::PublicOnly;
 use super::{Addresses, Failure, Webhook};
 use crate::limits::{BODY_BYTES_MAX, RESEND_WITHIN};
 
-/// Limits for tests in which no limit may be reached.
-const GENEROUS: Limits =
-    Limits { connect: Duration::from_secs(30), whole: Duration::from_secs(60), silence: Duration::from_secs(60) };
+/// Timeouts for tests in which none may be reached.
+const GENEROUS: Timeouts =
+    Timeouts { connect: Duration::from_secs(30), whole: Duration::from_secs(60), silence: Duration::from_secs(60) };
 
 /// A resolver that answers as a test says.
 struct FakeResolver<F>(F);
@@ -38,8 +39,8 @@ fn no_names() -> Arc<dyn Resolve> {
 }
 
 /// The webhook, as the command line creates it, but with this resolver and without root certificates.
-fn webhook(url: &str, addresses: Addresses, limits: Limits, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
-    Webhook::with_resolver(names, Destination::parse(url, addresses)?, limits, Roots::None)
+fn webhook(url: &str, addresses: Addresses, timeouts: Timeouts, names: Arc<dyn Resolve>) -> Result<Webhook, String> {
+    Webhook::with_resolver(names, Destination::parse(url, addresses)?, timeouts, Roots::None)
 }
 
 /// A listener on loopback, which a webhook must not reach without `--allow-private`.
@@ -318,6 +319,8 @@ struct Server {
     hangs: bool,
     /// It reads only the beginning of the request.
     deaf: bool,
+    /// It ends the connection by a reset.
+    resets: bool,
 }
 
 impl Server {
@@ -337,6 +340,11 @@ impl Server {
 
     fn then_hangs(self) -> Self {
         Self { hangs: true, ..self }
+    }
+
+    /// Resets the connection when the client has had time to read the pieces: a reset discards what is not read yet.
+    fn then_resets(self) -> Self {
+        Self { resets: true, ..self.every(Duration::from_millis(200)) }
     }
 
     /// Responds when it has read the beginning of the request, and never reads the rest.
@@ -378,6 +386,9 @@ impl Server {
             tokio::time::sleep(self.pause).await;
             piece = pieces.next().or(piece.filter(|_| self.endless));
         }
+        if self.resets {
+            stream.set_zero_linger().unwrap();
+        }
         if self.hangs && self.deaf {
             std::future::pending::<()>().await;
         }
@@ -387,59 +398,124 @@ impl Server {
     }
 
     /// Sends a job to this server; returns its outcome and what the server saw.
-    async fn deliver(self, limits: Limits, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
+    async fn deliver(self, timeouts: Timeouts, body: Vec<u8>) -> (Result<(), Failure>, Arc<Mutex<Seen>>) {
         let (address, seen) = self.start().await;
-        let webhook = webhook(&format!("http://{address}/"), Addresses::Any, limits, no_names()).unwrap();
+        let webhook = webhook(&format!("http://{address}/"), Addresses::Any, timeouts, no_names()).unwrap();
         (webhook.deliver("a-1", body).await, seen)
     }
 }
 
-async fn verdict(server: Server, limits: Limits) -> Option<(Code, String)> {
-    let (ended, _) = server.deliver(limits, b"{}".to_vec()).await;
+async fn verdict(server: Server, timeouts: Timeouts) -> Option<(Code, String)> {
+    let (ended, _) = server.deliver(timeouts, b"{}".to_vec()).await;
     ended.err().map(|failure| (failure.code(), failure.message().to_owned()))
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
+/// How a message begins if the connection ended before the head of a response was there, if that head was malformed, and if the body was cut off or malformed.
+const BROKE: &str = "the connection to RECEIVER broke before a response: ";
+const MALFORMED: &str = "the response of RECEIVER could not be read: ";
+const CUT: &str = "the response of RECEIVER could not be read to its end: ";
+
 #[tokio::test]
 async fn malformed_responses_are_temporary_failures() {
     let headers = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
-    for (server, phrase) in [
-        (Server::says(""), "connection closed before message completed"),
-        (Server::says("SSH-2.0-OpenSSH_9.6\r\n"), "invalid HTTP version"),
-        (Server::says("\x16\x03\x01\x02\x00\x01\x00"), "invalid HTTP version"),
-        (Server::says("<html>hello</html>"), "invalid HTTP version"),
-        (Server::says("HTTP/1.1 abc Nonsense\r\n\r\n"), "invalid HTTP status-code"),
-        (Server::says("HTTP/1.1 99999 Much\r\n\r\n"), "invalid HTTP status-code"),
-        (Server::says("HTTP/2.0 200 OK\r\n\r\n"), "invalid HTTP version"),
-        (Server::says(format!("{OK}no colon\r\n\r\n")), "invalid HTTP header"),
-        (Server::says(format!("{OK}na me: v\r\n\r\n")), "invalid HTTP header"),
-        (Server::says(format!("{OK}content-le")), "connection closed before message completed"),
-        (Server::says(format!("{OK}content-length: 10\r\n\r\n{{}}")), "end of file before message length reached"),
-        (Server::says(format!("{OK}content-length: 1\r\ncontent-length: 2\r\n\r\n{{}}")), "content-length"),
-        (Server::says(format!("{OK}content-length: -1\r\n\r\n")), "content-length"),
-        (Server::says(format!("{OK}content-length: 99999999999999999999\r\n\r\n")), "content-length"),
-        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n")), "hunk"),
-        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n")), "hunk"),
-        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\n2\r\n{{}}")), "unexpected EOF"),
-        (Server::says(format!("{OK}{}\r\n", headers(101))), "too large"),
-        (Server::says(OK).then_forever("x: y\r\n".repeat(512)), "too large"),
-        (Server::says(OK).then_forever("x".repeat(4096)), "too large"),
-        (Server::says(format!("{OK}x: ")).then_forever("x".repeat(4096)), "too large"),
+    for (server, begins, phrase) in [
+        (Server::says(""), BROKE, "connection closed before message completed"),
+        (Server::says("").then_resets(), BROKE, "Connection reset"),
+        (Server::says("SSH-2.0-OpenSSH_9.6\r\n"), MALFORMED, "invalid HTTP version"),
+        (Server::says("\x16\x03\x01\x02\x00\x01\x00"), MALFORMED, "invalid HTTP version"),
+        (Server::says("<html>hello</html>"), MALFORMED, "invalid HTTP version"),
+        (Server::says("HTTP/1.1 abc Nonsense\r\n\r\n"), MALFORMED, "invalid HTTP status-code"),
+        (Server::says("HTTP/1.1 99999 Much\r\n\r\n"), MALFORMED, "invalid HTTP status-code"),
+        (Server::says("HTTP/2.0 200 OK\r\n\r\n"), MALFORMED, "invalid HTTP version"),
+        (Server::says(format!("{OK}no colon\r\n\r\n")), MALFORMED, "invalid HTTP header"),
+        (Server::says(format!("{OK}na me: v\r\n\r\n")), MALFORMED, "invalid HTTP header"),
+        (Server::says(format!("{OK}content-le")), BROKE, "connection closed before message completed"),
+        (Server::says(format!("{OK}content-length: 10\r\n\r\n{{}}")), CUT, "end of file before message length reached"),
+        (Server::says(format!("{OK}content-length: 10\r\n\r\n{{}}")).then_resets(), CUT, "Connection reset"),
+        (Server::says(format!("{OK}content-length: 1\r\ncontent-length: 2\r\n\r\n{{}}")), MALFORMED, "content-length"),
+        (Server::says(format!("{OK}content-length: -1\r\n\r\n")), MALFORMED, "content-length"),
+        (Server::says(format!("{OK}content-length: 99999999999999999999\r\n\r\n")), MALFORMED, "content-length"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n")), CUT, "hunk"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n")), CUT, "hunk"),
+        (Server::says(format!("{OK}transfer-encoding: chunked\r\n\r\n2\r\n{{}}")), CUT, "unexpected EOF"),
+        (Server::says(format!("{OK}{}\r\n", headers(101))), MALFORMED, "too large"),
+        (Server::says(OK).then_forever("x: y\r\n".repeat(512)), MALFORMED, "too large"),
+        (Server::says(OK).then_forever("x".repeat(4096)), MALFORMED, "too large"),
+        (Server::says(format!("{OK}x: ")).then_forever("x".repeat(4096)), MALFORMED, "too large"),
     ] {
         let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(80).collect::<String>();
-        let (ended, seen) = server.deliver(GENEROUS, b"{}".to_vec()).await;
-        let failure = ended.expect_err(&shown);
-        let message = failure.message();
+        let (address, seen) = server.start().await;
+        let webhook = webhook(&format!("http://{address}/"), Addresses::Any, GENEROUS, no_names()).unwrap();
+        let failure = webhook.deliver("a-1", b"{}".to_vec()).await.expect_err(&shown);
+        let (message, begins) = (failure.message(), begins.replace("RECEIVER", &address.to_string()));
         assert_eq!(failure.code(), Code::NetworkError, "{shown}: {message}");
-        let (closed, malformed) = (" closed the connection before it had responded: ", "the response of 127.0.0.1:");
-        let names_the_receiver =
-            message.starts_with(malformed) || message.starts_with("127.0.0.1:") && message.contains(closed);
-        assert!(names_the_receiver && message.contains(phrase), "{shown}: {message}");
+        assert!(message.starts_with(&begins) && message.contains(phrase), "{shown}: {message}");
         assert!(seen.lock().unwrap().sent < 16 * 1024 * 1024, "{shown}");
     }
     let most = Server::says(format!("{OK}{}content-length: 0\r\n\r\n", headers(99)));
     assert_eq!(verdict(most, GENEROUS).await, None);
+}
+
+#[tokio::test]
+async fn what_fails_behind_a_proxy_is_said_to_have_gone_through_it() {
+    let ms = Duration::from_millis;
+    let timeouts = |whole, silence| Timeouts { connect: ms(30_000), whole: ms(whole), silence: ms(silence) };
+    let cut = Server::says(format!("{OK}content-length: 9\r\n\r\n{{"));
+    let deaf = Server::says("").without_listening();
+    for (scheme, proxy, timeouts, message) in [
+        (
+            "http",
+            Server::says(""),
+            GENEROUS,
+            "the connection to receiver.test through the proxy broke before a response: ",
+        ),
+        (
+            "http",
+            Server::says("SSH-2.0\r\n"),
+            GENEROUS,
+            "the response of receiver.test through the proxy could not be read: ",
+        ),
+        (
+            "http",
+            cut.clone(),
+            GENEROUS,
+            "the response of receiver.test through the proxy could not be read to its end: ",
+        ),
+        (
+            "http",
+            Server::says("").then_hangs(),
+            timeouts(500, 60_000),
+            "receiver.test did not respond through the proxy within 500ms",
+        ),
+        (
+            "http",
+            cut.clone().then_hangs(),
+            timeouts(500, 60_000),
+            "the response of receiver.test through the proxy began and did not end within 500ms",
+        ),
+        (
+            "http",
+            cut.then_hangs(),
+            timeouts(60_000, 500),
+            "the response of receiver.test through the proxy began, and then nothing came for 500ms",
+        ),
+        ("https", deaf.clone(), GENEROUS, "receiver.test cannot be reached through the proxy: "),
+        (
+            "https",
+            deaf.then_hangs(),
+            timeouts(500, 60_000),
+            "no TLS connection to receiver.test through the proxy within 500ms",
+        ),
+    ] {
+        let (address, _) = proxy.start().await;
+        let to = Destination::parse(&format!("{scheme}://receiver.test/"), Addresses::Any).unwrap();
+        let proxy = format!("http://{address}").parse().unwrap();
+        let webhook = Webhook::through(proxy, to, timeouts, Roots::None).unwrap();
+        let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+        assert!(failure.message().starts_with(message), "{message:?}: {failure:?}");
+    }
 }
 
 #[tokio::test]
@@ -497,30 +573,30 @@ async fn nothing_is_decompressed() {
 
 #[tokio::test]
 async fn a_slow_server_is_a_timeout() {
-    let limits = |whole_ms, silence_ms| {
+    let timeouts = |whole_ms, silence_ms| {
         let ms = Duration::from_millis;
-        Limits { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }
+        Timeouts { connect: ms(30_000), whole: ms(whole_ms), silence: ms(silence_ms) }
     };
     let up = " did not respond within 300ms";
-    let silent = " started its response and then sent nothing for 200ms";
-    let slow = " started its response and did not end it within 300ms";
+    let silent = " began, and then nothing came for 200ms";
+    let slow = " began and did not end within 300ms";
     let often = Duration::from_millis(20);
-    for (server, limits, phrase) in [
+    for (server, timeouts, phrase) in [
         // A server that stops sending: at the beginning, in the status line, in the body.
-        (Server::says("").then_hangs(), limits(300, 60_000), up),
-        (Server::says("HTTP/1.1 2").then_hangs(), limits(300, 60_000), up),
-        (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(300, 60_000), slow),
-        (Server::says(format!("{OK}\r\n{{")).then_hangs(), limits(60_000, 200), silent),
-        (Server::says(format!("{OK}content-length: 9\r\n\r\n")).then_hangs(), limits(60_000, 200), silent),
+        (Server::says("").then_hangs(), timeouts(300, 60_000), up),
+        (Server::says("HTTP/1.1 2").then_hangs(), timeouts(300, 60_000), up),
+        (Server::says(format!("{OK}\r\n{{")).then_hangs(), timeouts(300, 60_000), slow),
+        (Server::says(format!("{OK}\r\n{{")).then_hangs(), timeouts(60_000, 200), silent),
+        (Server::says(format!("{OK}content-length: 9\r\n\r\n")).then_hangs(), timeouts(60_000, 200), silent),
         // A server that sends slowly and endlessly, in the head and in the body, and is never silent for long.
-        (Server::says("HTTP/1.1 200 ").then_forever("x").every(often), limits(300, 60_000), up),
-        (Server::says(format!("{OK}\r\n")).then_forever(" ").every(often), limits(300, 60_000), slow),
-        (Server::says("").then_forever("HTTP/1.1 100 Continue\r\n\r\n").every(often), limits(300, 60_000), up),
+        (Server::says("HTTP/1.1 200 ").then_forever("x").every(often), timeouts(300, 60_000), up),
+        (Server::says(format!("{OK}\r\n")).then_forever(" ").every(often), timeouts(300, 60_000), slow),
+        (Server::says("").then_forever("HTTP/1.1 100 Continue\r\n\r\n").every(often), timeouts(300, 60_000), up),
         // Interim responses as fast as they can be sent.
-        (Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)), limits(300, 60_000), up),
+        (Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)), timeouts(300, 60_000), up),
     ] {
         let shown = String::from_utf8_lossy(&server.pieces.concat()).chars().take(60).collect::<String>();
-        let (code, message) = verdict(server, limits).await.unwrap_or_else(|| panic!("{shown:?} passes"));
+        let (code, message) = verdict(server, timeouts).await.unwrap_or_else(|| panic!("{shown:?} passes"));
         assert_eq!(code, Code::Timeout, "{shown:?}: {message}");
         assert!(message.contains(phrase), "{shown:?}: {message}");
     }
@@ -528,9 +604,9 @@ async fn a_slow_server_is_a_timeout() {
 
 #[tokio::test]
 async fn endless_interim_responses_are_not_read_past_the_timeout() {
-    let limits = Limits { whole: Duration::from_millis(300), ..GENEROUS };
+    let timeouts = Timeouts { whole: Duration::from_millis(300), ..GENEROUS };
     let (address, seen) = Server::says("").then_forever("HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)).start().await;
-    let webhook = webhook(&format!("http://{address}/"), Addresses::Any, limits, no_names()).unwrap();
+    let webhook = webhook(&format!("http://{address}/"), Addresses::Any, timeouts, no_names()).unwrap();
     webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen.lock().unwrap().ended == 0 {
@@ -539,18 +615,81 @@ async fn endless_interim_responses_are_not_read_past_the_timeout() {
     }
 }
 
+/// A resolver that answers the first question if it is `true`, and no other one.
+struct AnswersFirst(AtomicBool);
+
+impl AnswersFirst {
+    fn new(answers_first: bool) -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(answers_first)))
+    }
+}
+
+impl Resolve for AnswersFirst {
+    fn resolve(&self, _: Name) -> Resolving {
+        let answers = self.0.swap(false, Ordering::SeqCst);
+        Box::pin(async move {
+            if !answers {
+                std::future::pending::<()>().await;
+            }
+            let found: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap()];
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
 #[tokio::test]
 async fn resolving_and_connecting_have_a_timeout_of_their_own() {
-    struct Never;
-    impl Resolve for Never {
-        fn resolve(&self, _: Name) -> Resolving {
-            Box::pin(std::future::pending())
-        }
-    }
-    let limits = Limits { connect: Duration::from_millis(100), ..GENEROUS };
-    let webhook = webhook("https://slow.test/", Addresses::Public, limits, Arc::new(Never)).unwrap();
+    let timeouts = Timeouts { connect: Duration::from_millis(100), ..GENEROUS };
+    let webhook = webhook("https://slow.test/", Addresses::Public, timeouts, AnswersFirst::new(false)).unwrap();
     let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
     assert_eq!((failure.code(), failure.message()), (Code::Timeout, "no TLS connection to slow.test within 100ms"));
+}
+
+#[tokio::test]
+async fn a_timeout_while_connecting_is_not_taken_for_a_missing_response() {
+    let (address, _) = Server::says("").without_listening().then_hangs().start().await;
+    // The timeout of connecting is the longer one, as with `--timeout 2s`, or as long.
+    for connect in [GENEROUS.connect, Duration::from_millis(200)] {
+        let timeouts = Timeouts { connect, whole: Duration::from_millis(200), ..GENEROUS };
+        for (url, no_connection) in [
+            // The TLS handshake is not answered; the name is not resolved.
+            (format!("https://{address}/"), format!("no TLS connection to {address} within 200ms")),
+            ("http://slow.test/".to_owned(), "no connection to slow.test within 200ms".to_owned()),
+        ] {
+            let webhook = webhook(&url, Addresses::Any, timeouts, AnswersFirst::new(false)).unwrap();
+            let failure = webhook.deliver("a-1", b"{}".to_vec()).await.unwrap_err();
+            assert_eq!((failure.code(), failure.message()), (Code::Timeout, no_connection.as_str()));
+        }
+    }
+}
+
+/// The second request begins to open a connection, which never succeeds. It goes out on that of the first request, when this has got its response, and gets none itself.
+#[tokio::test]
+async fn a_timeout_on_a_kept_connection_is_a_missing_response_even_if_another_was_being_opened() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let receiver = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut requests = Vec::new();
+        while !requests.ends_with(b"}") {
+            stream.read_buf(&mut requests).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stream.write_all(format!("{OK}content-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        requests.clear();
+        while !requests.ends_with(b"}") {
+            stream.read_buf(&mut requests).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    let timeouts = Timeouts { whole: Duration::from_secs(1), ..GENEROUS };
+    let url = format!("http://receiver.test:{port}/");
+    let webhook = webhook(&url, Addresses::Any, timeouts, AnswersFirst::new(true)).unwrap();
+    let (first, second) = tokio::join!(webhook.deliver("a-1", b"{}".to_vec()), webhook.deliver("a-2", b"{}".to_vec()));
+    first.unwrap();
+    let message = format!("receiver.test:{port} did not respond within 1s");
+    assert_eq!(second.unwrap_err().message(), message);
+    receiver.abort();
 }
 
 #[tokio::test]
@@ -595,7 +734,12 @@ async fn a_response_that_comes_before_the_request_was_read_counts() {
 }
 
 /// Method: each connection answers its first request; what it does with a second one is up to the case. The delivery that reuses the connection must fail, and be its only request.
-async fn requests_when_a_kept_connection_ends(names: Arc<dyn Resolve>, pause: Duration) -> (usize, Option<Failure>) {
+/// If `proxied`, the connections are those of a proxy.
+async fn requests_when_a_kept_connection_ends(
+    names: Arc<dyn Resolve>,
+    pause: Duration,
+    proxied: bool,
+) -> (usize, Option<Failure>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -621,7 +765,12 @@ async fn requests_when_a_kept_connection_ends(names: Arc<dyn Resolve>, pause: Du
             });
         }
     });
-    let webhook = webhook(&format!("http://receiver.test:{port}/"), Addresses::Any, GENEROUS, names).unwrap();
+    let url = format!("http://receiver.test:{port}/");
+    let mut webhook = webhook(&url, Addresses::Any, GENEROUS, names.clone()).unwrap();
+    if proxied {
+        let proxy = Proxy::all(format!("http://proxy.test:{port}")).unwrap();
+        webhook.client = Client::new(GENEROUS, names, Roots::None, Some(proxy)).unwrap();
+    }
     webhook.deliver("a-1", b"{}".to_vec()).await.unwrap();
     let ended = webhook.deliver("a-2", b"{}".to_vec()).await;
     (requests.load(Ordering::SeqCst), ended.err())
@@ -631,9 +780,9 @@ async fn requests_when_a_kept_connection_ends(names: Arc<dyn Resolve>, pause: Du
 async fn a_request_that_was_worked_on_is_not_sent_a_second_time() {
     let names = || Arc::new(FakeResolver(|_: &str| vec!["127.0.0.1".parse().unwrap()]));
     let (requests, failure) =
-        requests_when_a_kept_connection_ends(names(), RESEND_WITHIN + Duration::from_millis(100)).await;
+        requests_when_a_kept_connection_ends(names(), RESEND_WITHIN + Duration::from_millis(100), false).await;
     assert_eq!((requests, failure.map(|failure| failure.code())), (2, Some(Code::NetworkError)));
-    let (requests, failure) = requests_when_a_kept_connection_ends(names(), Duration::ZERO).await;
+    let (requests, failure) = requests_when_a_kept_connection_ends(names(), Duration::ZERO, false).await;
     assert_eq!(
         (requests, failure.map(|failure| failure.code())),
         (3, None),
@@ -658,9 +807,13 @@ async fn a_request_that_went_out_is_not_said_to_have_stayed_for_want_of_files() 
             })
         }
     }
-    let names = Arc::new(Once(AtomicUsize::new(0)));
-    let (requests, failure) = requests_when_a_kept_connection_ends(names, Duration::ZERO).await;
-    let failure = failure.unwrap();
-    assert_eq!((requests, failure.code(), failure.exhausted()), (2, Code::NetworkError, None), "{failure:?}");
-    assert!(!failure.message().contains("was not asked"), "{failure:?}");
+    for (proxied, through) in [(false, ""), (true, " through the proxy")] {
+        let names = Arc::new(Once(AtomicUsize::new(0)));
+        let (requests, failure) = requests_when_a_kept_connection_ends(names, Duration::ZERO, proxied).await;
+        let failure = failure.unwrap();
+        assert_eq!((requests, failure.code(), failure.exhausted()), (2, Code::NetworkError, None), "{failure:?}");
+        let message = failure.message();
+        let broke = format!("{through} broke before a response, and the request could not be sent again: ");
+        assert!(message.starts_with("the connection to receiver.test:") && message.contains(&broke), "{message}");
+    }
 }
