@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retraced_jobs::limits::{ENVELOPE_OVERHEAD_MAX, PAYLOAD_BYTES_MAX};
 use retraced_jobs::store::{BATCH_MAX, WORKER_STALE_AFTER};
 
 // Options. A runtime with an option outside of these bounds does not start.
@@ -142,9 +143,10 @@ pub const PREFETCH_HORIZON: Duration = Duration::from_millis(25);
 /// Jobs that are prefetched for a queue at most, besides two per executor. With two batches, even a single executor with fast jobs has one to run while the other is
 /// claimed.
 pub const PREFETCH_JOBS_MAX: usize = 2 * BATCH_MAX;
-/// Bytes of a queue's jobs that may wait for an executor. A claim asks for no more than what is left of them, and at the limit nothing is claimed.
-/// Claims at the same time may exceed it together, and a single job is granted whatever its size.
-pub const CLAIM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a queue's jobs that may wait for an executor: two jobs with the largest payload that is allowed by default. A claim asks for no more than what is left of
+/// them, and at the limit nothing is claimed. Claims at the same time may exceed it together, and a single job is granted whatever its size. A claim holds up the server for
+/// some 3 ms for each MiB.
+pub const CLAIM_BYTES_MAX: usize = 2 * (PAYLOAD_BYTES_MAX + ENVELOPE_OVERHEAD_MAX);
 /// How long a granted job may wait for an executor. For a crash suspect this counts from the instant at which it may start ([`SUSPECT_START_SPREAD`]). Past it the job
 /// is released to the front of the queue without counting a failure. If a quarantine keeps it from starting, it is released with a delay of [`QUARANTINE_DELAY`] instead.
 pub const UNSTARTED_MAX: Duration = Duration::from_secs(1);

@@ -6,48 +6,32 @@ use futures_util::FutureExt;
 
 use super::queue::Queue;
 use super::store::MemoryStore;
-// A `Lease` names a grant (job, token and process instance). It does not say how long the grant lasts.
 use crate::job::{Lease, QueueName};
 use crate::store::batch::check_batch;
 use crate::store::{Leases, Renewal, Renewed, Report, StoreFuture};
 use crate::units::millis;
 
 impl Leases for MemoryStore {
-    fn renew<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        lease_length: Duration,
-        leases: &'a [Lease],
-    ) -> StoreFuture<'a, Renewed> {
+    fn renew<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         async move {
-            check_batch("renew", leases.len())?;
-            Ok(self.extend(queue, lease_length, leases, false))
+            check_batch("renew", held.len())?;
+            Ok(self.extend(queue, lease, held, false))
         }
         .boxed()
     }
 
-    fn begin<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        lease_length: Duration,
-        leases: &'a [Lease],
-    ) -> StoreFuture<'a, Renewed> {
+    fn begin<'a>(&'a self, queue: &'a QueueName, lease: Duration, held: &'a [Lease]) -> StoreFuture<'a, Renewed> {
         async move {
-            check_batch("begin", leases.len())?;
-            Ok(self.extend(queue, lease_length, leases, true))
+            check_batch("begin", held.len())?;
+            Ok(self.extend(queue, lease, held, true))
         }
         .boxed()
     }
 
-    fn report<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        lease_length: Duration,
-        reports: &'a [Report],
-    ) -> StoreFuture<'a, Renewed> {
+    fn report<'a>(&'a self, queue: &'a QueueName, lease: Duration, reports: &'a [Report]) -> StoreFuture<'a, Renewed> {
         async move {
             check_batch("report", reports.len())?;
-            Ok(self.extend_each(queue, lease_length, reports, |state, report, expires_ms, now| {
+            Ok(self.extend_each(queue, lease, reports, |state, report, expires_ms, now| {
                 let renewal = state.renew(&report.lease, expires_ms, true);
                 if renewal != Renewal::Stale {
                     state.note_progress(&report.lease.id, &report.progress, now);
@@ -61,25 +45,23 @@ impl Leases for MemoryStore {
 
 impl MemoryStore {
     /// `records_start`: also record that the handlers are about to start.
-    fn extend(&self, queue: &QueueName, lease_length: Duration, leases: &[Lease], records_start: bool) -> Renewed {
-        self.extend_each(queue, lease_length, leases, |state, lease, expires_ms, _| {
-            state.renew(lease, expires_ms, records_start)
-        })
+    fn extend(&self, queue: &QueueName, lease: Duration, held: &[Lease], records_start: bool) -> Renewed {
+        self.extend_each(queue, lease, held, |state, held, expires_ms, _| state.renew(held, expires_ms, records_start))
     }
 
     /// Calls `renew` for each item with the new expiry and the present time.
     fn extend_each<T>(
         &self,
         queue: &QueueName,
-        lease_length: Duration,
+        lease: Duration,
         items: &[T],
         renew: impl Fn(&mut Queue, &T, u64, u64) -> Renewal,
     ) -> Renewed {
         self.write(queue, |state, now| {
-            let expires_ms = now.saturating_add(millis(lease_length));
+            let expires_ms = now.saturating_add(millis(lease));
             let results: Vec<Renewal> = items.iter().map(|item| renew(state, item, expires_ms, now)).collect();
             if results.iter().any(|renewal| *renewal != Renewal::Stale) {
-                state.lease_lengths.note_in_use(millis(lease_length), now);
+                state.lease_lengths.note_in_use(millis(lease), now);
             }
             Renewed { now_ms: now, results }
         })

@@ -3,7 +3,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    none
 -- Reply   {'ok', now, paused 1 | 0, since when or '', by whom or '', pending, processing, delayed, completed kept, dead, poisoned, cancelled,
---         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 8 MiB of them), due time of the first delayed job or '',
+--         enqueue time of the first live job of pending or '' (none among the first 100 entries, or 4 MiB of them), due time of the first delayed job or '',
 --         enqueued, completed, failures, crashes, releases, stale settlements, trimmed, trimmed dead, trimmed poisoned, garbage}
 check_all_types()
 local LIVE_SEARCHED_MAX = 100 -- entries of pending searched for a live one

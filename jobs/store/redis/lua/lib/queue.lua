@@ -15,7 +15,7 @@ local COMPLETED, DEAD, POISONED, CANCELLED, STATS, REPLAY = KEYS[5], KEYS[6], KE
 local GRANT, RETRY, HISTORY, AWAITED_JOBS, TOMBSTONES = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local call, sub, byte, pack = redis.call, string.sub, string.byte, struct.pack
 
-local READ_BYTES_MAX = 8 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body
+local READ_BYTES_MAX = 4 * 1024 * 1024 -- a script reads at most this many bytes of bodies, but always one whole body
 local HEADER = 12         -- bytes before the envelope: sequence(6) enqueued at(6)
 local GRANT_LEN = 35      -- attempt(4) nonce(8) instance(16) claimed at(6) flags(1)
 local RETRY_LEN = 22      -- retry state: attempts(4) failures(4) crashes(4) releases(4) entry version(6)
