@@ -114,14 +114,17 @@ impl Bulk<'_> {
             return Err(CliError::Failed(format!("{unchanged} of {all} could not be {done}")));
         }
         self.note_done(tally);
-        self.note_why_jobs_wait(context, operator).await
+        self.note_why_jobs_wait(context, operator, tally).await;
+        Ok(())
     }
 
-    /// After a redrive, says why the jobs do not run, if that is so.
-    async fn note_why_jobs_wait(&self, context: &CommandContext, operator: &Operator) -> Result<(), CliError> {
+    /// If jobs were redriven, says why they do not run, if that is so.
+    async fn note_why_jobs_wait(&self, context: &CommandContext, operator: &Operator, tally: Tally) {
         match self.verb {
-            Verb::Redrive => context.note_why_jobs_wait(operator, self.queue).await,
-            Verb::Discard | Verb::Cancel => Ok(()),
+            Verb::Redrive if tally.done > 0 && !self.options.dry_run => {
+                context.note_why_jobs_wait(operator, self.queue).await;
+            }
+            _ => {}
         }
     }
 
@@ -218,7 +221,8 @@ impl Bulk<'_> {
         if action.newer() > 0 {
             note(format_args!("{} enqueued after the command began: left alone", job_count(action.newer())));
         }
-        self.note_why_jobs_wait(context, operator).await
+        self.note_why_jobs_wait(context, operator, tally).await;
+        Ok(())
     }
 
     /// Runs all steps of the action, and prints their results.
@@ -239,9 +243,7 @@ impl Bulk<'_> {
     }
 
     fn note_done(&self, tally: Tally) {
-        let limit_reached = self.options.limit.is_some_and(|limit| tally.done + tally.asked + tally.unchanged >= limit);
-        let more = if limit_reached { ", as many as --limit allows; more may match" } else { "" };
-        let summary = format!("{}{more}", self.summary(tally));
+        let summary = self.summary(tally);
         match self.options.dry_run {
             true => note(format_args!("{summary}; nothing was changed (--dry-run)")),
             false => note(summary),
@@ -253,10 +255,16 @@ impl Bulk<'_> {
         let would_be = if self.options.dry_run { "would be " } else { "" };
         let done = format!("{} {would_be}{}", job_count(tally.done), self.verb.done());
         let asked = format!("{} {would_be}asked to stop", with_noun(tally.asked, "running job"));
-        match (tally.done, tally.asked) {
+        let summary = match (tally.done, tally.asked) {
             (_, 0) => done,
             (0, _) => asked,
             _ => format!("{done}; {asked}"),
+        };
+        match self.options.limit {
+            Some(limit) if tally.done + tally.asked >= limit => {
+                format!("{summary}, as many as --limit allows; more may match")
+            }
+            _ => summary,
         }
     }
 }

@@ -65,7 +65,7 @@ impl CommandContext {
         let operator = self.operator().await?;
         operator.require_queue(queue).await.map_err(|error| match &error {
             OperatorError::UnknownQueue { nearest: None, .. } => CliError::Failed(format!(
-                "there is no queue {queue}: nobody has used it, or it was deleted; `retraced queues` lists them{advice}"
+                "there is no queue {queue}: nobody has used it on this server, database and prefix, or it was deleted; `retraced queues` lists them{advice}"
             )),
             _ => CliError::from(error),
         })?;
@@ -81,10 +81,11 @@ impl CommandContext {
         Ok(())
     }
 
-    /// Says why jobs that were made pending do not run: their queue is paused, or no live worker processes it.
-    pub(crate) async fn note_why_jobs_wait(&self, operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
-        note_if_unprocessed(self, queue, workers_of(operator, queue).await);
-        self.note_if_paused(operator, queue).await
+    /// Says why jobs that were made pending do not run: their queue is paused, or no live worker processes it. They are pending whether the store answers this or not, so an
+    /// error is dropped.
+    pub(crate) async fn note_why_jobs_wait(&self, operator: &Operator, queue: &QueueName) {
+        note_if_unprocessed(queue, workers_of(operator, queue).await);
+        drop(self.note_if_paused(operator, queue).await);
     }
 
     /// Says before an enqueue that the queue is paused, or that there is none of this name but one of a similar name. A producer may lack the rights to ask, and can do

@@ -22,7 +22,7 @@ use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_TIMEOUT, LINE_BYTES_MAX, READ_BYTES_MAX};
-use crate::live_workers::{WithWorkers, note_if_unprocessed, workers_of};
+use crate::live_workers::{WithWorkers, note_in_text, workers_of};
 use crate::output::{Progress, job_count, millis, note, printable};
 
 /// `retraced enqueue`
@@ -196,7 +196,7 @@ impl Enqueue {
                     0 => error,
                     _ => CliError::Failed(format!("{error}; the job was enqueued anyway")),
                 })?;
-                note_if_unprocessed(context, &self.queue, enqueuer.workers);
+                note_in_text(&context.out, &self.queue, enqueuer.workers);
                 Ok(())
             }
             (None, ..) => Err(CliError::Usage(
@@ -263,7 +263,7 @@ async fn enqueue_lines(context: &CommandContext, queue: &QueueName, from: &Path)
                 n => format!("; {n} existed already and are unchanged"),
             };
             note(format_args!("{} enqueued to {queue}{existing}", job_count(created)));
-            note_if_unprocessed(context, queue, workers);
+            note_in_text(&context.out, queue, workers);
         }
         Err(error) => {
             return Err(CliError::Failed(format!("{error}; stored before that: {}", enqueuer.stored_so_far())));

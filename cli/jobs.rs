@@ -3,7 +3,6 @@
 use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
-use retraced::limits::TOMBSTONES_MAX;
 use retraced::view::{JobDetail, JobRow};
 use retraced::{JobId, JobState, Operator, QueueName, TraceError};
 
@@ -118,7 +117,7 @@ impl Job {
         match self {
             Job::Show(job) => {
                 let operator = context.operator_of(&job.queue).await?;
-                let view = job.find(&operator).await?;
+                let view = job.view(&operator).await?;
                 show(&context.out, &view)?;
                 if !view.state.is_final() {
                     context.note_if_paused(&operator, &job.queue).await?;
@@ -133,7 +132,10 @@ impl Job {
                 let mut tally = Tally::default();
                 print_results(&context.out, Verb::Redrive, &queue, std::iter::once(id).zip(moved), &mut tally)?;
                 match tally.unchanged {
-                    0 => context.note_why_jobs_wait(&operator, &queue).await,
+                    0 => {
+                        context.note_why_jobs_wait(&operator, &queue).await;
+                        Ok(())
+                    }
                     _ => Err(CliError::Failed("nothing was changed".into())),
                 }
             }
@@ -145,12 +147,15 @@ impl FindJob {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let operator = context.operator().await?;
         let queues = operator.queues().await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut unread) = (Vec::new(), Vec::new());
         for queue in &queues {
-            rows.extend(operator.job(queue, &self.id).await?.as_ref().map(JobRow::from));
+            match operator.job(queue, &self.id).await {
+                Ok(view) => rows.extend(view.as_ref().map(JobRow::from)),
+                Err(error) => unread.push(format!("queue {queue} cannot be searched: {error}")),
+            }
         }
-        if rows.is_empty() {
-            return Err(CliError::Failed(self.why_no_queue_keeps_it(&operator, &queues).await?));
+        if rows.is_empty() && unread.is_empty() {
+            unread.push(self.why_no_queue_keeps_it(&operator, &queues).await);
         }
         let columns = [
             Column::new("QUEUE"),
@@ -159,28 +164,28 @@ impl FindJob {
             Column::new("ENQUEUED"),
             Column::new("CODE"),
         ];
+        if rows.is_empty() {
+            return Err(CliError::Failed(unread.join("; ")));
+        }
         context.out.results(&rows, &columns, |row| {
             std::iter::once(row.queue.to_string().into()).chain(common_cells(&context.out, row)).collect()
         })?;
-        Ok(())
+        if unread.is_empty() { Ok(()) } else { Err(CliError::Failed(unread.join("; "))) }
     }
-}
 
-impl FindJob {
     /// What the tombstones of the queues say about the job, or what may have become of it.
-    async fn why_no_queue_keeps_it(&self, operator: &Operator, queues: &[QueueName]) -> Result<String, CliError> {
-        let mut removals = Vec::new();
+    async fn why_no_queue_keeps_it(&self, operator: &Operator, queues: &[QueueName]) -> String {
+        let mut said = Vec::new();
         for queue in queues {
-            let left = operator.tombstone(queue, &self.id).await?;
-            removals.extend(left.map(|left| format!("queue {queue}: {}", TraceError::Removed(left))));
+            match operator.tombstone(queue, &self.id).await {
+                Ok(tombstone) => said.extend(tombstone.map(|t| format!("queue {queue}: {}", TraceError::Removed(t)))),
+                Err(error) => said.push(format!("what queue {queue} removed cannot be read: {error}")),
+            }
         }
-        Ok(match removals.is_empty() {
-            false => removals.join("; "),
-            true => format!(
-                "no queue keeps a job {}: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals of its queue",
-                self.id
-            ),
-        })
+        if said.is_empty() {
+            said.push(TraceError::NotFound { id: self.id.clone() }.to_string());
+        }
+        said.join("; ")
     }
 }
 
@@ -198,6 +203,7 @@ impl Cancel {
         let total = match self.state {
             Some(JobState::Pending) => stats.pending,
             Some(JobState::Delayed) => stats.delayed,
+            // The parser of --state accepts no other state.
             Some(_) => stats.processing,
             None => stats.pending + stats.delayed,
         };
@@ -207,7 +213,7 @@ impl Cancel {
 }
 
 impl OneJob {
-    pub(crate) async fn find(&self, operator: &Operator) -> Result<JobView, CliError> {
+    pub(crate) async fn view(&self, operator: &Operator) -> Result<JobView, CliError> {
         match operator.job(&self.queue, &self.id).await? {
             Some(view) => Ok(view),
             None => Err(CliError::Failed(why_not_kept(operator, &self.queue, &self.id).await?)),
@@ -217,12 +223,11 @@ impl OneJob {
 
 /// Why this job is not kept, as far as it is known.
 pub(crate) async fn why_not_kept(operator: &Operator, queue: &QueueName, id: &JobId) -> Result<String, CliError> {
-    Ok(match operator.tombstone(queue, id).await? {
-        Some(left) => TraceError::Removed(left).to_string(),
-        None => format!(
-            "no job {id} is kept in queue {queue}: it was never enqueued, it completed or was cancelled and is no longer kept, or it was removed before the last {TOMBSTONES_MAX} removals"
-        ),
-    })
+    let why = match operator.tombstone(queue, id).await? {
+        Some(tombstone) => TraceError::Removed(tombstone),
+        None => TraceError::NotFound { id: id.clone() },
+    };
+    Ok(format!("queue {queue}: {why}"))
 }
 
 pub(crate) fn show(out: &Output, view: &JobView) -> Result<(), CliError> {

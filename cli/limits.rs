@@ -13,6 +13,8 @@ pub(crate) const VALUE_COLUMNS_MIN: usize = 20;
 pub(crate) const LIST_EXAMINED_MAX: u64 = 100_000;
 /// Rows of `dead list --count-by`; jobs of further ones are counted together in a message.
 pub(crate) const COUNTED_GROUPS_MAX: usize = 10_000;
+/// Least columns of the remarks about a queue, such as `paused`: this word, and the sign that the text is cut.
+pub(crate) const REMARKS_COLUMNS_MIN: usize = 8;
 /// Characters of a message by which `dead list --count-by message` counts.
 pub(crate) const COUNTED_MESSAGE_CHARS: usize = 200;
 /// Least columns of a message in a list of jobs. Before it gets fewer, columns that tell less are left out.

@@ -4,8 +4,7 @@ use retraced::store::WorkerRow;
 use retraced::{Operator, OperatorError, QueueName};
 use serde::Serialize;
 
-use crate::context::CommandContext;
-use crate::output::note;
+use crate::output::{Output, note};
 
 /// The live workers of all queues, as far as they are known.
 #[derive(Default)]
@@ -42,9 +41,16 @@ pub(crate) async fn workers_of(operator: &Operator, queue: &QueueName) -> Option
     LiveWorkers::read(operator).await.ok().map(|workers| workers.of(queue))
 }
 
-/// Tells people that no live worker processes this queue, if that is so. In JSON it is the field `workers`.
-pub(crate) fn note_if_unprocessed(context: &CommandContext, queue: &QueueName, workers: Option<usize>) {
-    if workers == Some(0) && !context.out.is_json() {
+/// As [`note_if_unprocessed`], but not with `--json`: the row has it as the field `workers`.
+pub(crate) fn note_in_text(out: &Output, queue: &QueueName, workers: Option<usize>) {
+    if !out.is_json() {
+        note_if_unprocessed(queue, workers);
+    }
+}
+
+/// Says that no live worker processes this queue, if that is so.
+pub(crate) fn note_if_unprocessed(queue: &QueueName, workers: Option<usize>) {
+    if workers == Some(0) {
         note(format_args!(
             "no worker processes queue {queue}: its jobs wait until one runs (`retraced work {queue} …`, or your application)"
         ));

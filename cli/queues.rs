@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use retraced::limits::WORKER_STALE_AFTER;
-use retraced::store::{FindingKind, LiveJobs};
+use retraced::store::{FindingKind, UnfinishedJobs};
 use retraced::view::{AuditRow, QueueRow, Timestamp};
 use retraced::{JobState, Operator, OperatorError, QueueName};
 use serde::Serialize;
@@ -18,13 +18,10 @@ use self::reading::{Reading, ShownQueue, read_rows};
 use crate::args;
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::limits::WATCH_INTERVAL;
+use crate::limits::{REMARKS_COLUMNS_MIN, WATCH_INTERVAL};
 use crate::live_workers::{LiveWorkers, WithWorkers, workers_of};
 use crate::output::{Cell, Column, EMPTY_CELL, Style, job_count, millis, printable, short_duration};
 use crate::paused::paused;
-
-/// The columns of a narrow terminal that `paused` needs, with the sign that its text is cut.
-const PAUSED_COLUMNS: usize = 8;
 
 /// `retraced queues`
 #[derive(Args)]
@@ -109,7 +106,7 @@ impl Queues {
         if reading.unread.is_empty() { Ok(()) } else { Err(CliError::Failed(reading.unread.join("; "))) }
     }
 
-    /// Reads all queues. A queue with an error of its own does not hide the others.
+    /// Reads all queues. An error that concerns one queue hides no other; one that may pass ends the reading.
     async fn read(&self, operator: &Operator) -> Result<Reading, OperatorError> {
         let names = operator.queues().await?;
         let mut reading = Reading { any_queue: !names.is_empty(), ..Reading::default() };
@@ -158,7 +155,7 @@ impl Queues {
         if self.measure.rates_over.is_some() {
             columns.extend(["IN/S", "DONE/S", "FAILED/S"].map(Column::new));
         }
-        columns.push(Column::new("").cut(PAUSED_COLUMNS));
+        columns.push(Column::new("").cut(REMARKS_COLUMNS_MIN));
         columns
     }
 
@@ -233,7 +230,10 @@ impl AuditQueue {
             return Ok(());
         }
         Err(CliError::Failed(match self.repair {
-            true => "the counts still disagree: run the command again".into(),
+            true => {
+                "the queue is still not sound: run the command again in a minute, while a worker processes the queue"
+                    .into()
+            }
             false => "the queue is damaged: run the command again with --repair".into(),
         }))
     }
@@ -243,24 +243,12 @@ impl DeleteQueue {
     async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let Self { queue, force } = self;
         let operator = context.operator_of(&queue).await?;
-        if !force {
-            refuse_if_it_keeps_failed_jobs(&operator, &queue).await?;
-        }
-        let live = if force { LiveJobs::Delete } else { LiveJobs::Refuse };
-        let jobs = operator.delete_queue(&queue, live).await.map_err(|error| match &error {
-            OperatorError::QueueHasJobs { queue, pending, processing, delayed, .. } => {
-                // No live worker processes the queue, or it would have been refused for that: nobody is left who could stop a processing job.
-                let gone = match processing {
-                    0 => "",
-                    _ => ", which takes the processing ones too: their workers are gone, so they cannot be cancelled before a worker runs and their leases expire",
-                };
-                CliError::Failed(format!(
-                    "queue {queue} has live jobs: {pending} pending, {processing} processing, {delayed} delayed; cancel those that wait with `retraced job cancel {queue} --all`, or give --force{gone}"
-                ))
-            }
+        let unfinished = if force { UnfinishedJobs::Delete } else { UnfinishedJobs::Refuse };
+        let jobs = operator.delete_queue(&queue, unfinished).await.map_err(|error| match &error {
+            OperatorError::QueueHasJobs { .. } => CliError::Failed(unfinished_jobs(&error)),
             OperatorError::QueueHasWorkers { .. } => {
                 let after = short_duration(millis(WORKER_STALE_AFTER));
-                CliError::Failed(format!("{error}; one that was killed counts as live for {after} after its last heartbeat, so try again then"))
+                CliError::Failed(format!("{error}; a worker that was killed counts as live for {after} after its last heartbeat, so try again then"))
             }
             _ => CliError::from(error),
         })?;
@@ -270,20 +258,33 @@ impl DeleteQueue {
     }
 }
 
-/// A dead letter queue is deleted only by somebody who says so. Live workers, live jobs and numbers that cannot be read are left to the deletion, which says more about them.
-async fn refuse_if_it_keeps_failed_jobs(operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
-    if workers_of(operator, queue).await.is_some_and(|live| live > 0) {
-        return Ok(());
+/// Why a queue is not deleted, and how each of its jobs can be dealt with.
+fn unfinished_jobs(error: &OperatorError) -> String {
+    let OperatorError::QueueHasJobs { queue, pending, processing, delayed, dead, poisoned } = error else {
+        return error.to_string();
+    };
+    let mut said = format!("queue {queue} has");
+    let counts = [
+        (pending, "pending"),
+        (processing, "processing"),
+        (delayed, "delayed"),
+        (dead, "dead"),
+        (poisoned, "poisoned"),
+    ];
+    let counts: Vec<_> = counts.iter().filter(|(n, _)| **n > 0).map(|(n, state)| format!("{n} {state}")).collect();
+    said.push_str(&format!(" {} jobs", counts.join(", ")));
+    if pending + delayed > 0 {
+        said.push_str(&format!("; `retraced job cancel {queue} --all` cancels those that wait"));
     }
-    match operator.stats(queue).await {
-        Ok(stats) if stats.pending + stats.processing + stats.delayed == 0 && stats.dead + stats.poisoned > 0 => {
-            Err(CliError::Failed(format!(
-                "queue {queue} keeps {} dead and {} poisoned jobs, which would be deleted with it; `retraced dead list {queue}` shows them; give --force to delete them, too",
-                stats.dead, stats.poisoned
-            )))
-        }
-        _ => Ok(()),
+    if *processing > 0 {
+        // No live worker processes the queue, or the deletion would have been refused for that.
+        said.push_str("; the workers of the processing ones are gone, so they can be cancelled only when a worker runs and their leases expire");
     }
+    if dead + poisoned > 0 {
+        said.push_str(&format!("; `retraced dead list {queue}` shows the dead and poisoned ones"));
+    }
+    said.push_str("; --force deletes the queue with all of them");
+    said
 }
 
 fn audited(row: &AuditRow) -> Vec<(&'static str, Cell)> {

@@ -6,7 +6,7 @@ use retraced::JobState;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::jobs::OneJob;
-use crate::live_workers::{WithWorkers, note_if_unprocessed, workers_of};
+use crate::live_workers::{WithWorkers, note_in_text, workers_of};
 use crate::output::note;
 
 /// `retraced trace`
@@ -22,7 +22,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<(), CliError> {
         let operator = context.operator_of(&self.job.queue).await?;
-        let view = self.job.find(&operator).await?;
+        let view = self.job.view(&operator).await?;
         let trace = retraced::Trace::from(view);
         let state = trace.view().state;
         let waits = !state.is_final();
@@ -37,7 +37,7 @@ impl Trace {
             ));
         }
         if waits {
-            note_if_unprocessed(context, &self.job.queue, workers);
+            note_in_text(&context.out, &self.job.queue, workers);
             context.note_if_paused(&operator, &self.job.queue).await?;
         }
         Ok(())

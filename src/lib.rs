@@ -131,7 +131,6 @@ pub mod store {
     pub use retraced_jobs::store::Leases;
     pub use retraced_jobs::store::Ledger;
     pub use retraced_jobs::store::LedgerPage;
-    pub use retraced_jobs::store::LiveJobs;
     pub use retraced_jobs::store::Moved;
     pub use retraced_jobs::store::Promoted;
     pub use retraced_jobs::store::QueueDeletion;
@@ -159,6 +158,7 @@ pub mod store {
     pub use retraced_jobs::store::TrimPolicy;
     pub use retraced_jobs::store::Trimmed;
     pub use retraced_jobs::store::TrimmedJobs;
+    pub use retraced_jobs::store::UnfinishedJobs;
     pub use retraced_jobs::store::Verdict;
     pub use retraced_jobs::store::WORKER_ROW_AGE_MAX;
     pub use retraced_jobs::store::WORKER_ROW_KINDS_MAX;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retraced::store::LiveJobs;
+use retraced::store::UnfinishedJobs;
 use retraced::{
     Client, Code, Context, EnqueueError, Failure, Job, JobDefaults, JobRequest, JobState, MemoryStore, Operator,
     Outcome, OutcomeError, Queue, QueueHandle, QueueName, Retention, Runtime, Store,
@@ -171,7 +171,7 @@ async fn a_queue_that_was_deleted_under_its_client_is_listed_again() {
     let name: QueueName = "orders".parse().unwrap();
     orders.enqueue(Order { number: 1 }).await.unwrap();
     assert_eq!(operator.queues().await.unwrap(), std::slice::from_ref(&name));
-    operator.delete_queue(&name, LiveJobs::Delete).await.unwrap();
+    operator.delete_queue(&name, UnfinishedJobs::Delete).await.unwrap();
     assert_eq!(operator.queues().await.unwrap(), []);
     tokio::time::sleep(Duration::from_secs(60)).await;
     orders.enqueue(Order { number: 2 }).await.unwrap();

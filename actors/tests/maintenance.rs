@@ -9,7 +9,9 @@ use retraced_actors::limits::{
 use retraced_jobs::events::{EventKind, Finding, FindingKind, SupervisionEvent, TrimReason};
 use retraced_jobs::job::{InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::OnUnknown;
-use retraced_jobs::store::{Admin, BATCH_MAX, CallId, LiveJobs, ReplaySlots, Retention, RetentionRule, Transitions};
+use retraced_jobs::store::{
+    Admin, BATCH_MAX, CallId, ReplaySlots, Retention, RetentionRule, Transitions, UnfinishedJobs,
+};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -92,7 +94,7 @@ async fn the_repair_of_one_queue_never_delays_the_search_for_lost_data_in_anothe
     harness.store.plan_faults(|verb, _| (verb == Verb::Repair).then_some(Fault::RequestDelayed(AUDIT_INTERVAL * 10)));
     harness.store.damage_only(&harness.queue, Finding::new(FindingKind::Orphaned, 3, Vec::new()));
     harness.until_within(AUDIT_INTERVAL * 2, "a repair", || harness.store.calls(Verb::Repair) == 1).await;
-    harness.store.memory().delete_queue(&other, LiveJobs::Delete).await.unwrap();
+    harness.store.memory().delete_queue(&other, UnfinishedJobs::Delete).await.unwrap();
     enqueue().await;
     let lost = |kind: &EventKind| matches!(kind, EventKind::DataLost { queue, .. } if *queue == other);
     harness.until_within(AUDIT_INTERVAL * 2, "the report", || harness.count(lost) == 1).await;

@@ -15,7 +15,7 @@ use crate::limits::{COUNTED_GROUPS_MAX, COUNTED_MESSAGE_CHARS};
 use crate::listing::Listing;
 use crate::output::{Cell, Column, EMPTY_CELL, note, printable};
 
-/// What the jobs of a row have in common.
+/// By what jobs are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CountBy {
     /// The code of the last failure.
@@ -26,7 +26,7 @@ pub(crate) enum CountBy {
     Message,
 }
 
-/// What the jobs of one row have in common; `None` if it is not known.
+/// The value that the jobs of one row have in common; `None` if it is not known.
 #[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 enum Group {
@@ -35,7 +35,7 @@ enum Group {
     Message(Option<String>),
 }
 
-/// The jobs of one group.
+/// One row: a group, with its number of jobs.
 #[derive(Serialize)]
 struct Row<'a> {
     queue: &'a QueueName,
@@ -50,7 +50,7 @@ struct Row<'a> {
     example: JobId,
 }
 
-/// Reads all jobs of the listing, of which retention bounds the number, and prints one row for each group.
+/// Reads all jobs of the listing, page by page, and prints one row for each group. Only the groups are bounded, by [`COUNTED_GROUPS_MAX`].
 pub(super) async fn count(
     context: &CommandContext,
     operator: &Operator,
@@ -81,7 +81,7 @@ pub(super) async fn count(
                 example: job.id.clone(),
             });
             row.jobs += 1;
-            row.first_at = row.first_at.min(at);
+            row.first_at = [row.first_at, at].into_iter().flatten().min();
             if at > row.latest_at {
                 (row.latest_at, row.example) = (at, job.id);
             }
@@ -93,6 +93,16 @@ pub(super) async fn count(
         listing.note_none(false, false);
         return Ok(());
     }
+    print(context, by, &rows)?;
+    if uncounted > 0 {
+        note(format_args!(
+            "only the first {COUNTED_GROUPS_MAX} different values have a row; {uncounted} more jobs have others"
+        ));
+    }
+    Ok(())
+}
+
+fn print(context: &CommandContext, by: CountBy, rows: &[Row<'_>]) -> Result<(), CliError> {
     let columns = [
         Column::new("JOBS"),
         Column::new("FIRST").drop_rank(1),
@@ -100,7 +110,7 @@ pub(super) async fn count(
         Column::new("EXAMPLE").drop_rank(3),
         Column::new(by.heading()),
     ];
-    context.out.results(&rows, &columns, |row| {
+    context.out.results(rows, &columns, |row| {
         let when = |at: Option<Timestamp>| at.map_or_else(|| EMPTY_CELL.to_owned(), |at| context.out.when(at));
         let (first, latest) = (when(row.first_at), when(row.latest_at));
         let common = row.group.text().map_or_else(|| EMPTY_CELL.to_owned(), printable);
@@ -112,9 +122,6 @@ pub(super) async fn count(
             Cell::from(common),
         ]
     })?;
-    if uncounted > 0 {
-        note(format_args!("{COUNTED_GROUPS_MAX} rows at most: {uncounted} jobs of further ones are not counted"));
-    }
     Ok(())
 }
 
@@ -146,14 +153,15 @@ impl Group {
     }
 }
 
-/// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`, but for the status of HTTP. So messages that differ by numbers, ids or
-/// addresses alone are equal.
+/// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`, except the status after `HTTP`. So messages
+/// that differ only in numbers and ids are equal, and mostly those that differ in IP addresses.
 fn shape_of(message: &str) -> String {
     let is_between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_'));
     let (mut shape, mut before) = (String::new(), "");
     for piece in message.lines().next().unwrap_or_default().split_inclusive(is_between) {
         let word = piece.trim_end_matches(is_between);
-        let differs = before != "HTTP" && word.contains(char::is_numeric);
+        let is_status = before == "HTTP" && word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+        let differs = !is_status && word.contains(char::is_numeric);
         shape.push_str(if differs { "#" } else { word });
         before = word;
         shape.push_str(&piece[word.len()..]);
@@ -171,6 +179,7 @@ mod tests {
             ("connection to 10.0.0.7:5432 refused (id 8f3e-11)", "connection to #.#.#.#:# refused (id #)"),
             ("no user 42\nat line 3", "no user #"),
             ("HTTP 522 <unknown status code>: try 17", "HTTP 522 <unknown status code>: try #"),
+            ("HTTP 10.0.0.7 by HTTP/1.1, id HTTP 8f3e", "HTTP #.#.#.# by HTTP/#.#, id HTTP #"),
             ("größe: Übermaß", "größe: Übermaß"),
             ("", ""),
             ("...", "..."),

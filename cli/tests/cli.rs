@@ -119,7 +119,7 @@ fn jobs_are_cancelled_and_retried_and_refusals_are_reported() {
     for command in [["job", "show"].as_slice(), &["trace"]] {
         let finished = harness.run(&[command, &["q", "nope"]].concat());
         assert_eq!(finished.status, Some(1), "{finished:?}");
-        assert!(finished.stderr.contains("no job nope is kept in queue q"), "{finished:?}");
+        assert!(finished.stderr.contains("queue q: no job nope is kept"), "{finished:?}");
     }
 }
 
@@ -136,7 +136,7 @@ fn a_job_is_found_by_its_id_alone() {
     assert!(harness.run(&["job", "find", "b-1"]).stdout.contains("sms"));
     let unknown = harness.run(&["job", "find", "c-1"]);
     assert_eq!((unknown.status, unknown.stdout.as_str()), (Some(1), ""), "{unknown:?}");
-    assert!(unknown.stderr.contains("no queue keeps a job c-1"), "{unknown:?}");
+    assert!(unknown.stderr.contains("no job c-1 is kept"), "{unknown:?}");
 }
 
 #[test]

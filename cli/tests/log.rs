@@ -31,7 +31,7 @@ fn receiver() -> Hook {
 /// A worker that logs all attempts in this format.
 fn worker(harness: &Harness, hook: &Hook, format: &str) -> Worker {
     let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
-    command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", "warn,retraced=info,retraced::attempts=debug");
+    command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", " warn, retraced=info,retraced::attempts=debug ");
     Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
@@ -123,6 +123,7 @@ fn a_log_filter_that_cannot_be_read_is_not_ignored() {
         ("retraced=loud", "error parsing level filter"),
         ("warning", "\"warning\" is no level"),
         ("warn,verbose", "\"verbose\" is no level"),
+        ("info , loud", "\"loud\" is no level"),
     ] {
         let mut command = retraced();
         command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", filter);

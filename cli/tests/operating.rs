@@ -243,11 +243,14 @@ fn a_removed_job_is_never_explained_by_guesses() {
         let since = "is kept: it had been poisoned since 2";
         explains(&of("dead"), &["no job dead ", since, ", and was removed at 2", "by retention because of its age"]);
         explains(&of("discarded"), &["no job discarded ", since, ", and was discarded at 2", " by ada\n"]);
-        explains(&of("nope"), &["no job nope is kept in queue q: it was never enqueued"]);
+        explains(&of("nope"), &["no job nope is kept; perhaps it was never enqueued"]);
     }
     let left = ["queue q: no job discarded is kept: it had been poisoned", ", and was discarded at 2", " by ada\n"];
     explains(&["job", "find", "discarded"], &left);
-    explains(&["job", "find", "nope"], &["no queue keeps a job nope: it was never enqueued"]);
+    explains(
+        &["job", "find", "nope"],
+        &["no job nope is kept; perhaps it was never enqueued", "or it was removed with its queue"],
+    );
 }
 
 #[test]
@@ -364,6 +367,19 @@ fn a_redrive_says_that_no_worker_runs_the_jobs() {
         assert_eq!(redriven.status, Some(0), "{redriven:?}");
         assert!(redriven.stderr.ends_with(NO_WORKER), "{redriven:?}");
     }
+    harness.json(&["job", "cancel", "q", "a"]);
+    let retried = harness.run(&["--json", "job", "retry", "q", "a"]);
+    assert_eq!((retried.status, retried.stderr.as_str()), (Some(0), NO_WORKER), "{retried:?}");
+    // Nothing waits because of these.
+    harness.json(&["job", "cancel", "q", "a"]);
+    for nothing in [
+        &["dead", "redrive", "q", "--all", "--dry-run"][..],
+        &["dead", "redrive", "q", "--all", "--code", "TIMEOUT"],
+        &["job", "cancel", "q", "--all"],
+    ] {
+        let finished = harness.run(nothing);
+        assert!(!finished.stderr.contains("no worker"), "{finished:?}");
+    }
 }
 
 #[test]
@@ -388,11 +404,15 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() 
     assert_eq!(worker.ended(), Some(0));
     let live = harness.run(&["queue", "delete", "q"]);
     assert_eq!(live.status, Some(1), "{live:?}");
-    assert!(live.stderr.contains("1 pending, 0 processing, 1 delayed; cancel those") && !keys().is_empty(), "{live:?}");
+    let said = "queue q has 1 pending, 1 delayed, 1 poisoned jobs; `retraced job cancel q --all` cancels those that wait; `retraced dead list q` shows";
+    assert!(live.stderr.contains(said) && !keys().is_empty(), "{live:?}");
     harness.json(&["job", "cancel", "q", "--all"]);
     let failed = harness.run(&["queue", "delete", "q"]);
     assert_eq!(failed.status, Some(1), "{failed:?}");
-    assert!(failed.stderr.contains("keeps 0 dead and 1 poisoned jobs") && !keys().is_empty(), "{failed:?}");
+    assert!(
+        failed.stderr.contains("queue q has 1 poisoned jobs; `retraced dead list q`") && !keys().is_empty(),
+        "{failed:?}"
+    );
     let deleted = harness.one(&["queue", "delete", "q", "--force"]);
     assert_eq!((&deleted["queue"], &deleted["deleted"]), (&json!("q"), &json!(true)));
     assert!(deleted["jobs"].as_u64().unwrap() >= 3, "{deleted}");
@@ -453,6 +473,16 @@ fn a_damaged_queue_does_not_hide_the_others() {
             "{finished:?}"
         );
     }
+    let _: () = redis::cmd("SET").arg("retraced:{damaged}:tombstones").arg("not a hash").query(&mut raw).unwrap();
+    let unknown = harness.run(&["job", "find", "nope"]);
+    assert_eq!((unknown.status, unknown.stdout.as_str()), (Some(1), ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("what queue damaged removed cannot be read"), "{unknown:?}");
+    let _: () = redis::cmd("DEL").arg("retraced:{damaged}:job").query(&mut raw).unwrap();
+    let _: () = redis::cmd("SET").arg("retraced:{damaged}:job").arg("not a hash").query(&mut raw).unwrap();
+    let found = harness.run(&["job", "find", "1", "--json"]);
+    let queues: Vec<Value> = objects(&found.stdout).iter().map(|row| row["queue"].clone()).collect();
+    assert_eq!((found.status, queues), (Some(1), vec![json!("a"), json!("z")]), "{found:?}");
+    assert!(found.stderr.contains("queue damaged cannot be searched"), "{found:?}");
 }
 
 #[test]

@@ -200,10 +200,13 @@ fn the_advice_of_a_refused_deletion_never_leads_nowhere() {
     harness.wait_for_state("q", "runs", "processing");
     drop(worker);
     let refused = harness.run(&["queue", "delete", "q"]).stderr;
-    assert!(refused.contains("one that was killed counts as live for 30s after its last heartbeat"), "{refused}");
+    assert!(refused.contains("a worker that was killed counts as live for 30s after its last heartbeat"), "{refused}");
     age_workers(&harness, 40_000);
     let refused = harness.run(&["queue", "delete", "q"]).stderr;
-    assert!(refused.contains("1 processing") && refused.contains("their workers are gone"), "{refused}");
+    assert!(
+        refused.contains("1 processing") && refused.contains("the workers of the processing ones are gone"),
+        "{refused}"
+    );
     let deleted: Value = harness.one(&["queue", "delete", "q", "--force"]);
     assert_eq!(deleted["jobs"], json!(1));
 }

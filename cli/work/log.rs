@@ -53,10 +53,12 @@ fn filter() -> Result<EnvFilter, CliError> {
             printable(&given)
         ))
     };
+    let words: Vec<&str> = given.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     // A word that is no level would be taken for a target, of which everything is logged, and of all others nothing.
-    let is_no_level = |word: &&str| !word.contains(['=', '[']) && word.trim().parse::<LevelFilter>().is_err();
-    if let Some(word) = given.split(',').find(is_no_level) {
-        return Err(wrong(&format!("{:?} is no level", printable(word.trim()))));
+    let is_no_level = |word: &&&str| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
+    if let Some(word) = words.iter().find(is_no_level) {
+        return Err(wrong(&format!("{:?} is no level", printable(word))));
     }
-    EnvFilter::builder().parse(&given).map_err(|error| wrong(&error.to_string()))
+    // Not `given`: the parser does not trim the words, and would take a level beside a space for a target.
+    EnvFilter::builder().parse(words.join(",")).map_err(|error| wrong(&error.to_string()))
 }

@@ -6,8 +6,8 @@ use futures_util::stream::BoxStream;
 
 use super::{
     Admin, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, Leases, Ledger, LedgerPage,
-    LiveJobs, Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Report, Settled,
-    Settlement, Store, StoreFacts, StoreFuture, Target, Tombstone, Transitions, TrimPolicy, Trimmed, WorkerRow,
+    Moved, Promoted, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, Report, Settled, Settlement,
+    Store, StoreFacts, StoreFuture, Target, Tombstone, Transitions, TrimPolicy, Trimmed, UnfinishedJobs, WorkerRow,
 };
 use crate::events::{Finding, SupervisionEvent};
 use crate::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, QueueName};
@@ -102,7 +102,7 @@ decorator! {
         fn watch_outcome<'a>(&'a self, queue: &'a QueueName, id: &'a JobId, wait: Duration) -> StoreFuture<'a, Option<JobView>>;
         fn pause<'a>(&'a self, call: CallId, queue: &'a QueueName, by: &'a OperatorName) -> StoreFuture<'a, bool>;
         fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool>;
-        fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion>;
+        fn delete_queue<'a>(&'a self, queue: &'a QueueName, unfinished: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion>;
         fn trim<'a>(&'a self, call: CallId, queue: &'a QueueName, policy: &'a TrimPolicy) -> StoreFuture<'a, Trimmed>;
         fn check_counts<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, CountCheck>;
         fn scan<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, Vec<Finding>>;

@@ -46,9 +46,9 @@ pub use future::StoreFuture;
 pub use job_view::{JobSummary, JobView, LeaseHolder};
 pub use ledger::Ledger;
 pub use model::{
-    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, LiveJobs, Moved,
-    Promoted, QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Removal, Renewal,
-    Renewed, Report, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs,
+    CallId, ClaimRequest, ClaimedJob, Claims, CountCheck, Cursor, Enqueued, Hint, JobPage, LedgerPage, Moved, Promoted,
+    QueueDeletion, QueueEmpty, QueueStats, Reclaim, Reclaimed, ReclaimedJob, Reconciled, Removal, Renewal, Renewed,
+    Report, Seen, Settled, Settlement, StoreFacts, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs, UnfinishedJobs,
     Verdict, WorkerRow,
 };
 pub use replay_slots::{ReplaySlot, ReplaySlots};
@@ -427,8 +427,8 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Refused`] from a store that cannot do this. The default always refuses.
-    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
-        let _ = live;
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, unfinished: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
+        let _ = unfinished;
         Box::pin(async move { Err(unsupported("delete_queue", queue)) })
     }
 

@@ -24,9 +24,9 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::redis::RedisStore;
 use retraced_jobs::store::{
-    CallId, ClaimRequest, Claims, Enqueued, JobView, LiveJobs, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed,
-    Reconciled, Renewal, Report, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone,
-    TrimPolicy, Trimmed, Verdict,
+    CallId, ClaimRequest, Claims, Enqueued, JobView, Moved, QueueDeletion, QueueStats, Reclaim, Reclaimed, Reconciled,
+    Renewal, Report, Retention, RetentionRule, Settled, Settlement, Store, StoreError, Target, Tombstone, TrimPolicy,
+    Trimmed, UnfinishedJobs, Verdict,
 };
 use retraced_jobs::trace::{AttemptLog, AttemptRecord, Ended, ExecutorId, OperatorName, Progress};
 use support::redis_server::RedisServer;
@@ -135,7 +135,7 @@ enum Step {
     Cancel(Vec<Aim>),
     Discard(Vec<Aim>),
     Pause(bool),
-    /// The queue is deleted, with its live jobs or only if it has none.
+    /// The queue is deleted, with its unfinished jobs or only if it has none.
     DeleteQueue(bool),
     /// A client waits for the outcome of a job.
     Watch(usize),
@@ -614,7 +614,7 @@ impl<'a> Pair<'a> {
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
             Step::DeleteQueue(live_too) => {
-                let live = if *live_too { LiveJobs::Delete } else { LiveJobs::Refuse };
+                let live = if *live_too { UnfinishedJobs::Delete } else { UnfinishedJobs::Refuse };
                 let ours = self.memory_store().delete_queue(&self.queue, live).await.unwrap();
                 let theirs = self.other.store.delete_queue(&self.queue, live).await.unwrap();
                 (Reply::QueueDeletion(ours), Reply::QueueDeletion(theirs))

@@ -15,8 +15,8 @@ use retraced_jobs::events::FindingKind;
 use retraced_jobs::job::{InstanceId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    Admin, BATCH_MAX, CallId, ClaimRequest, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled, Settlement,
-    Store, StoreError, Transitions, Verdict,
+    Admin, BATCH_MAX, Block, CallId, ClaimRequest, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled,
+    Settlement, Store, StoreError, Transitions, Verdict,
 };
 use support::redis_harness::{Harness, KEYS, LEASE, busy, every_verb, id, ids, keep_nothing, new, request, settlement};
 use support::redis_server::RedisServer;
@@ -626,6 +626,37 @@ async fn a_wrong_password_is_refused_and_never_shown() {
         let error = RedisStore::connect(url).await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
     }
+}
+
+/// Goal: a long script on the server is a block that ends, whatever database is selected; and a login that was accepted meanwhile counts as accepted. Method: a script loops;
+/// then it is ended, and the password is changed: a store that was accepted before waits for the new one.
+#[tokio::test]
+async fn a_server_that_runs_a_long_script_is_busy_not_damaged_and_has_accepted_the_login() {
+    let server = RedisServer::start_with(&["--requirepass", "right", "--lua-time-limit", "50"]);
+    let url = server.url_with_password("right");
+    let connection = || redis::Client::open(url.clone()).unwrap().get_connection().unwrap();
+    let (mut looping, mut watching) = (connection(), connection());
+    let script = std::thread::spawn(move || {
+        let _ = redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut looping);
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while redis::cmd("PING").query::<()>(&mut watching).is_ok() {
+        assert!(Instant::now() < deadline, "the server is not busy");
+    }
+    let stores = [url.clone(), format!("{url}{}db=5", if url.contains('?') { '&' } else { '?' })]
+        .map(|url| RedisStore::open(&url, RedisOptions::default()).unwrap());
+    for store in &stores {
+        let busy = store.probe().await.unwrap_err();
+        assert!(matches!(busy, StoreError::Blocked { by: Block::Script, .. }), "{busy:?}");
+    }
+    let _: () = redis::cmd("SCRIPT").arg("KILL").query(&mut watching).unwrap();
+    script.join().unwrap();
+    let _: () = redis::cmd("CONFIG").arg(&["SET", "requirepass", "other"]).query(&mut watching).unwrap();
+    let _: () = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).query(&mut watching).unwrap();
+    // The first call may find the connection closed.
+    let _ = stores[0].probe().await.unwrap_err();
+    let rotated = stores[0].probe().await.unwrap_err();
+    assert!(matches!(rotated, StoreError::Blocked { by: Block::Login, .. }), "{rotated:?}");
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, Nonce, Queu
 use retraced_jobs::store::memory::MemoryStore;
 use retraced_jobs::store::{
     Admin, BATCH_MAX, CallId, ClaimRequest, Claims, CountCheck, Cursor, Enqueued, JobPage, JobView, Leases, Ledger,
-    LedgerPage, LiveJobs, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled,
-    Settlement, Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, Verdict,
+    LedgerPage, Moved, Promoted, QueueStats, Reclaim, Reclaimed, Reconciled, Renewed, ReplaySlots, Settled, Settlement,
+    Store, StoreError, StoreFacts, StoreFuture, Target, Transitions, TrimPolicy, Trimmed, UnfinishedJobs, Verdict,
     WorkerRow,
 };
 use retraced_jobs::trace::OperatorName;
@@ -148,7 +148,7 @@ async fn a_store_without_hints_inspection_and_watching_is_polled_and_refuses_rep
     for refused in [store.scan(&queue).await, store.repair(&queue).await] {
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }
-    let refused = store.delete_queue(&queue, LiveJobs::Delete).await.unwrap_err();
+    let refused = store.delete_queue(&queue, UnfinishedJobs::Delete).await.unwrap_err();
     assert!(
         refused.to_string().contains("the store refused delete_queue: this store does not support it"),
         "{refused}"

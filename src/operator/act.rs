@@ -5,7 +5,7 @@ use std::sync::Arc;
 use retraced_actors::CallError;
 use retraced_jobs::events::Finding;
 use retraced_jobs::job::QueueName;
-use retraced_jobs::store::{CallId, LiveJobs, Moved, QueueDeletion, Store, StoreFuture, Target};
+use retraced_jobs::store::{CallId, Moved, QueueDeletion, Store, StoreFuture, Target, UnfinishedJobs};
 use retraced_jobs::trace::OperatorName;
 
 use super::{Audit, Operator, OperatorError};
@@ -159,7 +159,7 @@ impl Operator {
     /// new queue is listed once a worker processes it, or with the first enqueue of a client after at most a minute.
     ///
     /// # Errors
-    /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live jobs and `live` is [`LiveJobs::Refuse`];
+    /// [`OperatorError::QueueHasWorkers`] if a live worker processes the queue; [`OperatorError::QueueHasJobs`] if it has live, dead or poisoned jobs and `unfinished` is [`UnfinishedJobs::Refuse`];
     /// [`OperatorError::DeletionUnknown`] if no answer came: the deletion is sent only once. The others if the store does not support it, refuses or does not answer.
     ///
     /// ```
@@ -172,15 +172,15 @@ impl Operator {
     /// # let store = MemoryStore::new();
     /// # let (admin, queue) = (Operator::new(store.clone()), QueueName::new("email")?);
     /// # Client::new(store).queue("email")?.enqueue(Welcome).await?;
-    /// use retraced::store::LiveJobs;
-    /// let refused = admin.delete_queue(&queue, LiveJobs::Refuse).await;
+    /// use retraced::store::UnfinishedJobs;
+    /// let refused = admin.delete_queue(&queue, UnfinishedJobs::Refuse).await;
     /// assert!(matches!(refused, Err(OperatorError::QueueHasJobs { pending: 1, .. })));
-    /// assert_eq!(admin.delete_queue(&queue, LiveJobs::Delete).await?, 1);
+    /// assert_eq!(admin.delete_queue(&queue, UnfinishedJobs::Delete).await?, 1);
     /// assert!(admin.queues().await?.is_empty());
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn delete_queue(&self, queue: &QueueName, live: LiveJobs) -> Result<u64, OperatorError> {
+    pub async fn delete_queue(&self, queue: &QueueName, unfinished: UnfinishedJobs) -> Result<u64, OperatorError> {
         let rows = self.live_workers().await?;
         let workers: Vec<_> = rows.iter().filter(|row| row.may_process(queue)).map(|row| row.instance).collect();
         if !workers.is_empty() {
@@ -188,15 +188,16 @@ impl Operator {
         }
         let wanted = queue.clone();
         // Sent once: a second deletion would take the jobs that came in since the first.
-        let deletion =
-            self.calls.once_by(OPERATOR_TIMEOUT, move |store| async move { store.delete_queue(&wanted, live).await });
+        let deletion = self
+            .calls
+            .once_by(OPERATOR_TIMEOUT, move |store| async move { store.delete_queue(&wanted, unfinished).await });
         let deletion = deletion.await.map_err(|error| match error {
             CallError::OutcomeUnknown(cause) => OperatorError::DeletionUnknown { queue: queue.clone(), cause },
             error => OperatorError::of(error, OPERATOR_TIMEOUT),
         });
         match deletion? {
-            QueueDeletion::Refused { pending, processing, delayed } => {
-                Err(OperatorError::QueueHasJobs { queue: queue.clone(), pending, processing, delayed })
+            QueueDeletion::Refused { pending, processing, delayed, dead, poisoned } => {
+                Err(OperatorError::QueueHasJobs { queue: queue.clone(), pending, processing, delayed, dead, poisoned })
             }
             QueueDeletion::Deleted { jobs } => Ok(jobs),
             _ => Ok(0),

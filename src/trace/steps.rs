@@ -143,7 +143,8 @@ fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
         Ended::Failed { code, decision, .. } => {
             let (event, verb) = match code {
                 Code::Panic => (TraceEvent::Panicked, "panicked"),
-                Code::Cancelled => (TraceEvent::AttemptCancelled, "was cancelled"),
+                // With a decision it is a failure to which the handler itself gave this code.
+                Code::Cancelled if decision.is_none() => (TraceEvent::AttemptCancelled, "was cancelled"),
                 _ => (TraceEvent::Failed, "failed"),
             };
             let text = format!("attempt {n} {verb} after {ran} · {code} · {worker}");
@@ -233,7 +234,9 @@ fn lease(view: &JobView) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use retraced_jobs::failure::Class;
     use retraced_jobs::job::{InstanceId, JobId, QueueName};
+    use retraced_jobs::retry::{Retry, decide};
     use retraced_jobs::trace::{ExecutorId, Progress, StoredProgress};
 
     use super::*;
@@ -291,6 +294,25 @@ mod tests {
         );
         let snoozed = said(Released::Snoozed);
         assert!(snoozed.starts_with("attempt 2 was snoozed by its handler after 1 min 5 s, counted"), "{snoozed}");
+    }
+
+    #[test]
+    fn a_failure_with_the_code_of_a_cancellation_is_told_from_a_cancelled_attempt() {
+        let instance = InstanceId::from(uuid::Uuid::from_u128(1));
+        let event = |decision| {
+            let ended = Ended::Failed {
+                code: Code::Cancelled,
+                message: String::new(),
+                chain: Vec::new(),
+                location: None,
+                backtrace: None,
+                decision,
+            };
+            of_log(2, &AttemptLog::new(instance, ExecutorId::new(0, 0), 1_000, 65_000, ended)).event
+        };
+        assert_eq!(event(None), TraceEvent::AttemptCancelled);
+        let retried = decide(&Retry::default(), 1, Class::Temporary, None, 0);
+        assert_eq!(event(Some(Box::new(retried))), TraceEvent::Failed);
     }
 
     #[test]

@@ -123,11 +123,10 @@ const LAYERS: &[Layer] = &[
         rows: &[
             &["limits", "error"],
             &["output"],
-            &["args", "by", "filter", "paused", "tls"],
+            &["args", "by", "filter", "live_workers", "paused", "tls"],
             &["advice", "variables"],
             &["settings"],
             &["context"],
-            &["live_workers"],
             &[
                 "bulk",
                 "completions",

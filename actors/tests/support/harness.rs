@@ -19,7 +19,7 @@ use retraced_jobs::handler::Handlers;
 use retraced_jobs::job::{CurrentInstance, InstanceId, JobId, JobState, QueueName, RunAt};
 use retraced_jobs::retry::Retry;
 use retraced_jobs::store::memory::MemoryStore;
-use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, LiveJobs, QueueStats, ReplaySlots};
+use retraced_jobs::store::{Admin, BATCH_MAX, CallId, JobView, QueueStats, ReplaySlots, UnfinishedJobs};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -461,7 +461,7 @@ impl Harness {
 
     /// Removes the queue from the store, as a server that lost its data would.
     pub async fn lose_data(&self) {
-        self.store.memory().delete_queue(&self.queue, LiveJobs::Delete).await.unwrap();
+        self.store.memory().delete_queue(&self.queue, UnfinishedJobs::Delete).await.unwrap();
         self.enqueued.lock().unwrap().clear();
     }
 

@@ -17,9 +17,9 @@ use crate::job::{JobId, JobState, QueueName, Transition};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved,
-    QueueDeletion, QueueStats, Removal, RetentionRule, StoreError, StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
-    TrimmedJobs,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueDeletion,
+    QueueStats, Removal, RetentionRule, StoreError, StoreFuture, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs,
+    UnfinishedJobs,
 };
 use crate::trace::{ActKind, OperatorName, StoredAttempt, StoredProgress};
 use crate::units::millis;
@@ -137,15 +137,15 @@ impl Admin for MemoryStore {
         async move { self.write_once(call, queue, |queue, _| queue.resume()) }.boxed()
     }
 
-    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, unfinished: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
         async move {
             let mut contents = self.contents();
             let now = self.now();
             let mut jobs = 0;
             if let Some(kept) = contents.queues.get(queue) {
-                let QueueStats { pending, processing, delayed, .. } = kept.stats(now);
-                if live == LiveJobs::Refuse && pending + processing + delayed > 0 {
-                    return Ok(QueueDeletion::Refused { pending, processing, delayed });
+                let QueueStats { pending, processing, delayed, dead, poisoned, .. } = kept.stats(now);
+                if unfinished == UnfinishedJobs::Refuse && pending + processing + delayed + dead + poisoned > 0 {
+                    return Ok(QueueDeletion::Refused { pending, processing, delayed, dead, poisoned });
                 }
                 jobs = kept.check_counts().jobs;
             }

@@ -97,10 +97,10 @@ pub enum Moved {
     NotFound,
 }
 
-/// What the deletion of a queue does with live jobs: pending, processing and delayed ones.
+/// What the deletion of a queue does with jobs whose work is not done: live ones (pending, processing, delayed), and dead and poisoned ones, which may be redriven.
 /// Exhaustive, so that a store has to decide about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LiveJobs {
+pub enum UnfinishedJobs {
     /// The queue is left alone.
     Refuse,
     /// They are deleted as well. A worker that holds one runs it to its end, which is not recorded.
@@ -113,7 +113,7 @@ pub enum LiveJobs {
 /// use retraced_jobs::store::QueueDeletion;
 /// let text = |deletion: QueueDeletion| match deletion {
 ///     QueueDeletion::Deleted { jobs } => format!("deleted with {jobs} jobs"),
-///     QueueDeletion::Refused { pending, processing, delayed, .. } => format!("{} jobs are live", pending + processing + delayed),
+///     QueueDeletion::Refused { pending, dead, .. } => format!("{pending} jobs are pending, {dead} are dead"),
 ///     _ => "unknown".to_owned(),
 /// };
 /// assert_eq!(text(QueueDeletion::Deleted { jobs: 3 }), "deleted with 3 jobs");
@@ -126,7 +126,7 @@ pub enum QueueDeletion {
         /// How many jobs were kept in it. If the call was sent before and applied then, only those that came in since.
         jobs: u64,
     },
-    /// The queue has live jobs. Nothing was changed.
+    /// The queue has [unfinished jobs](UnfinishedJobs). Nothing was changed.
     Refused {
         /// Pending jobs.
         pending: u64,
@@ -134,6 +134,10 @@ pub enum QueueDeletion {
         processing: u64,
         /// Delayed jobs.
         delayed: u64,
+        /// Dead jobs.
+        dead: u64,
+        /// Poisoned jobs.
+        poisoned: u64,
     },
 }
 
@@ -172,7 +176,7 @@ pub struct QueueStats {
     /// Cancelled jobs kept.
     pub cancelled: u64,
     /// How long ago the first pending job was enqueued, in ms. `None` when there is none. The store on Redis also gives `None` when it finds none among the first 100
-    /// entries of `pending`, stale ones included, or within 8 MiB of them.
+    /// entries of `pending`, stale ones included, or within 4 MiB of them.
     pub oldest_pending_ms: Option<u64>,
     /// For how long the earliest delayed job has been due, in ms; negative while it is not due yet; `None` when none is delayed.
     pub delayed_overdue_ms: Option<i64>,

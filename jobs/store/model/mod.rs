@@ -10,7 +10,8 @@ mod tombstone;
 mod transitions;
 
 pub use admin::{
-    CountCheck, JobPage, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, Target, TrimPolicy, Trimmed, TrimmedJobs,
+    CountCheck, JobPage, Moved, QueueDeletion, QueueStats, Seen, Target, TrimPolicy, Trimmed, TrimmedJobs,
+    UnfinishedJobs,
 };
 pub use call::CallId;
 pub use cursor::Cursor;

@@ -11,8 +11,8 @@ use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
 use crate::store::batch::check_batch;
 use crate::store::{
-    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, LiveJobs, Moved, QueueDeletion, QueueStats,
-    StoreFuture, Target, Tombstone, TrimPolicy, Trimmed,
+    Admin, BATCH_MAX, CallId, CountCheck, Cursor, JobPage, JobView, Moved, QueueDeletion, QueueStats, StoreFuture,
+    Target, Tombstone, TrimPolicy, Trimmed, UnfinishedJobs,
 };
 use crate::trace::OperatorName;
 
@@ -112,7 +112,7 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue), call).await })
     }
 
-    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: LiveJobs) -> StoreFuture<'a, QueueDeletion> {
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
         Box::pin(async move {
             // The rights of the script are checked when it runs. That of the command after it is checked here, so that the deletion is not left half done.
             self.0.general.require("delete_queue", &["SREM"]).await?;

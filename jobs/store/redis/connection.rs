@@ -416,6 +416,10 @@ impl Link {
             Err(error) => {
                 let (error, connection) = self.endpoint.translate_opening(operation, &error);
                 if connection == Connection::Keep {
+                    // A server that answers so, because it is loading or runs a script, has accepted the login.
+                    if is_new {
+                        self.endpoint.login.succeeded();
+                    }
                     current.rights_outdated = true;
                     current.connection = Some(Session { wire, answers, rights: Arc::default(), rights_asked });
                 }

@@ -76,9 +76,10 @@ pub(super) fn said(error: &RedisError) -> String {
     }
 }
 
-/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text.
+/// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text. The redis
+/// crate leaves out the code of an error that selects a database: of BUSY it leaves "busy running a script".
 pub(super) fn block(said: &str) -> Option<Block> {
-    const CODES: [(&str, Block); 8] = [
+    const PHRASES: [(&str, Block); 9] = [
         ("OOM ", Block::Memory),
         ("MISCONF ", Block::Disk),
         ("NOREPLICAS ", Block::MissingReplicas),
@@ -86,7 +87,8 @@ pub(super) fn block(said: &str) -> Option<Block> {
         ("MASTERDOWN ", Block::Replica),
         ("LOADING ", Block::Loading),
         ("BUSY ", Block::Script),
+        ("busy running a script", Block::Script),
         ("UNKILLABLE ", Block::Script),
     ];
-    CODES.into_iter().find(|(code, _)| said.contains(code)).map(|(_, block)| block)
+    PHRASES.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, block)| block)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use retraced_jobs::job::{Counters, JobState, QueueName, RunAt};
 use retraced_jobs::limits::OPERATOR_NAME_BYTES_MAX;
 use retraced_jobs::store::{
-    BATCH_MAX, Cursor, Enqueued, LiveJobs, Moved, QueueDeletion, QueueStats, Seen, StoreError, Target, Verdict,
+    BATCH_MAX, Cursor, Enqueued, Moved, QueueDeletion, QueueStats, Seen, StoreError, Target, UnfinishedJobs, Verdict,
 };
 use retraced_jobs::trace::OperatorName;
 
@@ -411,7 +411,7 @@ pub(crate) async fn the_store_answers_a_health_check(_: &dyn Harness, worker: Wo
 }
 
 /// A queue with a job in every state, beside another one.
-pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_deleted_only_on_demand(
+pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_unfinished_jobs_is_deleted_only_on_demand(
     harness: &dyn Harness,
     worker: Worker,
 ) {
@@ -425,18 +425,21 @@ pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_del
     gone.store.announce(&[gone.queue.clone(), other.queue.clone()]).await.unwrap();
     gone.pause().await;
     let listed = async || -> Vec<QueueName> { gone.store.queues().await.unwrap() };
-    let delete = async |live| gone.store.delete_queue(&gone.queue, live).await.unwrap();
+    let delete = async |unfinished| gone.store.delete_queue(&gone.queue, unfinished).await.unwrap();
+    let refused = |[pending, processing, delayed, dead, poisoned]: [u64; 5]| QueueDeletion::Refused {
+        pending,
+        processing,
+        delayed,
+        dead,
+        poisoned,
+    };
 
     let before = gone.snapshot().await;
-    assert_eq!(
-        delete(LiveJobs::Refuse).await,
-        QueueDeletion::Refused { pending: 1, processing: 1, delayed: 1 },
-        "one live job of each kind"
-    );
+    assert_eq!(delete(UnfinishedJobs::Refuse).await, refused([1, 1, 1, 1, 1]), "one job of each state");
     assert_eq!(gone.snapshot().await, before);
     assert!(listed().await.contains(&gone.queue));
 
-    assert_eq!(delete(LiveJobs::Delete).await, QueueDeletion::Deleted { jobs: names.len() as u64 });
+    assert_eq!(delete(UnfinishedJobs::Delete).await, QueueDeletion::Deleted { jobs: names.len() as u64 });
     assert_eq!(gone.stats().await, QueueStats::default());
     for name in &names {
         assert_eq!(gone.find(name).await, None);
@@ -444,11 +447,20 @@ pub(crate) async fn a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_del
     let left = listed().await;
     assert!(!left.contains(&gone.queue) && left.contains(&other.queue), "{left:?}");
     assert_eq!(other.stats().await.pending, 1);
-    assert_eq!(delete(LiveJobs::Refuse).await, QueueDeletion::Deleted { jobs: 0 }, "sent again");
+    assert_eq!(delete(UnfinishedJobs::Refuse).await, QueueDeletion::Deleted { jobs: 0 }, "sent again");
 
     // The name and the ids can be used again.
     assert_eq!(gone.enqueue(&names[..1]).await, [Enqueued::Created { state: JobState::Pending }]);
     assert_eq!(gone.claim(9).await.len(), 1);
-    assert_eq!(delete(LiveJobs::Refuse).await, QueueDeletion::Refused { pending: 0, processing: 1, delayed: 0 });
-    delete(LiveJobs::Delete).await;
+    assert_eq!(delete(UnfinishedJobs::Refuse).await, refused([0, 1, 0, 0, 0]));
+    delete(UnfinishedJobs::Delete).await;
+
+    // Dead letters are not done either.
+    for (name, state, counts) in
+        [(&names[0], JobState::Dead, [0, 0, 0, 1, 0]), (&names[1], JobState::Poisoned, [0, 0, 0, 0, 1])]
+    {
+        drop(gone.bring(harness, name, state).await);
+        assert_eq!(delete(UnfinishedJobs::Refuse).await, refused(counts));
+        assert_eq!(delete(UnfinishedJobs::Delete).await, QueueDeletion::Deleted { jobs: 1 });
+    }
 }

@@ -174,7 +174,7 @@ macro_rules! for_each_guarantee {
                 an_action_on_a_job_whose_state_or_attempts_have_changed_has_no_effect,
                 a_dead_letter_redriven_meanwhile_is_not_discarded_by_an_old_list,
                 a_job_named_twice_in_one_call_is_moved_once,
-                a_deleted_queue_leaves_nothing_and_one_with_live_jobs_is_deleted_only_on_demand,
+                a_deleted_queue_leaves_nothing_and_one_with_unfinished_jobs_is_deleted_only_on_demand,
                 stats_show_how_long_the_front_of_the_queue_has_waited,
                 the_store_answers_a_health_check;
             trim: jobs_beyond_the_age_limit_are_trimmed,

@@ -6,7 +6,7 @@ use retraced_jobs::events::TrimReason;
 use retraced_jobs::job::{JobId, JobState};
 use retraced_jobs::limits::KEPT_BYTES_MIN;
 use retraced_jobs::store::{
-    BATCH_MAX, LiveJobs, Removal, Retention, RetentionRule, TOMBSTONES_MAX, Tombstone, TrimPolicy,
+    BATCH_MAX, Removal, Retention, RetentionRule, TOMBSTONES_MAX, Tombstone, TrimPolicy, UnfinishedJobs,
 };
 
 use super::{Harness, LONG, Worker, id, ids, targets};
@@ -63,7 +63,7 @@ pub(crate) async fn a_discarded_job_never_hides_who_discarded_it(harness: &dyn H
     let running = worker.run(&id("runs")).await;
     worker.discard(&running.id).await;
     assert_eq!(worker.tombstone(&running.id).await, None, "a running job is not discarded");
-    worker.store.delete_queue(&worker.queue, LiveJobs::Delete).await.unwrap();
+    worker.store.delete_queue(&worker.queue, UnfinishedJobs::Delete).await.unwrap();
     assert_eq!(worker.tombstone(&id("a")).await, None, "they are deleted with their queue");
 }
 

@@ -8,8 +8,8 @@ use redis::Commands;
 use retraced_jobs::job::{InstanceId, JobId, JobState, Lease, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{KeyPrefix, RedisOptions, RedisStore};
 use retraced_jobs::store::{
-    Admin, CallId, ClaimRequest, Claims, Enqueued, Leases, LiveJobs, Reclaim, ReplaySlot, ReplaySlots, Report,
-    Retention, RetentionRule, Settled, Settlement, StoreError, Transitions, TrimPolicy, Verdict,
+    Admin, CallId, ClaimRequest, Claims, Enqueued, Leases, Reclaim, ReplaySlot, ReplaySlots, Report, Retention,
+    RetentionRule, Settled, Settlement, StoreError, Transitions, TrimPolicy, UnfinishedJobs, Verdict,
 };
 use retraced_jobs::trace::Progress;
 
@@ -196,7 +196,7 @@ pub async fn every_verb(harness: &mut Harness, held: &Claims, verb: usize) -> Op
         18 => store.repair(&queue).await.map(drop),
         19 => store.scan(&queue).await.map(drop),
         20 => store.watch_outcome(&queue, &id("h0"), LEASE).await.map(drop),
-        21 => store.delete_queue(&queue, LiveJobs::Delete).await.map(drop),
+        21 => store.delete_queue(&queue, UnfinishedJobs::Delete).await.map(drop),
         22 => store.tombstone(&queue, &id("h0")).await.map(drop),
         23 => {
             let progress = Progress::new(40, "half");

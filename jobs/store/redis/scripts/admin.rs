@@ -14,8 +14,8 @@ use crate::store::redis::keys::QueueKeys;
 use crate::store::redis::progress;
 use crate::store::redis::reply::{Reply, attempt_of, big_endian, corrupt, letter_of, open_body, state_of};
 use crate::store::{
-    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, LiveJobs, Moved, QueueDeletion, QueueStats, Removal,
-    RetentionRule, StoreError, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs,
+    CallId, Cursor, JobPage, JobSummary, JobView, LeaseHolder, Moved, QueueDeletion, QueueStats, Removal,
+    RetentionRule, StoreError, Target, Tombstone, TrimPolicy, Trimmed, TrimmedJobs, UnfinishedJobs,
 };
 use crate::trace::OperatorName;
 
@@ -118,20 +118,22 @@ async fn pause_or_resume(
 pub(in crate::store::redis) async fn delete_queue(
     link: &Link,
     keys: &QueueKeys,
-    live: LiveJobs,
+    unfinished: UnfinishedJobs,
 ) -> Result<QueueDeletion, StoreError> {
     let mut reply = on_queue("delete_queue", link, keys, &DELETE_QUEUE, |command| {
-        command.arg(match live {
-            LiveJobs::Refuse => "refuse",
-            LiveJobs::Delete => "delete",
+        command.arg(match unfinished {
+            UnfinishedJobs::Refuse => "refuse",
+            UnfinishedJobs::Delete => "delete",
         });
     })
     .await?;
     match reply.status()?.as_str() {
-        "live" => Ok(QueueDeletion::Refused {
+        "unfinished" => Ok(QueueDeletion::Refused {
             pending: reply.number()?,
             processing: reply.number()?,
             delayed: reply.number()?,
+            dead: reply.number()?,
+            poisoned: reply.number()?,
         }),
         _ => Ok(QueueDeletion::Deleted { jobs: reply.number()? }),
     }
