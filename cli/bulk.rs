@@ -110,6 +110,7 @@ impl Bulk<'_> {
             }
         }
         if tally.unchanged > 0 {
+            self.note_why_jobs_wait(context, operator, tally).await;
             let (unchanged, all, done) = (tally.unchanged, job_count(ids.len() as u64), self.verb.done());
             return Err(CliError::Failed(format!("{unchanged} of {all} could not be {done}")));
         }
@@ -208,6 +209,7 @@ impl Bulk<'_> {
         drop(progress);
         let tally = Tally { done: action.changed(), asked: action.asked(), unchanged: action.unchanged() };
         if let Err(error) = ended {
+            self.note_why_jobs_wait(context, operator, tally).await;
             return Err(CliError::Failed(format!("{error}; before that: {}", self.summary(tally))));
         }
         match tally {

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use retraced::find::JobFilter;
 use retraced::job::JobView;
 use retraced::view::{JobDetail, JobRow};
-use retraced::{JobId, JobState, Operator, QueueName, TraceError};
+use retraced::{JobId, JobState, Operator, OperatorError, QueueName, TraceError};
 
 use crate::args;
 use crate::bulk::{Bulk, BulkOptions, Tally, Verb, distinct, print_results};
@@ -151,11 +151,13 @@ impl FindJob {
         for queue in &queues {
             match operator.job(queue, &self.id).await {
                 Ok(view) => rows.extend(view.as_ref().map(JobRow::from)),
+                // The other queues would wait for the same answer.
+                Err(error) if error.is_retryable() => return Err(error.into()),
                 Err(error) => unread.push(format!("queue {queue} cannot be searched: {error}")),
             }
         }
-        if rows.is_empty() && unread.is_empty() {
-            unread.push(self.why_no_queue_keeps_it(&operator, &queues).await);
+        if rows.is_empty() {
+            unread.push(self.why_no_queue_keeps_it(&operator, &queues).await?);
         }
         let columns = [
             Column::new("QUEUE"),
@@ -174,18 +176,22 @@ impl FindJob {
     }
 
     /// What the tombstones of the queues say about the job, or what may have become of it.
-    async fn why_no_queue_keeps_it(&self, operator: &Operator, queues: &[QueueName]) -> String {
-        let mut said = Vec::new();
+    async fn why_no_queue_keeps_it(&self, operator: &Operator, queues: &[QueueName]) -> Result<String, OperatorError> {
+        let (mut said, mut unread) = (Vec::new(), Vec::new());
         for queue in queues {
             match operator.tombstone(queue, &self.id).await {
                 Ok(tombstone) => said.extend(tombstone.map(|t| format!("queue {queue}: {}", TraceError::Removed(t)))),
-                Err(error) => said.push(format!("what queue {queue} removed cannot be read: {error}")),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => {
+                    unread.push(format!("the list of jobs removed from queue {queue} cannot be read: {error}"))
+                }
             }
         }
         if said.is_empty() {
             said.push(TraceError::NotFound { id: self.id.clone() }.to_string());
         }
-        said.join("; ")
+        said.extend(unread);
+        Ok(said.join("; "))
     }
 }
 

@@ -110,10 +110,9 @@ impl Queues {
     async fn read(&self, operator: &Operator) -> Result<Reading, OperatorError> {
         let names = operator.queues().await?;
         let mut reading = Reading { any_queue: !names.is_empty(), ..Reading::default() };
-        for (name, row) in read_rows(operator, &names, self.measure.rates_over).await {
+        for (name, row) in read_rows(operator, &names, self.measure.rates_over).await? {
             match row {
                 Ok(row) => reading.rows.push(row),
-                Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => reading.unread.push(format!("queue {name} cannot be shown: {error}")),
             }
         }
@@ -203,7 +202,7 @@ impl Queue {
             Queue::Resume(resume) => resume.run(context).await,
             Queue::Stats(Stats { queue, measure }) => {
                 let operator = context.operator_of(&queue).await?;
-                for (_, row) in read_rows(&operator, &[queue], measure.rates_over).await {
+                for (_, row) in read_rows(&operator, &[queue], measure.rates_over).await? {
                     let row = row?;
                     let workers = workers_of(&operator, &row.queue).await;
                     let mut values = values(&row);
@@ -231,7 +230,7 @@ impl AuditQueue {
         }
         Err(CliError::Failed(match self.repair {
             true => {
-                "the queue is still not sound: run the command again in a minute, while a worker processes the queue"
+                "the queue is still not sound: a lease without a grant leaves when a worker reclaims it; run the command again then"
                     .into()
             }
             false => "the queue is damaged: run the command again with --repair".into(),
@@ -263,7 +262,6 @@ fn unfinished_jobs(error: &OperatorError) -> String {
     let OperatorError::QueueHasJobs { queue, pending, processing, delayed, dead, poisoned } = error else {
         return error.to_string();
     };
-    let mut said = format!("queue {queue} has");
     let counts = [
         (pending, "pending"),
         (processing, "processing"),
@@ -272,9 +270,9 @@ fn unfinished_jobs(error: &OperatorError) -> String {
         (poisoned, "poisoned"),
     ];
     let counts: Vec<_> = counts.iter().filter(|(n, _)| **n > 0).map(|(n, state)| format!("{n} {state}")).collect();
-    said.push_str(&format!(" {} jobs", counts.join(", ")));
+    let mut said = format!("queue {queue} has jobs: {}", counts.join(", "));
     if pending + delayed > 0 {
-        said.push_str(&format!("; `retraced job cancel {queue} --all` cancels those that wait"));
+        said.push_str(&format!("; `retraced job cancel {queue} --all` cancels those that wait (if it finds fewer, `retraced queue audit {queue} --repair` first)"));
     }
     if *processing > 0 {
         // No live worker processes the queue, or the deletion would have been refused for that.
@@ -283,7 +281,7 @@ fn unfinished_jobs(error: &OperatorError) -> String {
     if dead + poisoned > 0 {
         said.push_str(&format!("; `retraced dead list {queue}` shows the dead and poisoned ones"));
     }
-    said.push_str("; --force deletes the queue with all of them");
+    said.push_str("; --force deletes the queue with all its jobs");
     said
 }
 

@@ -289,9 +289,13 @@ mod tests {
             &self.inner
         }
 
-        fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
+        fn delete_queue<'a>(
+            &'a self,
+            queue: &'a QueueName,
+            unfinished: UnfinishedJobs,
+        ) -> StoreFuture<'a, QueueDeletion> {
             Box::pin(async move {
-                let deletion = self.inner.delete_queue(queue, live).await?;
+                let deletion = self.inner.delete_queue(queue, unfinished).await?;
                 if self.deletions.fetch_add(1, SeqCst) > 0 {
                     return Ok(deletion);
                 }

@@ -75,7 +75,7 @@ pub struct Trace {
 #[non_exhaustive]
 pub enum TraceError {
     /// No job of this id is kept, and nothing is known of one. Perhaps it was never enqueued, or it completed or was cancelled and is no longer kept, or it was removed with its
-    /// queue, or before the last 1,000 dead, poisoned or discarded jobs of its queue.
+    /// queue, or at least 1,000 dead, poisoned or discarded jobs were removed from its queue after it.
     NotFound {
         /// The id.
         id: JobId,
@@ -91,7 +91,7 @@ impl fmt::Display for TraceError {
         match self {
             TraceError::NotFound { id } => write!(
                 f,
-                "no job {id} is kept; perhaps it was never enqueued, or it completed or was cancelled and is no longer kept, or it was removed with its queue, or before the last {TOMBSTONES_MAX} dead, poisoned or discarded jobs of its queue"
+                "no job {id} is kept; perhaps it was never enqueued, or it completed or was cancelled and is no longer kept, or it was removed with its queue, or at least {TOMBSTONES_MAX} dead, poisoned or discarded jobs were removed from its queue after it"
             ),
             TraceError::Removed(left) => removed::write(f, left),
             TraceError::Operator(error) => error.fmt(f),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retraced_jobs::job::{InstanceId, Nonce};
-use retraced_jobs::store::{ClaimRequest, Claims, HEADER_BYTES, StoreError};
+use retraced_jobs::store::{ClaimRequest, Claims, StoreError};
 use tokio::time::Instant;
 
 use super::credits::{ClaimBudget, UnresolvedClaim};
@@ -63,11 +63,7 @@ impl OpenClaim {
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimResult {
         self.answered = true;
         let jobs = claims.jobs.len();
-        let bytes: usize = claims.jobs.iter().map(|job| HEADER_BYTES + job.envelope.len()).sum();
-        // With half of its bytes unused, a claim that found too few jobs probably emptied the queue. If not, because the next job was too large
-        // for the rest, a poll finds that job.
-        let found_too_few =
-            !claims.more && (jobs == 0 || (jobs < self.budget.limit && bytes < self.budget.bytes_max / 2));
+        let found_too_few = jobs < self.budget.limit && !claims.more && !claims.full;
         let more = claims.more;
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.answered(claims, self.budget.limit, now, expires);

@@ -3,7 +3,7 @@
 use retraced_actors::{Enqueue, limits};
 use retraced_jobs::enqueue::EnqueueError;
 use retraced_jobs::events::{DropReason, EventKind};
-use retraced_jobs::job::{JobState, Kind, RunAt};
+use retraced_jobs::job::{JobId, JobState, Kind, RunAt};
 use retraced_jobs::store::{Admin, BATCH_MAX};
 use retraced_jobs::typed_job::{JobOptions, seal_job};
 
@@ -171,16 +171,24 @@ async fn a_claim_respects_its_byte_limit_and_large_jobs_still_fill_all_executors
     let padding = 900 * 1024;
     let mut ids = Vec::new();
     for n in 0..10 {
-        let work = Work { steps: vec![crate::support::Step { wait_ms: 60_000, then: Action::Succeed }; 1] };
-        let mut payload =
-            retraced_jobs::codec::to_payload(&Padded { steps: work.steps, padding: "x".repeat(padding) }).unwrap();
-        payload.shrink_to_fit();
-        let options = JobOptions::default().id(format!("big-{n}").parse().unwrap());
-        let job = options.seal(Kind::new("work").unwrap(), payload.into()).unwrap();
-        ids.push(harness.handle().enqueue(job, secs(5)).await.unwrap().id);
+        ids.push(enqueue_padded(&harness, &format!("big-{n}"), padding).await);
     }
     harness.resume().await;
     harness.until_within(millis(100), "all ten run", || harness.recorder.running() == 10).await;
+    harness.until_all(&ids, JobState::Completed).await;
+    harness.close().await;
+}
+
+/// Goal: a claim that is cut short by its bytes does not count as one that found the queue empty. Method: the second job does not fit beside the first, which is small.
+#[tokio::test(start_paused = true)]
+async fn a_large_job_behind_a_small_one_does_not_wait_for_a_poll() {
+    let large = limits::CLAIM_BYTES_MAX;
+    let harness =
+        Harness::build().concurrency(2).rules(|rules| rules.payload_bytes_max = Some(2 * large)).start().await;
+    harness.pause().await;
+    let ids = [enqueue_padded(&harness, "small", 10).await, enqueue_padded(&harness, "large", large).await];
+    harness.resume().await;
+    harness.until_within(millis(100), "both run", || harness.recorder.running() == 2).await;
     harness.until_all(&ids, JobState::Completed).await;
     harness.close().await;
 }
@@ -189,6 +197,16 @@ async fn a_claim_respects_its_byte_limit_and_large_jobs_still_fill_all_executors
 struct Padded {
     steps: Vec<crate::support::Step>,
     padding: String,
+}
+
+/// Enqueues a job that runs for a minute and has this many bytes of padding.
+async fn enqueue_padded(harness: &Harness, id: &str, padding: usize) -> JobId {
+    let steps = vec![crate::support::Step { wait_ms: 60_000, then: Action::Succeed }];
+    let mut payload = retraced_jobs::codec::to_payload(&Padded { steps, padding: "x".repeat(padding) }).unwrap();
+    payload.shrink_to_fit();
+    let options = JobOptions::default().id(id.parse().unwrap()).payload_bytes_max(payload.len());
+    let job = options.seal(Kind::new("work").unwrap(), payload.into()).unwrap();
+    harness.handle().enqueue(job, secs(5)).await.unwrap().id
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ pub(crate) enum CountBy {
     Code,
     /// The kind of job.
     Kind,
-    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an address; the status after HTTP stays.
+    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an IPv4 address; the status after HTTP stays.
     Message,
 }
 
@@ -154,7 +154,7 @@ impl Group {
 }
 
 /// The first line of a message, in which each word of letters, digits, hyphens and underscores that has a digit in it is a `#`, except the status after `HTTP`. So messages
-/// that differ only in numbers and ids are equal, and mostly those that differ in IP addresses.
+/// that differ only in numbers, ids or IPv4 addresses become equal.
 fn shape_of(message: &str) -> String {
     let is_between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_'));
     let (mut shape, mut before) = (String::new(), "");

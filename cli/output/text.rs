@@ -95,7 +95,7 @@ pub(super) fn flowed(line: &str, width: usize) -> String {
     textwrap::fill(&with_bound_commands(words), options).replace(BOUND_SPACE, " ")
 }
 
-/// Stands for a space at which a line is not broken. A character for private use, so that no text has it.
+/// Stands for a space at which a line is not broken. A character for private use, which texts hardly ever have.
 const BOUND_SPACE: char = '\u{e000}';
 
 /// The text with a [`BOUND_SPACE`] for each space between two backticks.

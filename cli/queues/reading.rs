@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retraced::store::QueueStats;
 use retraced::view::{QueueRow, Rates, Timestamp};
 use retraced::{Operator, OperatorError, QueueName};
 use serde::Serialize;
@@ -38,22 +39,23 @@ impl Reading {
     }
 }
 
-/// Reads the statistics of these queues, each with its own result, with rates if `rates_over` is given.
+/// Reads the statistics of these queues, each with its own result, with rates if `rates_over` is given. Ends at an error that may pass: the other queues would wait for the
+/// same answer.
 pub(super) async fn read_rows<'a>(
     operator: &Operator,
     names: &'a [QueueName],
     rates_over: Option<Duration>,
-) -> Vec<(&'a QueueName, Result<QueueRow, OperatorError>)> {
+) -> Result<Vec<(&'a QueueName, Result<QueueRow, OperatorError>)>, OperatorError> {
     let mut before = Vec::new();
     if let Some(wait) = rates_over {
         for name in names {
-            before.push((operator.stats(name).await, Instant::now()));
+            before.push((stats(operator, name).await?, Instant::now()));
         }
         tokio::time::sleep(wait).await;
     }
     let mut rows = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        let row = operator.stats(name).await.map(|stats| {
+        let row = stats(operator, name).await?.map(|stats| {
             let row = QueueRow::new(name, &stats);
             match before.get(at) {
                 Some((Ok(before), since)) => row.with_rates(Rates::between(before, &stats, since.elapsed())),
@@ -62,5 +64,13 @@ pub(super) async fn read_rows<'a>(
         });
         rows.push((name, row));
     }
-    rows
+    Ok(rows)
+}
+
+/// The outer error is one that may pass.
+async fn stats(operator: &Operator, name: &QueueName) -> Result<Result<QueueStats, OperatorError>, OperatorError> {
+    match operator.stats(name).await {
+        Err(error) if error.is_retryable() => Err(error),
+        read => Ok(read),
+    }
 }

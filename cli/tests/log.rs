@@ -31,7 +31,7 @@ fn receiver() -> Hook {
 /// A worker that logs all attempts in this format.
 fn worker(harness: &Harness, hook: &Hook, format: &str) -> Worker {
     let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
-    command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", " warn, retraced=info,retraced::attempts=debug ");
+    command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", " warn, retraced =info,retraced::attempts= debug ");
     Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 

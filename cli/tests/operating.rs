@@ -383,7 +383,7 @@ fn a_redrive_says_that_no_worker_runs_the_jobs() {
 }
 
 #[test]
-fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() {
+fn a_deleted_queue_leaves_no_key_and_no_name_and_unfinished_jobs_or_live_workers_keep_it() {
     let harness = Harness::new();
     run_jobs(&harness, &[("a", "bad.data"), ("b", "fine")]);
     harness.enqueue("q", "k", "waits", &[]);
@@ -404,13 +404,13 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() 
     assert_eq!(worker.ended(), Some(0));
     let live = harness.run(&["queue", "delete", "q"]);
     assert_eq!(live.status, Some(1), "{live:?}");
-    let said = "queue q has 1 pending, 1 delayed, 1 poisoned jobs; `retraced job cancel q --all` cancels those that wait; `retraced dead list q` shows";
+    let said = "queue q has jobs: 1 pending, 1 delayed, 1 poisoned; `retraced job cancel q --all` cancels those that wait (if it finds fewer, `retraced queue audit q --repair` first); `retraced dead list q` shows";
     assert!(live.stderr.contains(said) && !keys().is_empty(), "{live:?}");
     harness.json(&["job", "cancel", "q", "--all"]);
     let failed = harness.run(&["queue", "delete", "q"]);
     assert_eq!(failed.status, Some(1), "{failed:?}");
     assert!(
-        failed.stderr.contains("queue q has 1 poisoned jobs; `retraced dead list q`") && !keys().is_empty(),
+        failed.stderr.contains("queue q has jobs: 1 poisoned; `retraced dead list q`") && !keys().is_empty(),
         "{failed:?}"
     );
     let deleted = harness.one(&["queue", "delete", "q", "--force"]);
@@ -425,7 +425,7 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_live_jobs_or_workers_keep_it() 
     let mut raw = harness.redis.connection();
     let _: () = redis::cmd("SET").arg("retraced:{q}:dead").arg("not a set").query(&mut raw).unwrap();
     let damaged = harness.run(&["queue", "delete", "q"]);
-    assert_eq!(damaged.status, Some(1), "live jobs: {damaged:?}");
+    assert_eq!(damaged.status, Some(1), "{damaged:?}");
     assert_eq!(harness.one(&["queue", "delete", "q", "--force"])["jobs"], json!(1));
     assert_eq!(keys(), Vec::<String>::new());
 }
@@ -476,7 +476,11 @@ fn a_damaged_queue_does_not_hide_the_others() {
     let _: () = redis::cmd("SET").arg("retraced:{damaged}:tombstones").arg("not a hash").query(&mut raw).unwrap();
     let unknown = harness.run(&["job", "find", "nope"]);
     assert_eq!((unknown.status, unknown.stdout.as_str()), (Some(1), ""), "{unknown:?}");
-    assert!(unknown.stderr.contains("what queue damaged removed cannot be read"), "{unknown:?}");
+    assert!(
+        unknown.stderr.contains("perhaps it was never enqueued")
+            && unknown.stderr.contains("the list of jobs removed from queue damaged cannot be read"),
+        "{unknown:?}"
+    );
     let _: () = redis::cmd("DEL").arg("retraced:{damaged}:job").query(&mut raw).unwrap();
     let _: () = redis::cmd("SET").arg("retraced:{damaged}:job").arg("not a hash").query(&mut raw).unwrap();
     let found = harness.run(&["job", "find", "1", "--json"]);

@@ -154,7 +154,11 @@ impl Client {
                 );
                 Failure::new(Code::NetworkError, message)
             }
-            None => self.failure_of(to, error, connection),
+            None => {
+                let second = self.failure_of(to, error, connection);
+                let message = format!("a kept connection broke, and the request was sent again: {}", second.message());
+                Failure::new(second.code(), message)
+            }
         }
     }
 

@@ -41,6 +41,14 @@ pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A word of a filter without the spaces around its target and its level.
+fn trimmed(word: &str) -> String {
+    match word.split_once('=') {
+        Some((target, level)) if !word.contains('[') => format!("{}={}", target.trim(), level.trim()),
+        _ => word.trim().to_owned(),
+    }
+}
+
 fn filter() -> Result<EnvFilter, CliError> {
     let given = match std::env::var(LOG_VARIABLE) {
         Ok(given) if !given.trim().is_empty() => given,
@@ -53,12 +61,15 @@ fn filter() -> Result<EnvFilter, CliError> {
             printable(&given)
         ))
     };
-    let words: Vec<&str> = given.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    let mut words: Vec<String> = given.split(',').map(trimmed).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() {
+        words.push(LOG_DEFAULT.to_owned());
+    }
     // A word that is no level would be taken for a target, of which everything is logged, and of all others nothing.
-    let is_no_level = |word: &&&str| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
+    let is_no_level = |word: &&String| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
     if let Some(word) = words.iter().find(is_no_level) {
         return Err(wrong(&format!("{:?} is no level", printable(word))));
     }
-    // Not `given`: the parser does not trim the words, and would take a level beside a space for a target.
+    // Not `given`: the parser does not trim, and would take a level or target beside a space for another target.
     EnvFilter::builder().parse(words.join(",")).map_err(|error| wrong(&error.to_string()))
 }

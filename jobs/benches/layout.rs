@@ -29,8 +29,8 @@ const PAYLOAD_BYTES: usize = 200;
 /// Length of the record that is stored for a completed job.
 const RECORD_BYTES: usize = 40;
 const LEASE_MS: u64 = 30_000;
-/// Most bytes of jobs per claim, 4 MiB: far more than a batch has.
-const CLAIM_BYTES_MAX: usize = 4 << 20;
+/// More bytes than the jobs of any claim here have.
+const CLAIM_BYTES: usize = 4 << 20;
 const QUEUE: &str = "bench";
 
 /// The bare loop. KEYS pending list, leases, jobs; ARGV limit, expiry, ids to acknowledge.
@@ -207,7 +207,7 @@ async fn cycle(store: &RedisStore, mut replay_slot: ReplaySlot, fused: bool, kee
             .collect();
         let lease = Duration::from_millis(LEASE_MS);
         let request =
-            ClaimRequest { limit: BATCH, bytes_max: CLAIM_BYTES_MAX, lease, nonce: rand::random(), numbered: false };
+            ClaimRequest { limit: BATCH, bytes_max: CLAIM_BYTES, lease, nonce: rand::random(), numbered: false };
         let claims = if fused {
             store.settle_and_claim(replay_slot.next_call(), &queue, &settlements, &request).await.unwrap().1
         } else {

@@ -421,7 +421,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Resumes claiming. Returns whether the queue was paused before.
     fn resume<'a>(&'a self, call: CallId, queue: &'a QueueName) -> StoreFuture<'a, bool>;
 
-    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. On Redis it costs the same for a queue of any length. The call has no replay slot:
+    /// Deletes a queue: its jobs, counters, tombstones, replay slots and its name. With [`UnfinishedJobs::Refuse`] a queue that has live, dead or poisoned jobs is left alone. On Redis it costs the same for a queue of any length. The call has no replay slot:
     /// sent a second time, it also concerns the jobs that came in since the first. A worker or producer that goes on using the queue makes a new one; a producer may
     /// announce it only later.
     ///

@@ -613,10 +613,10 @@ impl<'a> Pair<'a> {
                 let (ours, theirs) = (ours.await.unwrap(), theirs.await.unwrap());
                 (Reply::Renewed(ours.results), Reply::Renewed(theirs.results))
             }
-            Step::DeleteQueue(live_too) => {
-                let live = if *live_too { UnfinishedJobs::Delete } else { UnfinishedJobs::Refuse };
-                let ours = self.memory_store().delete_queue(&self.queue, live).await.unwrap();
-                let theirs = self.other.store.delete_queue(&self.queue, live).await.unwrap();
+            Step::DeleteQueue(unfinished_too) => {
+                let unfinished = if *unfinished_too { UnfinishedJobs::Delete } else { UnfinishedJobs::Refuse };
+                let ours = self.memory_store().delete_queue(&self.queue, unfinished).await.unwrap();
+                let theirs = self.other.store.delete_queue(&self.queue, unfinished).await.unwrap();
                 (Reply::QueueDeletion(ours), Reply::QueueDeletion(theirs))
             }
             Step::Watch(n) => {

@@ -32,7 +32,7 @@ pub enum OperatorError {
         /// How long the caller waited.
         timeout: Duration,
     },
-    /// No producer and no worker has used this queue, and nothing is kept for it; only from [`Operator::require_queue`].
+    /// No producer and no worker has used this queue, and nothing is kept for it; only from [`Operator::require_queue`](crate::Operator::require_queue).
     UnknownQueue {
         /// The name.
         queue: QueueName,
@@ -68,7 +68,7 @@ pub enum OperatorError {
         /// What the store reported; `None` if it was silent.
         cause: Option<StoreError>,
     },
-    /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`].
+    /// The runtime that this operator belongs to has ended. Make an operator that is independent of it with [`Operator::new`](crate::Operator::new).
     RuntimeEnded,
 }
 
@@ -101,6 +101,7 @@ impl OperatorError {
     }
 }
 
+const NO_QUEUE: &str = "nobody has used it in this store, or it was deleted; `Operator::queues` lists them";
 const LOOK_FIRST: &str = "look at it before you delete it again: jobs that came in since would be deleted too";
 
 impl fmt::Display for OperatorError {
@@ -109,16 +110,13 @@ impl fmt::Display for OperatorError {
             OperatorError::Store(error) => error.fmt(f),
             OperatorError::TimedOut { timeout } => write!(f, "the store did not answer within {timeout:?}"),
             OperatorError::TooManyCalls { timeout } => {
-                write!(f, "too many calls to the store for {timeout:?}; nothing was sent, try again later")
+                write!(f, "too many calls to the store were under way for {timeout:?}; nothing was sent, try later")
             }
             OperatorError::UnknownQueue { queue, nearest: Some(nearest) } => {
                 write!(f, "there is no queue {queue}; the most similar name is {nearest}")
             }
             OperatorError::UnknownQueue { queue, nearest: None } => {
-                write!(
-                    f,
-                    "there is no queue {queue}: nobody has used it in this store, or it was deleted; `Operator::queues` lists them"
-                )
+                write!(f, "there is no queue {queue}: {NO_QUEUE}")
             }
             OperatorError::QueueHasWorkers { queue, workers } => {
                 let names = workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

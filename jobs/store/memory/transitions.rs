@@ -139,6 +139,7 @@ impl Queue {
             let Some(id) = self.pending.first_key_value().map(|(_, id)| id.clone()) else { break };
             bytes += HEADER_BYTES + self.job(&id).map_or(0, |job| job.envelope.len());
             if bytes > request.bytes_max && !claims.jobs.is_empty() {
+                claims.full = true;
                 break;
             }
             // `Queue::lease` sets the attempt.

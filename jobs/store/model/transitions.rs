@@ -60,6 +60,9 @@ pub struct Claims {
     /// The claim ended early: before it had seen enough jobs, it had to skip so many stale entries, or to read so many bytes, that the store cut it short. Claim again
     /// at once, even if no job was granted.
     pub more: bool,
+    /// The claim ended because the next job did not fit into its [bytes](ClaimRequest::bytes_max). A store that does not say so is taken to have no more jobs, until the next
+    /// poll.
+    pub full: bool,
     /// The number of this claim, if it [asked for one](ClaimRequest::numbered) and granted jobs. The numbered claims of a queue get increasing numbers in the order in which
     /// they are applied. Of two with successive numbers, the second one was the next to be applied.
     pub number: Option<u64>,

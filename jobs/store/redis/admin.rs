@@ -112,11 +112,11 @@ impl Admin for RedisStore {
         Box::pin(async move { scripts::resume(&self.0.general, &self.keys(queue), call).await })
     }
 
-    fn delete_queue<'a>(&'a self, queue: &'a QueueName, live: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
+    fn delete_queue<'a>(&'a self, queue: &'a QueueName, unfinished: UnfinishedJobs) -> StoreFuture<'a, QueueDeletion> {
         Box::pin(async move {
             // The rights of the script are checked when it runs. That of the command after it is checked here, so that the deletion is not left half done.
             self.0.general.require("delete_queue", &["SREM"]).await?;
-            let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), live).await?;
+            let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), unfinished).await?;
             if matches!(deletion, QueueDeletion::Deleted { .. }) {
                 // Not atomic, because the list of queues has no hash tag in common with the queue: if this command gets no answer, an empty queue may stay listed.
                 let mut command = redis::cmd("SREM");

@@ -404,7 +404,8 @@ impl Link {
         let (mut wire, answers) = match kept {
             Some(open) => (open.wire, open.answers),
             None => {
-                let wire = self.endpoint.transport.open().await.map_err(translate)?;
+                let opened = self.endpoint.transport.open().await.map_err(translate);
+                let wire = opened.inspect_err(|error| self.endpoint.login.answered(error))?;
                 current.opened += 1;
                 current.opened_at = Some(Instant::now());
                 (wire, Arc::default())
@@ -415,11 +416,10 @@ impl Link {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
                 let (error, connection) = self.endpoint.translate_opening(operation, &error);
+                if is_new {
+                    self.endpoint.login.answered(&error);
+                }
                 if connection == Connection::Keep {
-                    // A server that answers so, because it is loading or runs a script, has accepted the login.
-                    if is_new {
-                        self.endpoint.login.succeeded();
-                    }
                     current.rights_outdated = true;
                     current.connection = Some(Session { wire, answers, rights: Arc::default(), rights_asked });
                 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::store::{Block, StoreError};
+
 /// Whether the server accepts user and password. Connections that are open are not asked again when these change, so only a new one tells.
 #[derive(Default)]
 pub(super) struct Login {
@@ -16,6 +18,13 @@ impl Login {
     pub(super) fn succeeded(&self) {
         self.accepted.store(true, Ordering::Relaxed);
         self.doubted.store(false, Ordering::Relaxed);
+    }
+
+    /// A new connection met this error. A server that is loading, or busy with a script, refuses what comes after the login only.
+    pub(super) fn answered(&self, error: &StoreError) {
+        if matches!(error, StoreError::Blocked { by, .. } if *by != Block::Login) {
+            self.succeeded();
+        }
     }
 
     /// The server has refused them. Returns whether it had accepted them before: then it may do so again, when somebody sets the password back or enables the user.

@@ -77,7 +77,7 @@ pub(super) fn said(error: &RedisError) -> String {
 }
 
 /// Why the server does not do what it was asked for, by the code of its error. When a script fails, servers before 7.0 put the code into the middle of the text. The redis
-/// crate leaves out the code of an error that selects a database: of BUSY it leaves "busy running a script".
+/// crate leaves out the code of an error that selects a database: of BUSY it leaves "busy running a script" or "… a module command".
 pub(super) fn block(said: &str) -> Option<Block> {
     const PHRASES: [(&str, Block); 9] = [
         ("OOM ", Block::Memory),
@@ -87,7 +87,7 @@ pub(super) fn block(said: &str) -> Option<Block> {
         ("MASTERDOWN ", Block::Replica),
         ("LOADING ", Block::Loading),
         ("BUSY ", Block::Script),
-        ("busy running a script", Block::Script),
+        ("busy running a ", Block::Script),
         ("UNKILLABLE ", Block::Script),
     ];
     PHRASES.into_iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, block)| block)

@@ -124,13 +124,17 @@ pub(crate) async fn a_claim_stays_within_its_bytes_but_grants_one_job_of_any_siz
             }
         }
         let two = 2 * (100 + HEADER_BYTES);
-        let steps = [(two, 2), (two, 1), (two - 1, 1), (0, 1), (usize::MAX, 0)];
+        let steps = [(two, 2, true), (two, 1, true), (two - 1, 1, true), (0, 1, false), (usize::MAX, 0, false)];
         let mut order = Vec::new();
-        for (bytes_max, expected) in steps {
+        for (bytes_max, expected, full) in steps {
             let request = ClaimRequest { bytes_max, ..worker.request(9, LONG) };
-            let jobs = worker.claims(&request).await.jobs;
-            assert_eq!(jobs.len(), expected, "with {bytes_max} bytes");
-            order.extend(jobs.into_iter().map(|job| job.id));
+            let claims = worker.claims(&request).await;
+            assert_eq!(
+                (claims.jobs.len(), claims.full, claims.more),
+                (expected, full, false),
+                "with {bytes_max} bytes"
+            );
+            order.extend(claims.jobs.into_iter().map(|job| job.id));
         }
         assert_eq!(order, names, "a job that does not fit keeps its place");
     }

@@ -5,11 +5,11 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8),
 --         8 '1' numbered | '0', 9 '1' first sending (lib/replay.lua) | '0'
--- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, more, number} | {'superseded'} | {'taken'} (lib/replay.lua)
+-- Reply   {'ok' | 'paused', now (of a call sent again: when it was applied), ids, bodies, retry states, next due, cut short, number} | {'superseded'} | {'taken'} (lib/replay.lua)
 --         a body is header(12) and envelope; retry states is empty, or has '' for each job without one;
 --         next due is {due time of the next delayed job or ''} when nothing was granted and nothing is pending, unless the
 --         queue is paused, the call asked for no jobs or was sent again, or `delayed` has a wrong type; otherwise it is {};
---         more is 1 when the claim ended early, because it had skipped too many entries or read too many bytes (stopped_early in lib/claim.lua);
+--         cut short is cut_short in lib/claim.lua;
 --         number is that of number_of_claim in lib/claim.lua
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local is_numbered, is_first_sending = ARGV[8] == '1', ARGV[9] == '1'
@@ -37,7 +37,7 @@ end
 begin_writes()
 local size_estimate = check_types_and_size_front()
 local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_estimate)
-local more, number = stopped_early and 1 or 0, number_of_claim(is_numbered, #ids)
-if #ids > 0 or #ended > 0 or not is_first_sending then replay_close({ 'ok', ids, more, number }) end
+local number = number_of_claim(is_numbered, #ids)
+if #ids > 0 or #ended > 0 or not is_first_sending then replay_close({ 'ok', ids, cut_short, number }) end
 local nothing_left = #ids == 0 and not call('LINDEX', PENDING, 0)
-return { 'ok', NOW, ids, bodies, retry_states, nothing_left and next_due() or {}, more, number }
+return { 'ok', NOW, ids, bodies, retry_states, nothing_left and next_due() or {}, cut_short, number }

@@ -6,9 +6,8 @@
 --         when is '' for now; the letter d, then a delay in ms(6); or the letter a, then the due time in ms(6). (6) is explained in lib/queue.lua
 -- Reply   {'ok', now, one char per item: n new and pending, N new and delayed, else the state (lib/state.lua) of the job
 --         that already has the id} | {'superseded'} | {'taken'} (lib/replay.lua)
--- `largest` (lib/queue.lua) starts anew in an empty queue once it is above this. Up to it a claim of 200 jobs, which reads 200 * 32 KiB
--- at most, need not look up the sizes of bodies.
-local LARGEST_KEPT = 32 * 1024
+-- `largest` (lib/queue.lua) starts anew in an empty queue once it is above this. Up to it a claim of 200 jobs need not look up the sizes of bodies.
+local LARGEST_KEPT = math.floor(READ_BYTES_MAX / 200)
 do
   local read = call('HMGET', STATS, 'idle_until', 'largest')
   IDLE_UNTIL, LARGEST = tonumber(read[1]) or 0, largest_of(read[2])

@@ -3,7 +3,7 @@
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua, 4 limit, 5 lease ms, 6 bytes at most, 7 nonce(8),
 --         8 '1' numbered | '0'; then the groups of lib/settle.lua
--- Reply   {'ok' | 'paused', now, ids, bodies, retry states as in claim.lua, settled: as in settle.lua, more and number as in claim.lua}
+-- Reply   {'ok' | 'paused', now, ids, bodies, retry states as in claim.lua, settled: as in settle.lua, cut short and number as in claim.lua}
 --         | {'superseded'} | {'taken'} (lib/replay.lua)
 local limit, lease_ms, bytes_max, nonce = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local status, stored_reply, stored_at = replay_open()
@@ -20,6 +20,6 @@ if PAUSED then
   return { 'paused', NOW, {}, {}, {}, settled, 0, 0 }
 end
 local ids, bodies, retry_states = claim(limit, lease_ms, bytes_max, nonce, size_estimate)
-local more, number = stopped_early and 1 or 0, number_of_claim(ARGV[8] == '1', #ids)
-replay_close({ 'ok', ids, settled, more, number })
-return { 'ok', NOW, ids, bodies, retry_states, settled, more, number }
+local number = number_of_claim(ARGV[8] == '1', #ids)
+replay_close({ 'ok', ids, settled, cut_short, number })
+return { 'ok', NOW, ids, bodies, retry_states, settled, cut_short, number }

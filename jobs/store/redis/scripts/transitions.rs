@@ -75,13 +75,13 @@ fn claims(operation: &'static str, reply: &mut Reply, request: &ClaimRequest) ->
         return Err(corrupt(operation, "the reply has more bodies than ids".into()));
     }
     let expires_ms = now_ms.saturating_add(millis(request.lease));
-    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None, more: false, number: None })
+    Ok(Claims { now_ms, expires_ms, paused, jobs, queue_empty: None, more: false, full: false, number: None })
 }
 
 /// Adds what ends the reply of every claim.
 fn with_end(claims: Claims, reply: &mut Reply) -> Result<Claims, StoreError> {
-    let (more, number) = (reply.number()? == 1, reply.number()?);
-    Ok(Claims { more, number: (number > 0).then_some(number), ..claims })
+    let (cut_short, number) = (reply.number()?, reply.number()?);
+    Ok(Claims { more: cut_short == 1, full: cut_short == 2, number: (number > 0).then_some(number), ..claims })
 }
 
 /// `claim.lua`

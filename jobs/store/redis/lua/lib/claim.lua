@@ -1,7 +1,9 @@
 -- lib/claim.lua: grants jobs, which begins their attempts.
 local IDLE_MS = 60000     -- how long a worker counts as idle after a claim that found too few jobs; idle workers claim again every few seconds
 local SKIPPED_MAX = 1000  -- a claim ends when it has skipped more entries than this, because they were stale, damaged or written by hand
-local stopped_early = false -- the claim ended at SKIPPED_MAX or READ_BYTES_MAX, so there may be jobs behind what it has seen
+-- Why the claim ended before it had enough jobs: 1 at SKIPPED_MAX or READ_BYTES_MAX, so there may be jobs behind what it has seen; 2 because the
+-- next job did not fit into its bytes; 0 because there were no more, or it had enough.
+local cut_short = 0
 
 -- Whether a record that a worker is idle holds for long enough. To save writes, one that holds for another IDLE_MS / 2 is not written again.
 local function is_idle_noted() return IDLE_UNTIL >= NOW + IDLE_MS / 2 end
@@ -43,7 +45,7 @@ end
 -- job has a retry state, otherwise it has '' for each job without one.
 local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   local ids, bodies, retry_states = {}, {}, {}
-  local n, bytes, any_retry_state, is_full = 0, 0, false, false
+  local n, bytes, any_retry_state = 0, 0, false
   local skipped, garbage, stale, bytes_read = 0, 0, 0, 0
   local grant_tail = nonce .. sub(REPLAY_SLOT, 1, 16) .. NOW6 -- nonce, process instance, claimed at
   local first_grant = '\0\0\0\1' .. grant_tail .. '\0' -- attempt 1, no flags
@@ -53,9 +55,9 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   -- The encoding sentinel, left alone, leaves: no job has a retry state any more, and no script has to look for one.
   if retry_kept == 1 then retry_kept = 1 - call('HDEL', RETRY, ENCODING_SENTINEL) end
 
-  while n < limit and not is_full do
+  while n < limit and cut_short == 0 do
     if skipped > SKIPPED_MAX then
-      stopped_early = true
+      cut_short = 1
       break
     end
     local wanted = limit - n
@@ -68,7 +70,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
     if remaining < #entries then
       return_to_front(entries, remaining + 1, #entries)
       if remaining == 0 then
-        stopped_early = true
+        cut_short = 1
         break
       end
       for i = remaining + 1, #entries do ids_read[i] = nil end
@@ -117,7 +119,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
         if n > 0 and bytes + len > bytes_max then
           -- The entries that do not fit return to the front.
           return_to_front(entries, i, remaining)
-          is_full = true
+          cut_short = 2
           break
         end
         n = n + 1
@@ -179,7 +181,7 @@ local function claim(limit, lease_ms, bytes_max, nonce, size_estimate)
   end
   if stale > 0 then count('stale', -math.min(stale, math.max(STALE, 0))) end
   count('garbage', garbage)
-  if n < limit and not is_full and not stopped_early then note_idle() end
+  if n < limit and cut_short == 0 then note_idle() end
 
   if any_retry_state then
     for i = 1, n do retry_states[i] = retry_states[i] or '' end
