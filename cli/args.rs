@@ -83,12 +83,13 @@ pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
     within(text, REQUEST_TIMEOUT_BOUNDS)
 }
 
-/// Parses a number of bytes: `64MiB`, `1GiB`, `1048576`.
+/// Parses a number of bytes with its unit: `64MiB`, `1GiB`, `1048576B`. Who forgets the unit means another one than bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    const HOW: &str = "write a whole number of bytes, or one with a unit: 512KiB, 256MiB or 2GiB";
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    const HOW: &str = "write a whole number and a unit: 1024B, 512KiB, 256MiB or 2GiB";
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
+    let (number, unit) = text.split_at(unit_at);
     let bytes_each: u64 = match unit {
-        "" => 1,
+        "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
@@ -104,7 +105,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 pub(crate) fn shown_bytes(bytes: u64) -> String {
     match bytes {
         bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
-        bytes => bytes.to_string(),
+        bytes => format!("{bytes}B"),
     }
 }
 
@@ -162,9 +163,9 @@ pub(crate) fn when(text: &str) -> Result<When, String> {
     instant(text).map(When).map_err(|_| how.to_owned())
 }
 
-/// Parses a failure code. Help and completions list all of them.
+/// Parses a failure code, of which the argument may ignore the case. Help and completions list all of them.
 pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
-    PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.parse::<Code>())
+    PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.to_ascii_uppercase().parse::<Code>())
 }
 
 /// Parses a job state. Help and completions list all of them.
@@ -206,6 +207,9 @@ impl FromStr for WorkedQueue {
         let text = text.trim();
         let (name, concurrency) = match text.split_once('=') {
             None => (text, None),
+            Some((_, number)) if number.contains(char::is_whitespace) => {
+                return Err("separate queues by commas, as in a=3,b".into());
+            }
             Some((name, number)) => {
                 let number = number.parse().ok().filter(|n| (1..=CONCURRENCY_MAX).contains(n));
                 (name, Some(number.ok_or_else(|| format!("concurrency must be 1 to {CONCURRENCY_MAX}"))?))
@@ -239,12 +243,12 @@ mod tests {
     #[test]
     fn bytes_read_as_people_write_them_and_defaults_can_be_given_again() {
         for (text, count) in
-            [("0", 0), ("1048576", 1 << 20), ("512KiB", 1 << 19), ("256MiB", 1 << 28), ("2GiB", 1 << 31)]
+            [("0B", 0), ("1048576B", 1 << 20), ("512KiB", 1 << 19), ("256MiB", 1 << 28), ("2GiB", 1 << 31)]
         {
             assert_eq!(bytes(text), Ok(count), "{text}");
             assert_eq!(bytes(&shown_bytes(count)), Ok(count), "{text}");
         }
-        for text in ["", "MiB", "1MB", "1.5GiB", "-1", "1 MiB", "99999999999999999999", "99999999999GiB"] {
+        for text in ["", "0", "256", "MiB", "1MB", "1.5GiB", "-1", "1 MiB", "99999999999999999999", "99999999999GiB"] {
             assert!(bytes(text).is_err(), "{text}");
         }
         let days = Duration::from_secs(90 * 86_400);
@@ -307,5 +311,6 @@ mod tests {
         for text in ["", "a b", "email=", "email=0", "email=99999", "email=x"] {
             assert!(text.parse::<WorkedQueue>().is_err(), "{text}");
         }
+        assert_eq!("a=3 b".parse::<WorkedQueue>().unwrap_err(), "separate queues by commas, as in a=3,b");
     }
 }

@@ -217,7 +217,11 @@ impl Bulk<'_> {
             Tally { unchanged: 0, .. } => self.note_done(tally),
             Tally { unchanged, .. } => {
                 let summary = self.summary(tally);
-                note(format_args!("{summary}; {unchanged} left alone, because others moved them first"));
+                let why = match self.verb {
+                    Verb::Redrive => "others moved them first, or their data are damaged (`retraced job show`)",
+                    Verb::Discard | Verb::Cancel => "others moved them first",
+                };
+                note(format_args!("{summary}; {unchanged} left alone, because {why}"));
             }
         }
         if action.newer() > 0 {
@@ -302,6 +306,12 @@ fn sentence(out: &Output, verb: Verb, row: &ActionRow) -> String {
     match row.result {
         ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
+        ActionResult::Refused if row.state.is_some_and(|state| verb.allows(state)) => {
+            format!(
+                "{id}  is left alone: somebody else moved it first, or its data are damaged, so that it cannot be {}",
+                verb.done()
+            )
+        }
         ActionResult::Refused => format!("{id}  is {}, so it cannot be {}", state(out, row.state), verb.done()),
         ActionResult::Removed => format!("{id}  {} → removed", state(out, row.from)),
         _ => format!("{id}  {} → {}", state(out, row.from), state(out, row.state)),

@@ -9,7 +9,7 @@ use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 use crate::advice::with_flags;
 use crate::error::CliError;
 use crate::live_workers::{note_if_unprocessed, workers_of};
-use crate::output::{Output, note, one_line};
+use crate::output::{Output, arguments, note, one_line};
 use crate::paused::paused;
 use crate::tls::TlsArgs;
 
@@ -76,7 +76,10 @@ impl CommandContext {
     pub(crate) async fn note_if_paused(&self, operator: &Operator, queue: &QueueName) -> Result<(), CliError> {
         let row = QueueRow::new(queue, &operator.stats(queue).await?);
         if let Some(paused) = paused(&row) {
-            note(format_args!("queue {queue} is {paused}: its jobs wait until `retraced queue resume {queue}`"));
+            note(format_args!(
+                "queue {queue} is {paused}: its jobs wait until `retraced queue resume {}`",
+                arguments(&[queue])
+            ));
         }
         Ok(())
     }
@@ -95,7 +98,8 @@ impl CommandContext {
             Ok(()) => drop(self.note_if_paused(operator, queue).await),
             Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) => {
                 note(format_args!(
-                    "queue {queue} is new; if {nearest} was meant, cancel its jobs: `retraced job cancel {queue} --all`"
+                    "queue {queue} is new; if {nearest} was meant, cancel its jobs: `retraced job cancel --all {}`",
+                    arguments(&[queue])
                 ));
             }
             Err(_) => {}

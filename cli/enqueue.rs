@@ -370,9 +370,12 @@ impl<'a> Enqueuer<'a> {
     }
 
     fn stored_so_far(&self) -> String {
-        match self.stored {
-            0 => "nothing".into(),
-            stored => format!("{}, up to line {}", job_count(stored), self.last_line),
+        let up_to = format!("up to line {}", self.last_line);
+        match (self.created, self.stored - self.created) {
+            (0, 0) => "nothing".into(),
+            (created, 0) => format!("{}, {up_to}", job_count(created)),
+            (0, existing) => format!("nothing new, {up_to} ({existing} existed already)"),
+            (created, existing) => format!("{}, {up_to} ({existing} more existed already)", job_count(created)),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::CliError;
 #[derive(Args, Debug, Default)]
 pub(crate) struct Filter {
     /// Only jobs whose latest failure or crash has this code.
-    #[arg(long, value_parser = args::code())]
+    #[arg(long, ignore_case = true, value_parser = args::code())]
     code: Option<Code>,
     /// Only jobs of this kind.
     #[arg(long)]

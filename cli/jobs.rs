@@ -14,7 +14,9 @@ use crate::error::CliError;
 use crate::filter::Filter;
 use crate::limits::SHOWN_CHARS_MAX;
 use crate::listing::{Listing, Paging, common_cells};
-use crate::output::{Cell, Column, Output, Style, printable, short, short_duration, with_noun};
+use crate::output::{
+    Cell, Column, Output, Style, arguments, duration_text, printable, printable_json, short, with_noun,
+};
 
 /// `retraced jobs`
 #[derive(Args)]
@@ -157,7 +159,8 @@ impl FindJob {
             }
         }
         if rows.is_empty() {
-            unread.push(self.why_no_queue_keeps_it(&operator, &queues).await?);
+            let why = self.why_no_queue_keeps_it(&operator, &queues).await?;
+            return Err(CliError::Failed(unread.into_iter().chain([why]).collect::<Vec<_>>().join("; ")));
         }
         let columns = [
             Column::new("QUEUE"),
@@ -166,9 +169,6 @@ impl FindJob {
             Column::new("ENQUEUED"),
             Column::new("CODE"),
         ];
-        if rows.is_empty() {
-            return Err(CliError::Failed(unread.join("; ")));
-        }
         context.out.results(&rows, &columns, |row| {
             std::iter::once(row.queue.to_string().into()).chain(common_cells(&context.out, row)).collect()
         })?;
@@ -225,6 +225,11 @@ impl OneJob {
             None => Err(CliError::Failed(why_not_kept(operator, &self.queue, &self.id).await?)),
         }
     }
+
+    /// Names the job in a command that is printed to be copied.
+    pub(crate) fn arguments(&self) -> String {
+        arguments(&[&self.queue, &self.id])
+    }
 }
 
 /// Why this job is not kept, as far as it is known.
@@ -258,7 +263,7 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         say("retry options", serde_json::to_string(retry).unwrap_or_default());
     }
     if let Some(timeout) = job.timeout_ms {
-        say("timeout", short_duration(timeout));
+        say("timeout", duration_text(timeout));
     }
     for (name, at) in [
         ("enqueued", row.enqueued_at),
@@ -283,12 +288,12 @@ fn values(job: &JobDetail) -> Vec<(&'static str, Cell)> {
         say("last error", format!("{} at {}: {}", error.code, error.at, shown(&error.message)));
     }
     match (&job.payload, &job.unreadable) {
-        (Some(payload), _) => say("payload", shown(&payload.to_string())),
+        (Some(payload), _) => say("payload", shown(&printable_json(&payload.to_string()))),
         (None, Some(why)) => say("payload", format!("cannot be shown: {}", printable(why))),
         (None, None) => {}
     }
     if !job.history.is_empty() || !job.acts.is_empty() {
-        say("history", format!("retraced trace {} {}", row.queue, row.id));
+        say("history", format!("retraced trace {}", arguments(&[&row.queue, &row.id])));
     }
     values
 }

@@ -19,6 +19,8 @@ pub(crate) const REMARKS_COLUMNS_MIN: usize = 8;
 pub(crate) const COUNTED_MESSAGE_CHARS: usize = 200;
 /// Least columns of a message in a list of jobs. Before it gets fewer, columns that tell less are left out.
 pub(crate) const LISTED_MESSAGE_COLUMNS_MIN: usize = 24;
+/// Characters that an error shows of a value that it refuses.
+pub(crate) const REFUSED_VALUE_CHARS_MAX: usize = 100;
 /// Characters of a message or a payload that text shows; `--json` shows all.
 pub(crate) const SHOWN_CHARS_MAX: usize = 4_000;
 
@@ -228,3 +230,6 @@ pub(crate) const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
 /// How similar the name of an environment variable must be to that of a setting to count as misspelt, from 0 (different) to 1 (equal).
 pub(crate) const VARIABLE_SIMILARITY_MIN: f64 = 0.75;
+
+/// How similar an unknown key of the settings file must be to a known one to count as misspelt, from 0 (different) to 1 (equal).
+pub(crate) const KEY_SIMILARITY_MIN: f64 = 0.75;

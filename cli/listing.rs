@@ -88,7 +88,7 @@ impl Listing<'_> {
 
     fn print_rows(&self, out: &Output, table: &mut Table, jobs: &[JobSummary]) -> Result<(), CliError> {
         let rows: Vec<JobRow> = jobs.iter().map(|job| JobRow::new(self.queue, job)).collect();
-        Ok(out.rows(table, &rows, |job| row(out, job, self.lists_processing()))?)
+        Ok(out.rows(table, &rows, |job| self.row(out, job))?)
     }
 
     /// Reports that no job was found.
@@ -100,12 +100,6 @@ impl Listing<'_> {
     }
 
     fn columns(&self) -> Vec<Column> {
-        let when = match self.filter.states() {
-            [JobState::Delayed] => "DUE",
-            [JobState::Processing] => "LEASE ENDS",
-            states if states.iter().any(|state| !state.is_final()) => "WHEN",
-            _ => "ENDED",
-        };
         // In a list of one state the column STATE is the same in every row, so it is left out first. In a list of several states it tells them apart, so it is left out last.
         let state = Column::new("STATE").drop_rank(if self.filter.states().len() == 1 { 8 } else { 1 });
         // `cut` has a width, `drop_rank` a rank.
@@ -115,12 +109,16 @@ impl Listing<'_> {
             state,
             Column::new("FAILURES").drop_rank(5),
             Column::new("ENQUEUED").drop_rank(6),
-            // `WHEN` heads lists with pending jobs. These have no due time, lease or end, so the column tells little there and is left out sooner.
-            Column::new(when).drop_rank(if when == "WHEN" { 7 } else { 3 }),
+        ];
+        if let Some(when) = self.instant() {
+            // `WHEN` heads lists with pending jobs among others. These have no due time, lease or end, so the column tells little there and is left out sooner.
+            columns.push(Column::new(when).drop_rank(if when == "WHEN" { 7 } else { 3 }));
+        }
+        columns.extend([
             // By the code of the failure an operator decides what to do: it is shown at every width, and never cut.
             Column::new("CODE"),
             Column::new("MESSAGE").cut(LISTED_MESSAGE_COLUMNS_MIN).drop_rank(4),
-        ];
+        ]);
         if self.lists_processing() {
             columns.extend([
                 Column::new("CLAIMED"),
@@ -131,9 +129,33 @@ impl Listing<'_> {
         columns
     }
 
+    /// What the instant of each job is; `None` if these jobs have none.
+    fn instant(&self) -> Option<&'static str> {
+        match self.filter.states() {
+            [JobState::Pending] => None,
+            [JobState::Delayed] => Some("DUE"),
+            [JobState::Processing] => Some("LEASE ENDS"),
+            states if states.iter().any(|state| !state.is_final()) => Some("WHEN"),
+            _ => Some("ENDED"),
+        }
+    }
+
     /// Whether there are columns for the running attempt: only in a list of processing jobs. Ended attempts are in the trace.
     fn lists_processing(&self) -> bool {
         matches!(self.filter.states(), [JobState::Processing])
+    }
+
+    /// The cells of one job.
+    fn row(&self, out: &Output, job: &JobRow) -> Vec<Cell> {
+        let message = job.last_error.as_ref().map(|error| printable(&error.message));
+        let running = self.lists_processing().then(|| running_cells(out, job));
+        let instant = self.instant().map(|_| instant_cell(out, job.state_instant()));
+        let [kind, state, enqueued, code] = common_cells(out, job);
+        let mut cells = vec![job.id.to_string().into(), kind, state, job.failures.to_string().into(), enqueued];
+        cells.extend(instant);
+        cells.extend([code, message.unwrap_or_else(|| EMPTY_CELL.to_owned()).into()]);
+        cells.extend(running.into_iter().flatten());
+        cells
     }
 }
 
@@ -152,26 +174,11 @@ fn instant_cell(out: &Output, at: Option<Timestamp>) -> Cell {
     at.map_or_else(|| EMPTY_CELL.to_owned(), |at| out.when(at)).into()
 }
 
-/// The cells of one job.
-fn row(out: &Output, job: &JobRow, lists_processing: bool) -> Vec<Cell> {
-    let message = job.last_error.as_ref().map(|error| printable(&error.message));
-    let running = lists_processing.then(|| {
-        let holder = job.held_by.as_ref();
-        let worker = holder.map_or_else(|| EMPTY_CELL.to_owned(), |holder| holder.short_worker().to_owned());
-        let progress = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
-        let progress = progress.unwrap_or_else(|| EMPTY_CELL.to_owned());
-        [instant_cell(out, holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
-    });
-    let [kind, state, enqueued, code] = common_cells(out, job);
-    let cells = [
-        job.id.to_string().into(),
-        kind,
-        state,
-        job.failures.to_string().into(),
-        enqueued,
-        instant_cell(out, job.state_instant()),
-        code,
-        message.unwrap_or_else(|| EMPTY_CELL.to_owned()).into(),
-    ];
-    cells.into_iter().chain(running.into_iter().flatten()).collect()
+/// The cells of the running attempt: when it was claimed, by which worker, and its progress.
+fn running_cells(out: &Output, job: &JobRow) -> [Cell; 3] {
+    let holder = job.held_by.as_ref();
+    let worker = holder.map_or_else(|| EMPTY_CELL.to_owned(), |holder| holder.short_worker().to_owned());
+    let progress = job.progress.as_ref().map(|progress| printable(&progress.to_string()));
+    let progress = progress.unwrap_or_else(|| EMPTY_CELL.to_owned());
+    [instant_cell(out, holder.map(|holder| holder.claimed_at)), worker.into(), progress.into()]
 }

@@ -28,6 +28,7 @@ mod settings;
 mod start;
 mod tls;
 mod trace;
+mod usage;
 mod variables;
 mod webhook;
 mod work;

@@ -20,7 +20,7 @@ use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{REMARKS_COLUMNS_MIN, WATCH_INTERVAL};
 use crate::live_workers::{LiveWorkers, WithWorkers, workers_of};
-use crate::output::{Cell, Column, EMPTY_CELL, Style, job_count, millis, printable, short_duration};
+use crate::output::{Cell, Column, EMPTY_CELL, Style, arguments, duration_text, job_count, millis, printable};
 use crate::paused::paused;
 
 /// `retraced queues`
@@ -172,7 +172,7 @@ impl Queues {
             ]
             .map(|(count, state)| count_of(count, state)),
         );
-        cells.push(row.oldest_pending_ms.map_or_else(|| EMPTY_CELL.into(), short_duration).into());
+        cells.push(row.oldest_pending_ms.map_or_else(|| EMPTY_CELL.into(), duration_text).into());
         cells.push(count_of(row.completed, JobState::Completed));
         if any_trimmed {
             let trimmed = failed_and_trimmed(row);
@@ -246,7 +246,7 @@ impl DeleteQueue {
         let jobs = operator.delete_queue(&queue, unfinished).await.map_err(|error| match &error {
             OperatorError::QueueHasJobs { .. } => CliError::Failed(unfinished_jobs(&error)),
             OperatorError::QueueHasWorkers { .. } => {
-                let after = short_duration(millis(WORKER_STALE_AFTER));
+                let after = duration_text(millis(WORKER_STALE_AFTER));
                 CliError::Failed(format!("{error}; a worker that was killed counts as live for {after} after its last heartbeat, so try again then"))
             }
             _ => CliError::from(error),
@@ -270,16 +270,17 @@ fn unfinished_jobs(error: &OperatorError) -> String {
         (poisoned, "poisoned"),
     ];
     let counts: Vec<_> = counts.iter().filter(|(n, _)| **n > 0).map(|(n, state)| format!("{n} {state}")).collect();
+    let named = arguments(&[queue]);
     let mut said = format!("queue {queue} has jobs: {}", counts.join(", "));
     if pending + delayed > 0 {
-        said.push_str(&format!("; `retraced job cancel {queue} --all` cancels those that wait (if it finds fewer, `retraced queue audit {queue} --repair` first)"));
+        said.push_str(&format!("; `retraced job cancel --all {named}` cancels those that wait (if it finds fewer, `retraced queue audit --repair {named}` first)"));
     }
     if *processing > 0 {
         // No live worker processes the queue, or the deletion would have been refused for that.
         said.push_str("; the workers of the processing ones are gone, so they can be cancelled only when a worker runs and their leases expire");
     }
     if dead + poisoned > 0 {
-        said.push_str(&format!("; `retraced dead list {queue}` shows the dead and poisoned ones"));
+        said.push_str(&format!("; `retraced dead list {named}` shows the dead and poisoned ones"));
     }
     said.push_str("; --force deletes the queue with all its jobs");
     said
@@ -337,12 +338,12 @@ fn values(row: &QueueRow) -> Vec<(&'static str, Cell)> {
     values.extend(row.paused_by.as_deref().map(|by| ("paused by", warned(printable(by)))));
     values.extend(row.paused_since.map(|since| ("paused since", warned(since.to_string()))));
     values.push(("pending", count_of(row.pending, JobState::Pending)));
-    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", short_duration(oldest).into())));
+    values.extend(row.oldest_pending_ms.map(|oldest| ("oldest pending", duration_text(oldest).into())));
     values.push(("processing", count_of(row.processing, JobState::Processing)));
     values.push(("delayed", count_of(row.delayed, JobState::Delayed)));
     values.extend(row.delayed_overdue_ms.map(|overdue| {
         let name = if overdue < 0 { "next due in" } else { "overdue by" };
-        (name, short_duration(overdue.unsigned_abs()).into())
+        (name, duration_text(overdue.unsigned_abs()).into())
     }));
     values.extend([
         ("completed", format!("{} in all, {} kept", row.completed, row.completed_kept).into()),

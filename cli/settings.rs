@@ -19,7 +19,7 @@ use reqwest::header::HeaderName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::limits::SETTINGS_BYTES_MAX;
+use crate::limits::{KEY_SIMILARITY_MIN, SETTINGS_BYTES_MAX};
 use crate::output::printable;
 use crate::variables;
 
@@ -301,8 +301,14 @@ impl SettingsFile {
 }
 
 fn unknown(key: &str, settings: &[Setting]) -> String {
-    let known = settings.iter().map(|setting| setting.key.as_str()).collect::<Vec<_>>().join(", ");
-    format!("unknown key {key}; known keys are {known}")
+    let known: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
+    let similarity = |known: &&str| strsim::normalized_damerau_levenshtein(key, known);
+    let nearest = known.iter().copied().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+    let meant = match nearest.filter(|nearest| similarity(nearest) >= KEY_SIMILARITY_MIN) {
+        Some(nearest) => format!(" ({nearest} may be meant)"),
+        None => String::new(),
+    };
+    format!("unknown key {key}{meant}; known keys are {}", known.join(", "))
 }
 
 impl Setting {
@@ -435,9 +441,9 @@ mod tests {
             (
                 "\nrediss = \"x\"",
                 2,
-                "unknown key rediss; known keys are redis, prefix, tls-ca, tls-cert, tls-key, tls-server-name, allow-eviction, color, work.queue",
+                "unknown key rediss (redis may be meant); known keys are redis, prefix, tls-ca, tls-cert, tls-key, tls-server-name, allow-eviction, color, work.queue",
             ),
-            ("[work]\nleese = \"x\"", 2, "unknown key work.leese; known keys are"),
+            ("[work]\nleese = \"x\"", 2, "unknown key work.leese (work.lease may be meant); known keys are"),
             ("[works]\n", 1, "unknown key works"),
             ("work = 1", 1, "work is a table: [work]"),
             ("redis = 6379", 1, "redis: expected a string, not a number"),

@@ -4,8 +4,6 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 
@@ -15,6 +13,7 @@ use crate::error::CliError;
 use crate::limits::HELP_COLUMNS_MIN;
 use crate::output::{self, Output, choose_colour, note, print_error};
 use crate::settings::{self, Settings, SettingsError};
+use crate::usage;
 
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -63,31 +62,17 @@ fn fail(error: &CliError) -> ExitCode {
     error.status()
 }
 
-/// The usage of the command that these arguments name. In an error, the parser would show every option that has a value, also one from the environment or a default,
-/// as if it were required.
-fn usage(command: &clap::Command, arguments: &[OsString]) -> StyledStr {
-    let mut named = command.clone();
-    named.build();
-    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
-        if let Some(found) = named.find_subcommand(word).cloned() {
-            named = found;
-        }
-    }
-    named.render_usage()
-}
-
 /// Prints what the argument parser has to say: help, the version, or an error.
 fn explain(mut error: clap::Error, command: &clap::Command, arguments: &[OsString]) -> ExitCode {
-    if error.get(ContextKind::Usage).is_some() {
-        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(command, arguments)));
-    }
+    let variable = settings::variable_behind(&error, command);
+    usage::correct(&mut error, command, arguments);
     match error.print() {
         Err(unwritten) if unwritten.kind() != ErrorKind::BrokenPipe => {
             return fail(&CliError::Failed(format!("the output cannot be written: {unwritten}")));
         }
         _ => {}
     }
-    if let Some(variable) = settings::variable_behind(&error, command) {
+    if let Some(variable) = variable {
         note(format_args!("The value comes from the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -31,9 +31,9 @@ impl Trace {
             context.out.flowed(&if self.backtrace { format!("{trace:#}") } else { trace.to_string() })
         })?;
         if matches!(state, JobState::Dead | JobState::Poisoned) && !context.out.is_json() {
-            let OneJob { queue, id } = &self.job;
+            let job = self.job.arguments();
             note(format_args!(
-                "to run it again: `retraced dead redrive {queue} {id}`; to delete it: `retraced dead discard {queue} {id}`"
+                "to run it again: `retraced dead redrive {job}`; to delete it: `retraced dead discard {job}`"
             ));
         }
         if waits {

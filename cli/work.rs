@@ -25,13 +25,12 @@ use retraced::{
 
 use self::events::EventPrinter;
 use self::health::HealthServer;
-use self::log::LogFormat;
 use self::signals::{SignalAction, Signals};
 use crate::args::{self, WorkedQueue};
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::{JOB_MARGIN, REQUEST_TIMEOUT_DEFAULT, SECOND_STOP_AFTER};
-use crate::output::{job_count, millis, note, note_with_time, short_duration};
+use crate::output::{LogFormat, duration_text, job_count, millis, note};
 use crate::settings::Settings;
 use crate::webhook::{self, Addresses, Webhook};
 
@@ -134,7 +133,7 @@ impl Work {
             health.started(&runtime);
         }
         let printer = context.out.is_json().then(|| EventPrinter::start(runtime.supervision())).transpose()?;
-        note_with_time(working_message(&labels, &to, runtime.instance()));
+        note(working_message(&labels, &to, runtime.instance()));
         let ended = tokio::select! {
             ended = self.until_ended(&runtime, &mut signals, health.as_ref()) => ended,
             // A signal to stop does not wait for the answers of the store.
@@ -159,7 +158,7 @@ impl Work {
             tokio::select! {
                 ended = runtime.wait() => return ended,
                 asked = signals.next() => match asked {
-                    SignalAction::ShowRunning => note_with_time(running_message(runtime)),
+                    SignalAction::ShowRunning => note(running_message(runtime)),
                     SignalAction::Drain => break,
                 },
             }
@@ -168,20 +167,20 @@ impl Work {
             health.draining();
         }
         let running = runtime.running();
-        note_with_time(draining_message(running, self.shutdown_grace));
+        note(draining_message(running, self.shutdown_grace));
         let mut shutdown = pin!(runtime.shutdown());
         let mut report = loop {
             tokio::select! {
                 report = &mut shutdown => break report?,
                 asked = signals.next() => match asked {
-                    SignalAction::ShowRunning => note_with_time(running_message(runtime)),
+                    SignalAction::ShowRunning => note(running_message(runtime)),
                     SignalAction::Drain => {}
                 },
             }
         };
         // `running` and `report.running` are counted one after the other, and a job may end in between. The larger number is shown.
         report.running = report.running.max(running);
-        note_with_time(drained_message(report));
+        note(drained_message(report));
         Ok(())
     }
 }
@@ -234,8 +233,8 @@ fn draining_message(running: usize, grace: Duration) -> String {
     if running == 0 {
         return "draining: no job is running".into();
     }
-    let grace = short_duration(millis(grace));
-    let pause = short_duration(millis(SECOND_STOP_AFTER));
+    let grace = duration_text(millis(grace));
+    let pause = duration_text(millis(SECOND_STOP_AFTER));
     format!(
         "draining: {} running, with {grace} to finish; another signal after {pause} stops at once",
         job_count(running as u64)

@@ -7,7 +7,7 @@ use retraced::view::WorkerDetail;
 
 use crate::context::CommandContext;
 use crate::error::CliError;
-use crate::output::{Cell, Column, EMPTY_CELL, Style, millis, note, now_ms, printable, short_duration};
+use crate::output::{Cell, Column, EMPTY_CELL, Style, duration_text, millis, note, now_ms, printable};
 
 /// `retraced workers`
 #[derive(Args)]
@@ -38,7 +38,7 @@ impl Workers {
         context.out.results(&workers, &columns, |worker| cells(worker, now_ms))?;
         let stale = workers.iter().filter(|worker| worker.stale).count();
         if stale > 0 && !context.out.is_json() {
-            let [after, kept] = [WORKER_STALE_AFTER, WORKER_ROW_AGE_MAX].map(|time| short_duration(millis(time)));
+            let [after, kept] = [WORKER_STALE_AFTER, WORKER_ROW_AGE_MAX].map(|time| duration_text(millis(time)));
             note(format_args!(
                 "stale: no heartbeat for more than {after}; the worker was killed, or cannot reach the server. Its line is removed {kept} after its last heartbeat"
             ));
@@ -51,7 +51,7 @@ impl Workers {
 }
 
 fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
-    let seen = format!("{} ago", short_duration(worker.seen_ago_ms));
+    let seen = format!("{} ago", duration_text(worker.seen_ago_ms));
     let seen = Cell::new(seen, if worker.stale { Style::Warn } else { Style::Plain });
     if worker.unreadable {
         let remark = if worker.stale { "unreadable, stale" } else { "unreadable" };
@@ -82,7 +82,7 @@ fn cells(worker: &WorkerDetail, now_ms: u64) -> Vec<Cell> {
         list(&mut worker.queues.iter().map(ToString::to_string)).into(),
         kinds.into(),
         running.into(),
-        short_duration(alive_until.saturating_sub(worker.started_at.as_ms())).into(),
+        duration_text(alive_until.saturating_sub(worker.started_at.as_ms())).into(),
         seen,
         Cell::new(if worker.stale { "stale" } else { "" }, Style::Warn),
     ]

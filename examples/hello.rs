@@ -7,7 +7,7 @@
 //! 2026-11-28T21:01:49.390Z  enqueued
 //! 2026-11-28T21:01:49.408Z  attempt 1 failed after less than 1ms · SERVICE_UNAVAILABLE · worker 70617277 executor-8#0
 //!                             the moon has not risen yet
-//!                             → due again in 193ms: exponential, base 200ms, factor 2, n 1, jitter 20 % drawn -3.6 %, at most 5 min 0 s (failure 1 of 5)
+//!                             → due again in 193ms: exponential, base 200ms, factor 2, n 1, jitter 20 % drawn -3.6 %, at most 5m (failure 1 of 5)
 //! 2026-11-28T21:01:49.620Z  attempt 2 succeeded after less than 1ms · worker 70617277 executor-7#0
 //! 2026-11-28T21:01:49.620Z  completed
 //! ```

@@ -10,7 +10,7 @@
 //! 2026-11-28T21:03:10.509Z  attempt 1 panicked after less than 1ms · PANIC · worker 695bbe97 executor-0#0
 //!                             attempt to divide by zero
 //!                             at examples/panic.rs:35:36
-//!                             → due again in 100ms: fixed, base 100ms, jitter 0 % drawn +0.0 %, at most 5 min 0 s (failure 1 of 5)
+//!                             → due again in 100ms: fixed, base 100ms, jitter 0 % drawn +0.0 %, at most 5m (failure 1 of 5)
 //! 2026-11-28T21:03:10.952Z  attempt 2 succeeded after less than 1ms · worker 695bbe97 executor-0#1
 //! 2026-11-28T21:03:10.953Z  completed
 //! ```

@@ -222,6 +222,12 @@ pub(crate) mod redis {
     /// Shortest life of a connection that is replaced because of what the server answered, such as that it became a replica: 1 s.
     pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
+    /// Longest wait for the words with which a server closes a new connection: 500 ms. Without them the error names possible causes.
+    pub(crate) const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+    /// Most bytes that are read of these words: 2 KiB. The longest known ones (protected mode) have less than 1 KiB.
+    pub(crate) const REFUSAL_BYTES_MAX: u64 = 2_048;
+
     /// If a caller gives up after its connection was silent for at least this long, the connection counts as dead: 500 ms. The next caller opens a new one, which costs
     /// little if the old one was only slow: its calls are still answered.
     pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);

@@ -50,3 +50,19 @@ impl Error for CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_an_error_of_the_store_is_not_lost() {
+        let away = || StoreError::Unavailable { operation: "test", cause: "connection refused".into() };
+        for error in [CallError::Refused(away()), CallError::Blocked(away()), CallError::OutcomeUnknown(Some(away()))] {
+            let cause = error.source().map(ToString::to_string);
+            assert_eq!(cause.as_deref(), Some("connection refused"), "{error:?}");
+            assert_eq!(error.to_string(), away().to_string());
+        }
+        assert!(CallError::NoReplaySlot.source().is_none());
+    }
+}

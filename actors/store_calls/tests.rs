@@ -493,6 +493,8 @@ async fn a_block_is_reported_once_and_only_a_probe_ends_it() {
         assert!(matches!(refused, Err(StoreError::Blocked { .. })));
         world.calls.once("test", |_| Box::pin(async { Ok(()) })).await.unwrap();
         assert!(!world.calls.health().is_up() && world.calls.health().is_reachable());
+        // Not even after the time within which the same refusal is not reported again.
+        tokio::time::sleep(REFUSED_REPORT_INTERVAL / 4).await;
     }
     world.calls.health().unblocked();
     assert!(world.calls.health().is_up());

@@ -35,7 +35,7 @@ impl Cost {
         self.put_per_job_of_workers(own_s, server, jobs, prefix, into).await
     }
 
-    /// Does the same for workers in other processes, which have spent `worker_s` seconds of processor time.
+    /// Does the same for workers in other processes; `worker_s` is the processor time in seconds that all of them together spent on these jobs.
     pub(super) async fn put_per_job_of_workers(
         self,
         worker_s: f64,
@@ -55,7 +55,7 @@ impl Cost {
         Ok(())
     }
 
-    /// Puts what this process and Redis have spent since this reading, per second, into figures whose names begin with `prefix`.
+    /// Puts the processor time of this process and the number of commands that Redis ran since this reading, per second, into figures whose names begin with `prefix`.
     pub(super) async fn put_per_second(
         self,
         server: &mut Server,

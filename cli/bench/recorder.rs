@@ -24,7 +24,7 @@ pub(super) struct Recorder {
     failures: u8,
     /// The attempts of each job so far.
     attempts: Vec<AtomicU8>,
-    /// How long after its `at_us` each job reached its handler, in µs, in the order in which the jobs reached it.
+    /// How long after it was sent, or was due if it was delayed (`BenchJob::at_us`), each job reached its handler, in µs, in the order in which the jobs reached it.
     delays_us: Option<Mutex<Vec<u64>>>,
 }
 

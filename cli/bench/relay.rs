@@ -190,7 +190,7 @@ mod tests {
         near.read_exact(&mut [0]).unwrap();
         assert!(begun.elapsed() >= ROUND_TRIP, "{:?}", begun.elapsed());
 
-        // Many chunks must be under way at a time, or this would take thousands of round trips.
+        // About 250 chunks, of which many are under way at a time.
         let sent: Vec<u8> = (0..4_000_000_u32).map(|n| (n / 7) as u8).collect();
         let mut writer = near.try_clone().unwrap();
         let all = sent.clone();

@@ -22,7 +22,7 @@ pub(crate) enum CountBy {
     Code,
     /// The kind of job.
     Kind,
-    /// The message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an IPv4 address; the status after HTTP stays.
+    /// The first line of the message of the last failure, with a # for each word that has a digit in it, such as a number, an id or an IPv4 address; the status after HTTP stays.
     Message,
 }
 

@@ -9,7 +9,7 @@ use retraced::supervision::{EventKind, SupervisionEvent};
 use retraced::{JobId, QueueName, TreeNode};
 
 use super::report::{Next, Report};
-use crate::output::{job_count, millis, printable, short_duration};
+use crate::output::{duration_text, job_count, millis, printable};
 
 /// The kind of a line. Each has a glyph, so that colour is never the only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +124,7 @@ impl Timeline {
             }
             Report::Later { job, delay } => {
                 self.snoozed += 1;
-                let delay = short_duration(millis(delay));
+                let delay = duration_text(millis(delay));
                 self.add_line(
                     at,
                     Mark::Later,
@@ -319,7 +319,7 @@ fn restart_caption(kind: &IncidentKind) -> String {
 
 /// How long a restart took, as text.
 pub(super) fn restart_time(ms: u64) -> String {
-    if ms == 0 { "in less than 1ms".into() } else { format!("in {}", short_duration(ms)) }
+    if ms == 0 { "in less than 1ms".into() } else { format!("in {}", duration_text(ms)) }
 }
 
 impl Line {

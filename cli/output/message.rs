@@ -1,9 +1,10 @@
-//! Messages on stderr: lines for people, or JSON for a collector of logs.
+//! Messages on stderr: lines for people, or those of a log, as text or as JSON.
 
 use std::fmt::Display;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,8 +12,17 @@ use super::style::{Style, is_coloured};
 use super::text::{flowed, printable};
 use super::width::width_of;
 
-/// Whether messages are JSON objects.
-static AS_JSON: AtomicBool = AtomicBool::new(false);
+/// The log that messages are part of, if they are part of one.
+static LOG: OnceLock<LogFormat> = OnceLock::new();
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 /// A message with the fields that each line of the JSON log of `work` has.
 #[derive(Serialize)]
@@ -23,40 +33,44 @@ struct JsonMessage {
     target: &'static str,
 }
 
-/// From now on messages are JSON objects, one per line.
-pub(crate) fn print_messages_as_json() {
-    AS_JSON.store(true, Ordering::Relaxed);
+/// From now on messages are lines of a log of this format: with their time, and as JSON with their level. The first call decides.
+pub(crate) fn print_messages_as_log(format: LogFormat) {
+    let _ = LOG.set(format);
 }
 
 /// Prints a message for people on stderr. A closed stderr is not an error.
 pub(crate) fn note(message: impl Display) {
-    if AS_JSON.load(Ordering::Relaxed) {
-        return print_json("INFO", message.to_string());
-    }
-    let message = message.to_string();
-    // On a terminal a long message is wrapped between words.
-    let lines = match width_of(&std::io::stderr()) {
-        Some(width) => message.lines().map(|line| flowed(line, width)).collect::<Vec<_>>().join("\n"),
-        None => message,
-    };
-    let _ = writeln!(std::io::stderr().lock(), "{lines}");
+    print("INFO", message, |message| message);
 }
 
-/// Prints a message with its time, which lines of a log have in any case.
-pub(crate) fn note_with_time(message: impl Display) {
-    match AS_JSON.load(Ordering::Relaxed) {
-        true => note(message),
-        false => note(format_args!("{:.6}  {message}", Timestamp::now())),
-    }
+/// Prints a warning on stderr.
+pub(crate) fn warn(message: impl Display) {
+    print("WARN", message, |message| format!("warning: {message}"));
 }
 
 /// Prints on stderr why the command failed.
 pub(crate) fn print_error(error: impl Display) {
-    if AS_JSON.load(Ordering::Relaxed) {
-        return print_json("ERROR", error.to_string());
-    }
     let label = Style::Bad.paint("error:", is_coloured(&std::io::stderr()));
-    note(format_args!("{label} {}", printable(&error.to_string())));
+    print("ERROR", error, |error| format!("{label} {}", printable(&error)));
+}
+
+/// Prints a message of this level. As text it is labelled; a field of a JSON object holds it as it is.
+fn print(level: &'static str, message: impl Display, labelled: impl FnOnce(String) -> String) {
+    let message = message.to_string();
+    match LOG.get() {
+        Some(LogFormat::Json) => print_json(level, message),
+        Some(LogFormat::Text) => print_text(&format!("{:.6}  {}", Timestamp::now(), labelled(message))),
+        None => print_text(&labelled(message)),
+    }
+}
+
+fn print_text(message: &str) {
+    // On a terminal a long message is wrapped between words.
+    let lines = match width_of(&std::io::stderr()) {
+        Some(width) => message.lines().map(|line| flowed(line, width)).collect::<Vec<_>>().join("\n"),
+        None => message.to_owned(),
+    };
+    let _ = writeln!(std::io::stderr().lock(), "{lines}");
 }
 
 fn print_json(level: &'static str, message: String) {

@@ -19,13 +19,14 @@ use clap::ColorChoice;
 use retraced::view::Timestamp;
 use serde::Serialize;
 
-pub(super) use self::message::{note, note_with_time, print_error, print_messages_as_json};
+pub(super) use self::message::{LogFormat, note, print_error, print_messages_as_log, warn};
 pub(super) use self::progress::Progress;
 pub(super) use self::style::Style;
 use self::style::is_coloured;
 pub(super) use self::table::{Cell, Column, Table};
 pub(super) use self::text::{
-    EMPTY_CELL, job_count, millis, one_line, printable, relative_time, short, short_duration, with_noun,
+    EMPTY_CELL, arguments, duration_text, job_count, millis, one_line, printable, printable_json, relative_time, short,
+    with_noun,
 };
 pub(super) use self::width::width;
 

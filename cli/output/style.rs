@@ -18,7 +18,7 @@ pub(crate) enum Style {
     Good,
     /// Under way.
     Live,
-    /// Needs attention.
+    /// Waits for its time, or is not as usual.
     Warn,
     /// Went wrong.
     Bad,
@@ -53,7 +53,7 @@ impl Style {
     }
 }
 
-/// Whether this stream takes colour: as chosen, or if it is a terminal.
+/// Whether text for this stream is coloured: as [`choose_colour`](super::choose_colour) has set it.
 pub(super) fn is_coloured(stream: &impl anstream::stream::RawStream) -> bool {
     anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
 }

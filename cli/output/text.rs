@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-pub(crate) use retraced::view::printable;
+pub(crate) use retraced::view::{duration_text, printable};
 
 /// Shown in a table cell without a value.
 pub(crate) const EMPTY_CELL: &str = "-";
@@ -24,9 +24,28 @@ pub(crate) fn with_noun(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
+/// The arguments of a command that is printed to be copied, after `--` if one of them would be taken for an option.
+pub(crate) fn arguments(words: &[&dyn Display]) -> String {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let separator = if words.iter().any(|word| word.starts_with('-')) { "-- " } else { "" };
+    format!("{separator}{}", words.join(" "))
+}
+
 /// A message in one line, with control characters escaped: the errors of some libraries have several lines.
 pub(crate) fn one_line(error: &dyn Display) -> String {
     printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// JSON text in which what would not be seen is escaped as JSON does, so that it can be read as JSON again.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match printable(c.encode_utf8(&mut [0; 4])).starts_with('\\') && c != '\\' {
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown += &format!("\\u{unit:04x}")),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// The first `most` characters of the text, with control characters escaped, and `…` where it was cut.
@@ -122,8 +141,8 @@ fn take(left: &mut usize, c: char) -> bool {
 /// An instant relative to now, as in `12s ago` or `in 1m30s`.
 pub(crate) fn relative_time(ms: u64, now_ms: u64) -> String {
     match ms.checked_sub(now_ms) {
-        None | Some(0) => format!("{} ago", short_duration(rounded(now_ms.saturating_sub(ms)))),
-        Some(ahead) => format!("in {}", short_duration(rounded(ahead))),
+        None | Some(0) => format!("{} ago", duration_text(rounded(now_ms.saturating_sub(ms)))),
+        Some(ahead) => format!("in {}", duration_text(rounded(ahead))),
     }
 }
 
@@ -137,18 +156,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A duration in its two largest units, as in `1h05m`.
-pub(crate) fn short_duration(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms}ms"),
-        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
-        1_000..60_000 => format!("{:.1}s", Duration::from_millis(ms).as_secs_f64()),
-        60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
-        3_600_000..86_400_000 => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
-        _ => format!("{}d{:02}h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +164,20 @@ mod tests {
     fn control_characters_are_shown_and_not_obeyed() {
         assert_eq!(short("a\u{1b}[2J", 9), "a\\u{1b}[2J");
         assert_eq!(short("abc\n", 3), "abc…");
+    }
+
+    #[test]
+    fn json_text_for_people_can_be_read_as_json_again() {
+        let value = serde_json::json!("\u{1b} \u{9b} \u{202e} \u{feff} \\ \u{1f468}");
+        let shown = printable_json(&value.to_string());
+        assert_eq!(shown, "\"\\u001b \\u009b \\u202e \\ufeff \\\\ \u{1f468}\"");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).ok(), Some(value));
+    }
+
+    #[test]
+    fn an_argument_that_begins_like_an_option_is_separated_from_the_options() {
+        assert_eq!(arguments(&[&"q", &"a-1"]), "q a-1");
+        assert_eq!(arguments(&[&"q", &"-1"]), "-- q -1");
     }
 
     #[test]
@@ -193,21 +214,6 @@ mod tests {
             assert_eq!(flowed.split_whitespace().collect::<Vec<_>>().join(" "), line, "{width}");
         }
         assert_eq!(flowed("an odd ` stays one of many words", 20), "an odd ` stays one\n  of many words");
-    }
-
-    #[test]
-    fn a_duration_is_shown_in_its_two_largest_units() {
-        let cases = [
-            (7, "7ms"),
-            (1_500, "1.5s"),
-            (25_000, "25s"),
-            (61_000, "1m01s"),
-            (3_600_000, "1h00m"),
-            (90_000_000, "1d01h"),
-        ];
-        for (ms, text) in cases {
-            assert_eq!(short_duration(ms), text);
-        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::reading::Reading;
 use crate::context::CommandContext;
 use crate::error::CliError;
 use crate::limits::WATCH_ANSWER_MAX;
-use crate::output::{Style, note, now_ms, one_line, short_duration};
+use crate::output::{Style, duration_text, note, now_ms, one_line};
 
 /// What the screen shows.
 struct Frame {
@@ -106,7 +106,7 @@ impl Frame {
         error: &str,
         print: impl Fn(&Reading, Option<Timestamp>) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let age = short_duration(now_ms().saturating_sub(self.read_at.as_ms()));
+        let age = duration_text(now_ms().saturating_sub(self.read_at.as_ms()));
         let old = format!("OLD: these numbers are of {}, {age} ago; {error}", self.read_at);
         if context.out.is_text_on_terminal() {
             context.out.clear()?;

@@ -92,3 +92,19 @@ async fn an_action_on_a_list_leaves_alone_jobs_that_somebody_else_has_moved() {
     assert_eq!(moved, [Moved::Refused { state: JobState::Pending }, gone]);
     assert!(admin.job(&queue, &listed[0].id).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_queue_is_not_left_out_of_the_list_after_a_repair_because_the_list_was_lost() {
+    let server = RedisServer::start();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let (admin, queue) = (Operator::shared(store.clone()), QueueName::new("q").unwrap());
+    Client::shared(store).queue("q").unwrap().enqueue(Work).await.unwrap();
+    let _: () = server.connection().del("retraced:queues").unwrap();
+    assert_eq!(admin.queues().await.unwrap(), []);
+    let repaired = audit(&server, &["--repair"]);
+    assert_eq!(repaired.status, Some(0), "{repaired:?}");
+    assert_eq!(admin.queues().await.unwrap(), [queue]);
+    // A name that nobody used is not made known by a repair.
+    admin.repair(&QueueName::new("mistyped").unwrap()).await.unwrap();
+    assert_eq!(admin.queues().await.unwrap().len(), 1);
+}

@@ -366,6 +366,36 @@ fn nobody_is_told_to_start_a_server_that_runs() {
 }
 
 #[test]
+fn what_a_server_says_before_it_closes_the_connection_is_not_lost() {
+    // Redis says this as soon as it accepts a connection, and closes it without reading anything.
+    let said = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set. To connect,\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            // It may be closed already.
+            let _ = connection.unwrap().write_all(said.as_bytes());
+        }
+    });
+    let full = Harness::new();
+    let raw = full.redis.connection();
+    full.redis.set("maxclients", "1");
+    for (url, words) in [
+        (
+            url,
+            "says: DENIED Redis is running in protected mode because protected mode is enabled and no password is set;",
+        ),
+        (full.redis.url(), "says: ERR max number of clients reached"),
+    ] {
+        let mut command = retraced();
+        command.args(["queues", "--redis", &url]);
+        let finished = finish(command, COMMAND_MAX);
+        assert!(finished.status == Some(1) && finished.stderr.contains(words), "{finished:?}");
+    }
+    drop(raw);
+}
+
+#[test]
 fn dead_letters_are_listed_shown_redriven_and_discarded() {
     let harness = Harness::new();
     let hook = Hook::start(|request| response(if request.kind() == "poison" { 422 } else { 500 }, "", ""));

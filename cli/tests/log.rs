@@ -30,7 +30,8 @@ fn receiver() -> Hook {
 
 /// A worker that logs all attempts in this format.
 fn worker(harness: &Harness, hook: &Hook, format: &str) -> Worker {
-    let mut command = harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url()]);
+    let mut command =
+        harness.command(&["work", "q", "--allow-private", "--webhook", &hook.url(), "--keep-dead", "30s"]);
     command.env("RETRACED_LOG_FORMAT", format).env("RETRACED_LOG", " warn, retraced =info,retraced::attempts= debug ");
     Worker::launch(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
@@ -44,6 +45,9 @@ fn no_line_of_a_json_log_is_anything_but_one_object_with_words() {
     let harness = Harness::new();
     let hook = receiver();
     let worker = worker(&harness, &hook, "json");
+    let warning = parse(&worker.wait_for("--keep-dead removes"));
+    assert_eq!((&warning["level"], &warning["target"]), (&"WARN".into(), &"retraced::cli".into()), "{warning}");
+    assert!(warning["message"].as_str().is_some_and(|text| text.starts_with("--keep-dead")), "{warning}");
     let first = parse(&worker.wait_for("working "));
     assert_eq!((&first["level"], &first["target"]), (&"INFO".into(), &"retraced::cli".into()), "{first}");
 
@@ -106,6 +110,9 @@ fn no_line_of_a_text_log_has_debug_forms_or_unquoted_reasons() {
     let harness = Harness::new();
     let hook = receiver();
     let worker = worker(&harness, &hook, "text");
+    let line = worker.wait_for("--keep-dead removes");
+    let (time, warning) = line.split_once("  ").unwrap();
+    assert!(time.ends_with('Z') && warning.starts_with("warning: --keep-dead"), "{line}");
     harness.enqueue("q", "bad", "b-1", &["--base-delay", "1s"]);
     let line = worker.wait_for("attempt failed");
     assert!(line.contains("job=b-1 kind=\"bad\" attempt=1 code=NETWORK_ERROR reason=\""), "{line}");
@@ -124,6 +131,13 @@ fn a_log_filter_that_cannot_be_read_is_not_ignored() {
         ("warning", "\"warning\" is no level"),
         ("warn,verbose", "\"verbose\" is no level"),
         ("info , loud", "\"loud\" is no level"),
+        ("warn;retraced=info", "\"warn;retraced\" is no target"),
+        ("warn,retraced=", "\"retraced=\" has no level"),
+        ("warn,=info", "\"\" is no target"),
+        (
+            "warn,retraced::atempts=debug",
+            "\"retraced::atempts\" is no target of this program, which has retraced, retraced::attempts",
+        ),
     ] {
         let mut command = retraced();
         command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", filter);

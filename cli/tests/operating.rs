@@ -404,7 +404,7 @@ fn a_deleted_queue_leaves_no_key_and_no_name_and_unfinished_jobs_or_live_workers
     assert_eq!(worker.ended(), Some(0));
     let live = harness.run(&["queue", "delete", "q"]);
     assert_eq!(live.status, Some(1), "{live:?}");
-    let said = "queue q has jobs: 1 pending, 1 delayed, 1 poisoned; `retraced job cancel q --all` cancels those that wait (if it finds fewer, `retraced queue audit q --repair` first); `retraced dead list q` shows";
+    let said = "queue q has jobs: 1 pending, 1 delayed, 1 poisoned; `retraced job cancel --all q` cancels those that wait (if it finds fewer, `retraced queue audit --repair q` first); `retraced dead list q` shows";
     assert!(live.stderr.contains(said) && !keys().is_empty(), "{live:?}");
     harness.json(&["job", "cancel", "q", "--all"]);
     let failed = harness.run(&["queue", "delete", "q"]);
@@ -492,7 +492,7 @@ fn a_damaged_queue_does_not_hide_the_others() {
 #[test]
 fn jobs_that_wait_in_a_paused_queue_are_shown_with_that_reason() {
     let harness = Harness::new();
-    run_jobs(&harness, &[("dead", "mail.down")]);
+    run_jobs(&harness, &[("dead", "mail.down"), ("-1", "mail.down")]);
     harness.enqueue("q", "k", "waits", &[]);
     let no_worker =
         "no worker processes queue q: its jobs wait until one runs (`retraced work q …`, or your application)\n";
@@ -517,6 +517,10 @@ fn jobs_that_wait_in_a_paused_queue_are_shown_with_that_reason() {
     }
     let remedy = "to run it again: `retraced dead redrive q dead`; to delete it: `retraced dead discard q dead`\n";
     assert_eq!(harness.run(&["trace", "q", "dead"]).stderr, remedy);
+    // An id may begin like an option.
+    let remedy = "to run it again: `retraced dead redrive -- q -1`; to delete it: `retraced dead discard -- q -1`\n";
+    assert_eq!(harness.run(&["trace", "--", "q", "-1"]).stderr, remedy);
+    harness.run(&["dead", "discard", "--", "q", "-1"]);
     assert_eq!(harness.run(&["dead", "redrive", "q", "--all"]).stderr, format!("1 job redriven\n{NO_WORKER}{said}"));
 }
 
@@ -542,6 +546,30 @@ fn a_usage_shows_no_option_that_is_not_required() {
     let finished = finish(without_state, COMMAND_MAX);
     let said = "error: a state is needed: --state with one of pending, processing, delayed, completed, dead, poisoned, cancelled\n";
     assert_eq!((finished.status, finished.stderr.as_str()), (Some(2), said));
+}
+
+#[test]
+fn no_tip_of_a_usage_error_leads_to_harm_or_to_the_next_error() {
+    for (arguments, tip, misleading) in [
+        (["job", "cancel", "q", "--state", "dead"].as_slice(), "`retraced dead discard` deletes", "delayed' exists"),
+        (&["queues", "--watch", "1s"], "write '--watch=1s'", "-- 1s"),
+        (&["queue", "stats", "q", "--id", "a"], "Usage: retraced queue stats", "-- --id"),
+        (&["job", "show", "q", "-1"], "'-- -1'", "--1"),
+        (&["jobs", "q", "--state", "procesing"], "'processing'", "have ended"),
+        // Only the beginning of a long value is repeated.
+        (
+            &["enqueue", "q", "--kind", "k", "--payload", &format!("[{}", "7,".repeat(500))],
+            "7…' for '--payload",
+            &"7,".repeat(60),
+        ),
+    ] {
+        let mut command = retraced();
+        command.args(arguments);
+        let finished = finish(command, COMMAND_MAX);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        let said = &finished.stderr;
+        assert!(said.contains(tip) && !said.contains(misleading), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn options_that_keep_no_dead_job_are_never_accepted_in_silence() {
     let harness = Harness::new();
     let hook = Hook::start(|_| response(200, "", "{}"));
     let work =
-        ["work", "q", "--allow-private", "--webhook", &hook.url(), "--keep-dead", "0s", "--keep-dead-bytes", "1"];
+        ["work", "q", "--allow-private", "--webhook", &hook.url(), "--keep-dead", "0s", "--keep-dead-bytes", "1B"];
     let worker = Worker::launch(harness.command(&work).stdout(Stdio::null()).stderr(Stdio::piped()));
     assert!(worker.wait_for("warning: --keep-dead removes").contains("about a second after its end"));
     worker.wait_for("warning: --keep-dead-bytes keeps no dead");
@@ -180,10 +180,10 @@ fn the_row_of_a_killed_worker_does_not_go_on_as_if_it_lived() {
     age_workers(&harness, 3_000_000);
     let told = harness.run(&["workers"]);
     assert!(
-        told.stdout.contains("- of 8") && told.stdout.contains("50m00s ago") && told.stdout.contains("stale"),
+        told.stdout.contains("- of 8") && told.stdout.contains("50m ago") && told.stdout.contains("stale"),
         "{told:?}"
     );
-    assert!(told.stderr.contains("Its line is removed 1h00m after its last heartbeat"), "{told:?}");
+    assert!(told.stderr.contains("Its line is removed 1h after its last heartbeat"), "{told:?}");
     // It started after the heartbeat that the test made older.
     assert!(told.stdout.contains("0ms"), "{told:?}");
 }

@@ -1,5 +1,5 @@
-//! Turns a response into the outcome of the job. With `"success": false`, an error code in the body decides. Otherwise the status does, except that a 2xx whose `success`
-//! is neither missing nor true fails.
+//! Turns a response into the outcome of the job. If the body says `"success": false` with an error code that exists, this code decides. In all other cases the status does, with
+//! one exception: a 2xx whose body has a field `success` with any other value than `true` is a failure.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ const RESPONSE_CODES: [Code; 11] = [
 pub(super) fn judge(reply: &Reply, now: SystemTime) -> Result<(), Failure> {
     let Reply { status, headers, body } = reply;
     let text = String::from_utf8_lossy(body);
-    let by_status = verdict_of_status(*status);
+    let by_status = failure_of_status(*status);
     let ((code, class), detail) = match Answer::read(&text) {
         Some(Answer { success: true, .. }) | None if status.is_success() => return Ok(()),
         // A receiver whose status is a failure and whose body says "success" is not trusted.
@@ -110,7 +110,7 @@ impl Answer {
     fn code_and_message(self, status: StatusCode) -> ((Code, Class), String) {
         let message = self.message.unwrap_or_else(|| "no message was given".into());
         let otherwise =
-            if status.is_success() { with_own_class(Code::JobExecutionFailed) } else { verdict_of_status(status) };
+            if status.is_success() { with_own_class(Code::JobExecutionFailed) } else { failure_of_status(status) };
         let Some(code) = self.code else { return (otherwise, message) };
         match code.parse().ok().filter(|code| RESPONSE_CODES.contains(code)) {
             Some(code) => (with_own_class(code), message),
@@ -182,7 +182,7 @@ fn with_own_class(code: Code) -> (Code, Class) {
 
 /// What a status says without an answer in the body. Statuses about the receiver as a whole (its URL, our credentials) would come for every job of the queue, so none of
 /// them poisons a job: the jobs are retried, and somebody may correct the cause meanwhile.
-fn verdict_of_status(status: StatusCode) -> (Code, Class) {
+fn failure_of_status(status: StatusCode) -> (Code, Class) {
     match status.as_u16() {
         401 | 407 => (Code::AuthenticationFailed, Class::Temporary),
         403 => (Code::AuthorizationFailed, Class::Temporary),
@@ -220,7 +220,7 @@ mod tests {
         judge(&reply(status, &[], body.as_bytes()), SystemTime::UNIX_EPOCH).err()
     }
 
-    fn verdict(status: u16, body: &str) -> Result<(), (Code, Class)> {
+    fn outcome(status: u16, body: &str) -> Result<(), (Code, Class)> {
         failed(status, body).map_or(Ok(()), |failure| Err((failure.code(), failure.class())))
     }
 
@@ -239,13 +239,13 @@ mod tests {
         ] {
             for status in statuses {
                 for body in ["", "<html>", "{\"ok\":1}", "[]", "{\"success\":\"false\"}", "{\"success\":null}"] {
-                    assert_eq!(verdict(*status, body), Err(code), "{status} {body}");
+                    assert_eq!(outcome(*status, body), Err(code), "{status} {body}");
                 }
             }
         }
         for status in [200, 201, 202, 204, 299] {
             for body in ["", "whatever", "[{\"success\":false}]", "\"success\""] {
-                assert_eq!(verdict(status, body), Ok(()), "{status} {body}");
+                assert_eq!(outcome(status, body), Ok(()), "{status} {body}");
             }
         }
     }
@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn an_answer_with_a_code_decides_whatever_the_status() {
         let said = |code: &str| format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\",\"message\":\"m\"}}}}");
-        assert_eq!(verdict(200, "{\"success\":true,\"output\":7}"), Ok(()));
-        assert_eq!(verdict(200, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
-        assert_eq!(verdict(500, &said("INVALID_JOB_DATA")), Err((Code::InvalidJobData, Class::Permanent)));
-        assert_eq!(verdict(302, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
-        assert_eq!(verdict(503, "{\"success\":false}"), Err((Code::ServiceUnavailable, Class::Temporary)));
+        assert_eq!(outcome(200, "{\"success\":true,\"output\":7}"), Ok(()));
+        assert_eq!(outcome(200, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
+        assert_eq!(outcome(500, &said("INVALID_JOB_DATA")), Err((Code::InvalidJobData, Class::Permanent)));
+        assert_eq!(outcome(302, &said("NETWORK_ERROR")), Err((Code::NetworkError, Class::Temporary)));
+        assert_eq!(outcome(503, "{\"success\":false}"), Err((Code::ServiceUnavailable, Class::Temporary)));
         assert_eq!(failed(200, &said("NETWORK_ERROR")).unwrap().message(), "HTTP 200 OK: m");
     }
 
@@ -272,7 +272,7 @@ mod tests {
             ",\"error\":{\"code\":7,\"message\":{}}",
         ] {
             let body = format!("{{\"success\":false{error}}}");
-            assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
+            assert_eq!(outcome(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{body}");
         }
         let failure = failed(200, "{\"error\":\"no room\",\"success\":false}").unwrap();
         assert_eq!(failure.message(), "HTTP 200 OK: no room");
@@ -302,13 +302,13 @@ mod tests {
             ),
             (format!("{{\"output\":[[{{\"a\":\"b\"}}]],\"success\":false,\"log\":\"{long}"), Code::JobExecutionFailed),
         ] {
-            assert_eq!(verdict(200, &body), Err((code, code.class())));
+            assert_eq!(outcome(200, &body), Err((code, code.class())));
         }
-        assert_eq!(verdict(200, &format!("{{\"success\":true,\"output\":\"{long}")), Ok(()));
+        assert_eq!(outcome(200, &format!("{{\"success\":true,\"output\":\"{long}")), Ok(()));
     }
 
     #[test]
-    fn what_was_cut_off_is_not_said_to_be_missing_or_to_have_been_sent() {
+    fn a_message_tells_a_cut_off_value_from_a_missing_one_and_a_wrong_one() {
         let long = "x".repeat(100_000);
         let unreadable = "the value of \"success\" is cut off or invalid";
         for (body, message) in [
@@ -334,21 +334,21 @@ mod tests {
     #[test]
     fn deeply_nested_bodies_are_read_without_overflow() {
         for body in ["[".repeat(60_000), "{\"a\":".repeat(10_000), format!("{{\"error\":{}", "[".repeat(60_000))] {
-            assert_eq!(verdict(200, &body), Ok(()));
-            assert_eq!(verdict(500, &body), Err((Code::ServiceUnavailable, Class::Temporary)));
+            assert_eq!(outcome(200, &body), Ok(()));
+            assert_eq!(outcome(500, &body), Err((Code::ServiceUnavailable, Class::Temporary)));
         }
     }
 
     #[test]
     fn a_failing_receiver_that_says_success_is_not_believed() {
-        assert_eq!(verdict(500, "{\"success\":true}"), Err((Code::ServiceUnavailable, Class::Temporary)));
+        assert_eq!(outcome(500, "{\"success\":true}"), Err((Code::ServiceUnavailable, Class::Temporary)));
     }
 
     #[test]
     fn a_response_cannot_use_a_code_of_the_worker() {
         for code in ["PANIC", "LEASE_LOST", "INTERRUPTED", "NONSENSE"] {
             let body = format!("{{\"success\":false,\"error\":{{\"code\":\"{code}\"}}}}");
-            assert_eq!(verdict(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{code}");
+            assert_eq!(outcome(200, &body), Err((Code::JobExecutionFailed, Class::Unknown)), "{code}");
         }
     }
 

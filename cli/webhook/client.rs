@@ -19,7 +19,7 @@ use super::headers::WEBHOOK_ID;
 use super::resolver::Refused;
 use super::reuse::{Connection, NoteConnection, noting_connection};
 use crate::limits::{BODY_BYTES_MAX, CONNECTION_IDLE_MAX, HEADERS_MAX, RESEND_WITHIN};
-use crate::output::{millis, short_duration};
+use crate::output::{duration_text, millis};
 
 /// Timeouts of a request.
 #[derive(Debug, Clone, Copy)]
@@ -249,7 +249,7 @@ fn receiver(url: &Url) -> String {
 }
 
 fn shown(duration: Duration) -> String {
-    short_duration(millis(duration))
+    duration_text(millis(duration))
 }
 
 /// An error and its causes, the deepest one last.

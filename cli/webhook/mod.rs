@@ -36,7 +36,7 @@ use self::resolver::{PublicOnly, Refused, System};
 use self::sign::SecretFile;
 use crate::error::CliError;
 use crate::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
-use crate::output::{note, one_line};
+use crate::output::{one_line, warn};
 
 /// Where jobs are sent, and how.
 #[derive(Clone)]
@@ -131,10 +131,7 @@ impl Webhook {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(asked)).await {
             Ok(Err(error)) if error.is::<Refused>() => Err(CliError::Failed(format!("--webhook: {error}"))),
             Ok(Err(error)) => {
-                note(format_args!(
-                    "warning: {name} cannot be resolved now ({}); jobs will fail until it can",
-                    one_line(&error)
-                ));
+                warn(format_args!("{name} cannot be resolved now ({}); jobs will fail until it can", one_line(&error)));
                 Ok(())
             }
             // A slow name server may answer in time when a job is sent; otherwise that job fails and reports it.

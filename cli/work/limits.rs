@@ -3,7 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use crate::limits::OTHER_FILES_MAX;
-use crate::output::note;
+use crate::output::warn;
 
 /// Says so if the jobs that run at a time may need more open files than the system allows: each request needs a connection.
 pub(super) fn warn_if_files_are_few(concurrency: usize) {
@@ -11,7 +11,7 @@ pub(super) fn warn_if_files_are_few(concurrency: usize) {
     if let Some(allowed) = getrlimit(Resource::Nofile).current
         && let Some(warning) = too_few_files(allowed, concurrency)
     {
-        note(warning);
+        warn(warning);
     }
 }
 
@@ -19,7 +19,7 @@ fn too_few_files(allowed: u64, concurrency: usize) -> Option<String> {
     let needed = (concurrency as u64).saturating_add(OTHER_FILES_MAX);
     (allowed < needed).then(|| {
         format!(
-            "warning: this process may open {allowed} files at a time, but with a concurrency of {concurrency} it may need {needed}; raise the limit (ulimit -n) or lower the \
+            "this process may open {allowed} files at a time, but with a concurrency of {concurrency} it may need {needed}; raise the limit (ulimit -n) or lower the \
              concurrency. Jobs for which there is no file are released, without counting a failure"
         )
     })

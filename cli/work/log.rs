@@ -3,31 +3,23 @@
 use std::env::VarError;
 use std::io::IsTerminal;
 
-use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::error::CliError;
-use crate::output::{print_messages_as_json, printable};
+use crate::output::{LogFormat, print_messages_as_log, printable};
 use crate::variables::LOG_VARIABLE;
 
 /// What is logged unless the variable is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
+/// What the targets of this program's own log lines begin with.
+const OWN_TARGETS: &str = "retraced::";
+/// The targets of this program's own log lines and spans, besides `retraced` itself.
+const TARGETS: [&str; 4] = ["attempts", "attempt", "supervision", "webhook"];
 
 /// Logs to stderr from now on.
 pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
-    if format == LogFormat::Json {
-        print_messages_as_json();
-    }
+    print_messages_as_log(format);
     let log =
         tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr).log_internal_errors(false);
     // Both fail if a subscriber is installed already, which then stays.
@@ -49,6 +41,31 @@ fn trimmed(word: &str) -> String {
     }
 }
 
+/// Why a word of a filter says something else than was meant. The parser would accept it, and silence a part of the log.
+fn fault(word: &str) -> Option<String> {
+    // Filters by span are left to the parser.
+    if word.contains('[') {
+        return None;
+    }
+    let Some((target, level)) = word.split_once('=') else {
+        // It would be taken for a target, of which everything is logged, and of all others nothing.
+        return word.parse::<LevelFilter>().is_err().then(|| format!("{:?} is no level", printable(word)));
+    };
+    if level.is_empty() {
+        return Some(format!("{:?} has no level", printable(word)));
+    }
+    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
+    if target.is_empty() || !target.chars().all(is_path) {
+        return Some(format!("{:?} is no target", printable(target)));
+    }
+    let own = target.strip_prefix(OWN_TARGETS)?;
+    let is_known = TARGETS.contains(&own.split("::").next().unwrap_or_default());
+    (!is_known).then(|| {
+        let known = TARGETS.map(|known| format!("{OWN_TARGETS}{known}")).join(", ");
+        format!("{:?} is no target of this program, which has retraced, {known}", printable(target))
+    })
+}
+
 fn filter() -> Result<EnvFilter, CliError> {
     let given = match std::env::var(LOG_VARIABLE) {
         Ok(given) if !given.trim().is_empty() => given,
@@ -65,10 +82,8 @@ fn filter() -> Result<EnvFilter, CliError> {
     if words.is_empty() {
         words.push(LOG_DEFAULT.to_owned());
     }
-    // A word that is no level would be taken for a target, of which everything is logged, and of all others nothing.
-    let is_no_level = |word: &&String| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
-    if let Some(word) = words.iter().find(is_no_level) {
-        return Err(wrong(&format!("{:?} is no level", printable(word))));
+    if let Some(why) = words.iter().find_map(|word| fault(word)) {
+        return Err(wrong(&why));
     }
     // Not `given`: the parser does not trim, and would take a level or target beside a space for another target.
     EnvFilter::builder().parse(words.join(",")).map_err(|error| wrong(&error.to_string()))

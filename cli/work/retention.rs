@@ -5,20 +5,20 @@ use std::time::Duration;
 use retraced::limits::KEPT_BYTES_MIN;
 
 use crate::limits::{DEAD_AGE_WARNED_BELOW, DEAD_JOBS_WARNED_BELOW};
-use crate::output::{job_count, millis, note, short_duration};
+use crate::output::{duration_text, job_count, millis, warn};
 
 /// Says so if dead and poisoned jobs are removed before anybody can look at them.
 pub(super) fn warn_if_few_dead_are_kept(age: Duration, bytes: u64) {
-    too_short(age).into_iter().chain(too_few(bytes)).for_each(note);
+    too_short(age).into_iter().chain(too_few(bytes)).for_each(warn);
 }
 
 fn too_short(age: Duration) -> Option<String> {
     (age < DEAD_AGE_WARNED_BELOW).then(|| {
         let when = match age.is_zero() {
             true => "about a second".to_owned(),
-            false => short_duration(millis(age)),
+            false => duration_text(millis(age)),
         };
-        format!("warning: --keep-dead removes each dead or poisoned job for good {when} after its end: it can hardly be read or redriven before")
+        format!("--keep-dead removes each dead or poisoned job for good {when} after its end: it can hardly be read or redriven before")
     })
 }
 
@@ -33,7 +33,7 @@ fn too_few(bytes: u64) -> Option<String> {
                 job_count(most)
             ),
         };
-        format!("warning: --keep-dead-bytes {kept}. A job counts at least {KEPT_BYTES_MIN} bytes")
+        format!("--keep-dead-bytes {kept}. A job counts at least {KEPT_BYTES_MIN} bytes")
     })
 }
 

@@ -50,20 +50,21 @@ impl fmt::Display for Finding {
 pub enum FindingKind {
     /// An entry of a container, a grant, a retry state or an attempt whose job does not exist. Repair: it is deleted.
     EntryWithoutJob,
-    /// A grant without a lease. Repair: it gets a lease of 5 min. A live worker renews the lease; if the worker is dead, the job is reclaimed.
+    /// The stored record of a grant (its token and worker) whose job is not in the list of leases. Repair: the job gets a lease of 5 min. A live worker renews it in time if its own
+    /// lease is at most 15 min; otherwise the job is reclaimed.
     GrantWithoutLease,
-    /// A lease without a grant; no worker can renew it or settle its job. Repair: it expires now, and the job is reclaimed.
+    /// A lease without the record of its grant; no worker can renew it or settle its job. Repair: it expires now, and the job is reclaimed.
     LeaseWithoutGrant,
     /// A job in two containers. Repair: it stays in the container from which the store reads its state, and leaves the other.
     TwoContainers,
-    /// A job in no container. Repair: it is put where its last recorded attempt or cancellation sent it, otherwise to the front of `pending`.
+    /// A job in no container. Repair: if its records show how it ended, it is put back among the jobs that ended so; otherwise it goes to the front of `pending`.
     Orphaned,
-    /// A job in no container whose body or retry state cannot be read. Repair: it is poisoned.
+    /// A job in no container whose header, envelope or retry state cannot be read. Repair: it is poisoned.
     Damaged,
-    /// The count of stale entries in the pending list was wrong, by [`Finding::count`]. Repair: the count is set right.
+    /// The count of stale entries in the pending list was wrong; [`Finding::count`] is the difference. Repair: the count is set right.
     StaleCount,
-    /// The count of the bytes of ended jobs, by which retention removes them, was wrong, by [`Finding::count`]. Repair: the count is set right, unless jobs end or leave
-    /// meanwhile.
+    /// The sum of the bytes of ended jobs, which retention keeps below its bound, was wrong; [`Finding::count`] is the difference. Repair: it is set right, unless jobs are redriven or
+    /// discarded, or very many end, during each of several tries.
     KeptBytes,
 }
 
@@ -72,19 +73,19 @@ impl FindingKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            FindingKind::EntryWithoutJob => "entries of jobs that are not kept",
+            FindingKind::EntryWithoutJob => "entries whose job does not exist",
             FindingKind::GrantWithoutLease => "grants without a lease",
             FindingKind::LeaseWithoutGrant => "leases without a grant",
             FindingKind::TwoContainers => "jobs in two containers",
             FindingKind::Orphaned => "jobs in no container",
-            FindingKind::Damaged => "records that cannot be read",
+            FindingKind::Damaged => "jobs in no container that cannot be read",
             FindingKind::StaleCount => "stale entries miscounted",
             FindingKind::KeptBytes => "bytes of ended jobs miscounted",
         }
     }
 
-    /// Whether this is about jobs that are in no container or in two. A job whose grant has no lease may be pending; if it is in no container, the counts show that
-    /// ([`CountCheck::difference`](crate::store::CountCheck::difference)).
+    /// Whether this is about jobs that are in no container or in two. [`GrantWithoutLease`](Self::GrantWithoutLease) is not, because such a job may still be in `pending`. If it is in
+    /// no container, no scan reports it as orphaned, but the counts differ by it ([`CountCheck::difference`](crate::store::CountCheck::difference)).
     #[must_use]
     pub fn misplaces_jobs(self) -> bool {
         matches!(self, FindingKind::TwoContainers | FindingKind::Orphaned | FindingKind::Damaged)
@@ -93,12 +94,12 @@ impl FindingKind {
     /// [`as_str`](Self::as_str) of a single one.
     fn of_one(self) -> &'static str {
         match self {
-            FindingKind::EntryWithoutJob => "entry of a job that is not kept",
+            FindingKind::EntryWithoutJob => "entry whose job does not exist",
             FindingKind::GrantWithoutLease => "grant without a lease",
             FindingKind::LeaseWithoutGrant => "lease without a grant",
             FindingKind::TwoContainers => "job in two containers",
             FindingKind::Orphaned => "job in no container",
-            FindingKind::Damaged => "record that cannot be read",
+            FindingKind::Damaged => "job in no container that cannot be read",
             FindingKind::StaleCount => "stale entry miscounted",
             FindingKind::KeptBytes => "byte of ended jobs miscounted",
         }

@@ -59,7 +59,7 @@ impl std::error::Error for InvalidName {}
 /// Name of a queue: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. The Redis keys of a queue contain its name in braces and followed by a colon, so a name has
 /// neither.
 ///
-/// In the crate `retraced`, where a queue is described or opened to enqueue (`Queue::new`, `queue`), the name may also be text, which is then checked.
+/// In the crate `retraced`, `Queue::new` and the methods `queue` of clients and runtimes also take the name as text, and check it.
 ///
 /// ```
 /// use retraced_jobs::job::QueueName;

@@ -15,7 +15,7 @@ pub struct JobSummary {
     pub state: JobState,
     /// Its attempts, failures, crashes and releases so far.
     pub counters: Counters,
-    /// When the store accepted it, in ms since the Unix epoch; `None` when its stored header is damaged.
+    /// When the store accepted it, in ms since the Unix epoch; `None` when what the store keeps beside its envelope is damaged.
     pub enqueued_ms: Option<u64>,
     /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch; `None` when it is `pending`.
     pub at_ms: Option<u64>,
@@ -25,7 +25,7 @@ pub struct JobSummary {
     pub last_error: Option<LastError>,
     /// The worker that holds its lease; `None` when the job is not `processing`, or its grant is missing or damaged.
     pub held_by: Option<LeaseHolder>,
-    /// The progress of the running attempt, as the store was told last; `None` when the job is not `processing`.
+    /// The latest progress that the running attempt reported to the store; `None` if it reported none, the job is not `processing`, or its grant is missing or damaged.
     pub progress: Option<StoredProgress>,
 }
 
@@ -106,9 +106,9 @@ pub struct JobView {
     pub state: JobState,
     /// Its attempts, failures, crashes and releases so far.
     pub counters: Counters,
-    /// A number that grows with each job enqueued in this queue; `None` when its stored header is damaged.
+    /// A number that grows with each job enqueued in this queue; `None` when what the store keeps beside its envelope is damaged.
     pub sequence: Option<u64>,
-    /// When the store accepted it, in ms since the Unix epoch; `None` when its stored header is damaged.
+    /// When the store accepted it, in ms since the Unix epoch; `None` when what the store keeps beside its envelope is damaged.
     pub enqueued_ms: Option<u64>,
     /// When it is due (`delayed`), its lease expires (`processing`) or it ended (final states), in ms since the Unix epoch; `None` when it is `pending`.
     pub at_ms: Option<u64>,
@@ -118,15 +118,15 @@ pub struct JobView {
     pub held_by: Option<LeaseHolder>,
     /// The sealed envelope.
     pub envelope: Bytes,
-    /// The attempts that are kept, oldest first.
+    /// The attempts that are kept, oldest first: the first [`HISTORY_FIRST`](crate::limits::HISTORY_FIRST) and the last [`HISTORY_LAST`](crate::limits::HISTORY_LAST).
     pub history: Vec<StoredAttempt>,
-    /// How many attempts ended and are not kept: those between the first and the latest ones, and those without a record.
+    /// How many ended attempts are missing in [`history`](Self::history): those in between, and those that left no record because the worker gave the job back before it started.
     pub collapsed: u32,
     /// What operators did to the job, oldest first: the latest acts.
     pub acts: Vec<Act>,
     /// How many acts are missing in [`acts`](Self::acts): older ones, and those that cannot be read.
     pub acts_dropped: u32,
-    /// The latest progress that the store was told, by the running attempt or an earlier one. An attempt that ended with a report of its worker may have got further:
+    /// The latest progress that the store was told, by the running attempt or an earlier one. If a worker settled the attempt, its record may show later progress:
     /// [`AttemptLog::progress`].
     pub progress: Option<StoredProgress>,
 }
@@ -156,7 +156,7 @@ impl JobView {
 
     /// The output of the handler that completed the job, to be read with [`codec::from_payload`](crate::codec::from_payload). For a handler that returned nothing it
     /// is MessagePack's nil, which reads as `()` or as an `Option` that is `None`. The method returns `None` when the job has not completed, or the record of its last
-    /// attempt is not kept.
+    /// attempt is not kept or cannot be read.
     #[must_use]
     pub fn output(&self) -> Option<Bytes> {
         const NIL: Bytes = Bytes::from_static(&[0xc0]);
@@ -180,7 +180,7 @@ impl JobView {
         reported.or(stored.map(|stored| &stored.progress))
     }
 
-    /// The progress of the running attempt, as the store was told last; `None` when the job is not `processing`.
+    /// The latest progress that the running attempt reported to the store; `None` if it reported none, the job is not `processing`, or its grant is missing or damaged.
     #[must_use]
     pub fn running_progress(&self) -> Option<&StoredProgress> {
         let attempt = self.held_by.as_ref()?.attempt;

@@ -113,6 +113,22 @@ fn release_in(secs: u64) -> Verdict {
     Verdict::ReleaseAfter { delay: Duration::from_secs(secs) }
 }
 
+/// Goal: a panic is seen although the program has set no subscriber. Method: the test runs itself in a process of its own, in which a handler panics.
+#[tokio::test(start_paused = true)]
+async fn no_panic_is_silent_in_a_program_without_a_subscriber() {
+    const IN_CHILD: &str = "RETRACED_TEST_CHILD";
+    if std::env::var_os(IN_CHILD).is_some() {
+        assert!(Harness::running(|_| async { panic!("boom") }).attempt().await.panic.is_some());
+        return;
+    }
+    let this = ["--exact", "no_panic_is_silent_in_a_program_without_a_subscriber", "--nocapture"];
+    let child = std::process::Command::new(std::env::current_exe().unwrap()).args(this).env(IN_CHILD, "1").output();
+    let child = child.unwrap();
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && said.contains("job welcome-42 of queue mail panicked at "), "{said}");
+    assert!(said.contains(" in attempt 1: boom"), "{said}");
+}
+
 mod ending {
     use super::*;
 

@@ -16,7 +16,7 @@ use retraced_jobs::job::{InstanceId, JobState, NewJob, QueueName, RunAt};
 use retraced_jobs::store::redis::{RedisOptions, RedisStore};
 use retraced_jobs::store::{
     Admin, BATCH_MAX, Block, CallId, ClaimRequest, Enqueued, Hint, Ledger, Moved, Reclaim, ReplaySlots, Settled,
-    Settlement, Store, StoreError, Transitions, Verdict,
+    Settlement, Store, StoreError, Transitions, UnfinishedJobs, Verdict,
 };
 use support::redis_harness::{Harness, KEYS, LEASE, busy, every_verb, id, ids, keep_nothing, new, request, settlement};
 use support::redis_server::RedisServer;
@@ -240,6 +240,33 @@ async fn the_memory_of_a_job_stays_bounded_however_often_it_runs() {
     assert!(!left.iter().any(|field| field.starts_with(b"a\0")), "{left:?}");
 }
 
+#[tokio::test]
+async fn a_key_that_belongs_to_all_queues_is_named_if_it_has_the_wrong_type() {
+    let harness = Harness::new().await;
+    let (store, queue) = (&harness.store, &harness.queue);
+    for name in ["queues", "workers", "ledger"] {
+        let key = format!("retraced:{name}");
+        let mut raw = harness.server.connection();
+        let _: () = raw.del(&key).unwrap();
+        let _: () = raw.set(&key, "not what it was").unwrap();
+        let errors = match name {
+            "queues" => vec![
+                store.queues().await.map(drop),
+                store.announce(std::slice::from_ref(queue)).await,
+                store.delete_queue(queue, UnfinishedJobs::Delete).await.map(drop),
+            ],
+            "workers" => {
+                vec![store.workers().await.map(drop), store.forget(InstanceId::from(uuid::Uuid::nil()), &[]).await]
+            }
+            _ => vec![store.events(None, 1).await.map(drop)],
+        };
+        for error in errors {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&format!("the key {key} has the wrong type; rename or delete it")), "{error}");
+        }
+    }
+}
+
 /// Goal: an entry that somebody wrote into a key neither stops the queue nor reaches a worker. Method: entries that no script writes are added to all keys, and every
 /// verb is called. Two intact jobs must be granted.
 #[tokio::test]
@@ -318,6 +345,10 @@ async fn garbage_in_any_key_does_not_stop_the_queue() {
     let damaged = store.job(&queue, &id("damaged")).await.unwrap().unwrap();
     assert_eq!(damaged.state, JobState::Poisoned);
     assert!(damaged.history[0].record.is_err(), "{damaged:?}");
+    // It would be in no state until a claim meets it.
+    let again = store.redrive(harness.call(), &queue, &"ada".into(), &[id("damaged").into()]).await.unwrap();
+    assert_eq!(again, [Moved::Refused { state: JobState::Poisoned }]);
+    assert_eq!(store.job(&queue, &id("damaged")).await.unwrap().unwrap().state, JobState::Poisoned);
     store.redrive(harness.call(), &queue, &"ada".into(), &[id("later").into()]).await.unwrap();
     assert_eq!(ids(&harness.claim(10).await), ["later"]);
     store.discard(harness.call(), &queue, &"ada".into(), &[id("damaged").into()]).await.unwrap();

@@ -130,8 +130,8 @@ impl Operator {
         self.audit_with(queue, |store, queue| store.scan(queue)).await
     }
 
-    /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. After a timeout,
-    /// what was repaired until then stays repaired.
+    /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. A queue with jobs that
+    /// is missing in the list of [`queues`](Self::queues) is listed again. After a timeout, what was repaired until then stays repaired.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -148,7 +148,12 @@ impl Operator {
     /// # }
     /// ```
     pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
-        self.audit_with(queue, |store, queue| store.repair(queue)).await
+        let audit = self.audit_with(queue, |store, queue| store.repair(queue)).await?;
+        if audit.after.jobs > 0 {
+            // The list of queues may be lost as well. For a name that was mistyped there are no jobs.
+            self.create_queue(queue).await?;
+        }
+        Ok(audit)
     }
 
     /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.

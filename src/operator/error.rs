@@ -110,7 +110,10 @@ impl fmt::Display for OperatorError {
             OperatorError::Store(error) => error.fmt(f),
             OperatorError::TimedOut { timeout } => write!(f, "the store did not answer within {timeout:?}"),
             OperatorError::TooManyCalls { timeout } => {
-                write!(f, "too many calls to the store were under way for {timeout:?}; nothing was sent, try later")
+                write!(
+                    f,
+                    "too many calls to the store were under way for {timeout:?}; nothing was sent, try again later"
+                )
             }
             OperatorError::UnknownQueue { queue, nearest: Some(nearest) } => {
                 write!(f, "there is no queue {queue}; the most similar name is {nearest}")

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_delay_is_explained_with_the_numbers_of_its_formula_and_no_others() {
         let delay = |retry, n| explained(retry, n, Class::Temporary, None);
-        let rest = "jitter 20 % drawn -10.0 %, at most 1 min 30 s";
+        let rest = "jitter 20 % drawn -10.0 %, at most 1m30s";
         assert_eq!(delay(Retry::fixed(), 3), format!("→ due again in 1.8s: fixed, base 2s, {rest} (failure 3 of 5)"));
         assert_eq!(
             delay(Retry::linear(), 3),
@@ -122,7 +122,7 @@ mod tests {
         );
         assert_eq!(
             explained(Retry::linear(), 1, Class::Temporary, retry_after(120)),
-            "→ due again in 1 min 30 s, the policy's longest delay; the failure asked for 2 min 0 s (failure 1 of 5)"
+            "→ due again in 1m30s, the policy's longest delay; the failure asked for 2m (failure 1 of 5)"
         );
         assert_eq!(
             explained(Retry::linear(), 5, Class::Temporary, retry_after(7)),

@@ -123,7 +123,7 @@ fn lost(n: u32, instance: InstanceId, lease_expired_ms: u64, watched: bool, in_a
 /// An attempt whose worker reported its end.
 fn of_log(n: u32, log: &AttemptLog) -> TraceStep {
     let worker = format!("worker {} executor-{}#{}", log.instance.short(), log.executor.slot, log.executor.generation);
-    let ran = duration_text(log.ran_ms);
+    let ran = if log.ran_ms == 0 { "less than 1ms".to_owned() } else { duration_text(log.ran_ms) };
     let started = |event, text| step(event, Some(log.started_ms), text);
     match &log.ended {
         Ended::Completed { .. } => {
@@ -251,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_delayed_job_shows_when_it_is_due_or_how_long_it_has_been_overdue() {
-        assert_eq!(text_of_delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1 min 0 s");
-        let overdue = "due since 1970-01-01T00:00:01.000Z, for 1 min 50 s; no worker has promoted it yet";
+        assert_eq!(text_of_delayed(61_000, 1_000), "due at 1970-01-01T00:01:01.000Z, in 1m");
+        let overdue = "due since 1970-01-01T00:00:01.000Z, for 1m50s; no worker has promoted it yet";
         assert_eq!(text_of_delayed(1_000, 111_000), overdue);
     }
 
@@ -289,11 +289,11 @@ mod tests {
         };
         let interrupted = said(Released::Interrupted);
         assert!(
-            interrupted.starts_with("attempt 2 was interrupted by a shutdown or restart after 1 min 5 s, counted"),
+            interrupted.starts_with("attempt 2 was interrupted by a shutdown or restart after 1m05s, counted"),
             "{interrupted}"
         );
         let snoozed = said(Released::Snoozed);
-        assert!(snoozed.starts_with("attempt 2 was snoozed by its handler after 1 min 5 s, counted"), "{snoozed}");
+        assert!(snoozed.starts_with("attempt 2 was snoozed by its handler after 1m05s, counted"), "{snoozed}");
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
             present_state(&view).text
         };
         assert_eq!(text(2_000, 1_000), "leased until 1970-01-01T00:00:02.000Z");
-        let over = "its lease expired at 1970-01-01T00:00:02.000Z, 1 min 0 s ago; no worker has reclaimed it yet";
+        let over = "its lease expired at 1970-01-01T00:00:02.000Z, 1m ago; no worker has reclaimed it yet";
         assert_eq!(text(2_000, 62_000), over);
     }
 }

@@ -21,8 +21,8 @@ pub use audit::AuditRow;
 pub use event::Event;
 pub use job::{JobDetail, JobError, JobRow, LeaseHolder};
 pub use queue::{QueueRow, Rates};
-pub use text::printable;
+pub use text::{duration_text, printable};
 pub use timestamp::Timestamp;
 pub use worker::WorkerDetail;
 
-pub(crate) use text::{duration_text, with_noun};
+pub(crate) use text::with_noun;

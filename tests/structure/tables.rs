@@ -124,7 +124,7 @@ const LAYERS: &[Layer] = &[
             &["limits", "error"],
             &["output"],
             &["args", "by", "filter", "live_workers", "paused", "tls"],
-            &["advice", "variables"],
+            &["advice", "usage", "variables"],
             &["settings"],
             &["context"],
             &[

@@ -150,7 +150,7 @@ impl Admin for MemoryStore {
                 jobs = kept.check_counts().jobs;
             }
             contents.queues.remove(queue);
-            contents.global.announced.remove(queue);
+            contents.global.announced_queues.remove(queue);
             Ok(QueueDeletion::Deleted { jobs })
         }
         .boxed()

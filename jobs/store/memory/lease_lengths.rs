@@ -88,3 +88,21 @@ impl LeaseLengths {
         Some(self.grace_until).filter(|until| *until > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_stays_in_use_by_looks_and_not_by_claims() {
+        let mut lengths = LeaseLengths::default();
+        lengths.look(10_000, None, 0);
+        lengths.note_in_use(10_000, 9_000);
+        lengths.look(1_000, None, 10_001);
+        assert_eq!(lengths.expiry_max(10_001), 20_001);
+        lengths.look(1_000, None, 10_002);
+        assert_eq!(lengths.expiry_max(10_002), 11_002);
+        lengths.note_in_use(1_001, 10_003);
+        assert_eq!(lengths.expiry_max(10_003), 11_004);
+    }
+}

@@ -16,7 +16,7 @@ impl Ledger for MemoryStore {
     fn announce<'a>(&'a self, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         async {
             check_batch("announce", queues.len())?;
-            self.contents().global.announced.extend(queues.iter().cloned());
+            self.contents().global.announced_queues.extend(queues.iter().cloned());
             Ok(())
         }
         .boxed()

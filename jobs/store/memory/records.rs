@@ -9,7 +9,7 @@ use crate::store::{Cursor, LEDGER_BYTES_MAX, LEDGER_EVENTS_MAX, LedgerPage, Work
 /// Data of all queues, behind the lock of the store.
 #[derive(Default)]
 pub(super) struct GlobalRecords {
-    pub(super) announced: BTreeSet<QueueName>,
+    pub(super) announced_queues: BTreeSet<QueueName>,
     /// The latest events, oldest first.
     events: VecDeque<Entry>,
     /// The encoded size of the events kept, in bytes.
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 
 impl GlobalRecords {
     pub(super) fn queues(&self) -> Vec<QueueName> {
-        self.announced.iter().cloned().collect()
+        self.announced_queues.iter().cloned().collect()
     }
 
     pub(super) fn record(&mut self, events: impl Iterator<Item = Entry>) {

@@ -75,4 +75,15 @@ mod tests {
         }
         assert!(waits.jobs.len() <= 2 * OUTCOME_WAITS_SWEPT_FROM, "{} waits", waits.jobs.len());
     }
+
+    #[test]
+    fn a_wait_is_over_at_its_end_and_not_after_it() {
+        let mut waits = Waits::default();
+        let id = JobId::parse("a").unwrap();
+        waits.register(&id, 1_000, 0);
+        assert!(!waits.has_completed(&id, 0), "nothing has completed");
+        waits.complete(&id);
+        assert!(waits.any(999) && waits.has_completed(&id, 999));
+        assert!(!waits.any(1_000) && !waits.has_completed(&id, 1_000));
+    }
 }

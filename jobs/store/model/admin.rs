@@ -88,7 +88,7 @@ pub enum Moved {
     },
     /// The job is processing; its cancellation was requested.
     Asked,
-    /// The state of the job does not allow the action, or the job is no longer as it was [seen](Target::seen). Nothing was changed.
+    /// The state of the job does not allow the action, the job is no longer as it was [seen](Target::seen), or its data are damaged, so that no worker could run it. Nothing was changed.
     Refused {
         /// Its state.
         state: JobState,
@@ -312,5 +312,23 @@ impl CountCheck {
     pub fn difference(&self) -> i64 {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         signed(self.jobs) - (signed(self.pending_entries) - signed(self.stale) + signed(self.contained))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_do_not_add_up_if_a_single_one_is_wrong() {
+        let right = CountCheck { jobs: 3, pending_entries: 2, stale: 1, contained: 2, ..CountCheck::default() };
+        assert!(right.adds_up());
+        for wrong in [
+            CountCheck { jobs: 4, ..right },
+            CountCheck { grant_difference: -1, ..right },
+            CountCheck { uncounted: 1, ..right },
+        ] {
+            assert!(!wrong.adds_up(), "{wrong:?}");
+        }
     }
 }

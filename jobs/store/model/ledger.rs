@@ -97,3 +97,18 @@ impl WorkerRow {
         self.unreadable || self.queues.contains(queue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_worker_processes_its_own_queues_and_one_that_cannot_be_read_may_process_any() {
+        let [mail, other] = ["mail", "other"].map(|name| QueueName::new(name).unwrap());
+        let instance = InstanceId::from(uuid::Uuid::nil());
+        let row = WorkerRow { queues: vec![mail.clone()], ..WorkerRow::new(instance, 0) };
+        assert!(row.may_process(&mail) && !row.may_process(&other));
+        assert!(WorkerRow::unreadable(instance, 0).may_process(&other));
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::RedisStore;
 use super::reply::Reply;
 use super::scan::Scan;
-use super::scripts::{self, Action};
+use super::scripts::{self, Action, about_key};
 use crate::events::Finding;
 use crate::job::{JobId, JobState, QueueName};
 use crate::limits::OUTCOME_WAIT_MAX;
@@ -19,7 +19,9 @@ use crate::trace::OperatorName;
 impl Admin for RedisStore {
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>> {
         Box::pin(async move {
-            let value = self.0.general.send("queues", redis::cmd("SMEMBERS").arg(&self.keyspace().queues)).await?;
+            let key = &self.keyspace().queues;
+            let sent = self.0.general.send("queues", redis::cmd("SMEMBERS").arg(key)).await;
+            let value = sent.map_err(|error| about_key(key, error))?;
             let mut members = Reply::new("queues", value)?;
             let mut queues = Vec::with_capacity(members.len());
             while !members.is_empty() {
@@ -119,9 +121,10 @@ impl Admin for RedisStore {
             let deletion = scripts::delete_queue(&self.0.general, &self.keys(queue), unfinished).await?;
             if matches!(deletion, QueueDeletion::Deleted { .. }) {
                 // Not atomic, because the list of queues has no hash tag in common with the queue: if this command gets no answer, an empty queue may stay listed.
+                let key = &self.keyspace().queues;
                 let mut command = redis::cmd("SREM");
-                command.arg(&self.keyspace().queues).arg(queue.as_str());
-                self.0.general.send("delete_queue", &command).await?;
+                command.arg(key).arg(queue.as_str());
+                self.0.general.send("delete_queue", &command).await.map_err(|error| about_key(key, error))?;
             }
             Ok(deletion)
         })

@@ -3,6 +3,7 @@
 //! of workers about jobs ([`RedisStore`]).
 
 use super::reply::{Reply, big_endian};
+use super::scripts::about_key;
 use super::{RedisStore, scripts};
 use crate::events::SupervisionEvent;
 use crate::job::{InstanceId, QueueName};
@@ -29,12 +30,13 @@ impl Ledger for RedisStore {
             if queues.is_empty() {
                 return Ok(());
             }
+            let key = &self.keyspace().queues;
             let mut command = redis::cmd("SADD");
-            command.arg(&self.keyspace().queues);
+            command.arg(key);
             for queue in queues {
                 command.arg(queue.as_str());
             }
-            self.0.general.send("announce", &command).await.map(drop)
+            self.0.general.send("announce", &command).await.map(drop).map_err(|error| about_key(key, error))
         })
     }
 
@@ -59,10 +61,12 @@ impl Ledger for RedisStore {
                 }
                 None => "+".to_owned(),
             };
+            let key = &self.keyspace().ledger;
             let mut command = redis::cmd("XREVRANGE");
             // One more, to learn whether there is a next page.
-            command.arg(&self.keyspace().ledger).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
-            let mut entries = Reply::new(OPERATION, self.0.general.send(OPERATION, &command).await?)?;
+            command.arg(key).arg(upper).arg("-").arg("COUNT").arg(limit + 1);
+            let found = self.0.general.send(OPERATION, &command).await.map_err(|error| about_key(key, error))?;
+            let mut entries = Reply::new(OPERATION, found)?;
             let mut page = LedgerPage::default();
             let mut last = String::new();
             for _ in 0..limit.min(entries.len()) {
@@ -91,8 +95,9 @@ impl Ledger for RedisStore {
         const OPERATION: &str = "workers";
         Box::pin(async move {
             let now_ms = scripts::probe(&self.0.general).await?.now_ms;
-            let found = self.0.general.send(OPERATION, redis::cmd("HGETALL").arg(&self.keyspace().workers)).await?;
-            let mut found = Reply::new(OPERATION, found)?;
+            let key = &self.keyspace().workers;
+            let found = self.0.general.send(OPERATION, redis::cmd("HGETALL").arg(key)).await;
+            let mut found = Reply::new(OPERATION, found.map_err(|error| about_key(key, error))?)?;
             let age_max_ms = millis(WORKER_ROW_AGE_MAX);
             let mut rows = Vec::with_capacity(found.len());
             while !found.is_empty() {
@@ -118,9 +123,10 @@ impl Ledger for RedisStore {
     fn forget<'a>(&'a self, instance: InstanceId, queues: &'a [QueueName]) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             check_batch("forget", queues.len())?;
+            let key = &self.keyspace().workers;
             let mut command = redis::cmd("HDEL");
-            command.arg(&self.keyspace().workers).arg(&instance.as_bytes()[..]);
-            self.0.general.send("forget", &command).await?;
+            command.arg(key).arg(&instance.as_bytes()[..]);
+            self.0.general.send("forget", &command).await.map_err(|error| about_key(key, error))?;
             for queue in queues {
                 scripts::forget(&self.0.general, &self.keys(queue), instance).await?;
             }

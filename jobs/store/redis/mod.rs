@@ -6,6 +6,7 @@
 mod acts;
 mod admin;
 mod connection;
+mod endpoint;
 mod hints;
 mod keys;
 mod ledger;

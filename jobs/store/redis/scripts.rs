@@ -394,12 +394,16 @@ async fn on_key(
         command.arg(1).arg(key);
         arguments(command);
     });
-    match sent.await {
-        Ok(value) => Reply::new(operation, value),
-        Err(StoreError::Corrupt { what, .. }) if what.contains("WRONGTYPE") => {
-            Err(corrupt(operation, format!("the key {key} has the wrong type; rename or delete it")))
+    Reply::new(operation, sent.await.map_err(|error| about_key(key, error))?)
+}
+
+/// The error of a command that uses this key alone. If the key has the wrong type, it is named, because the server does not say which key it is.
+pub(super) fn about_key(key: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt { operation, what } if what.contains("WRONGTYPE") => {
+            corrupt(operation, format!("the key {key} has the wrong type; rename or delete it"))
         }
-        Err(error) => Err(error),
+        error => error,
     }
 }
 

@@ -54,12 +54,16 @@ pub(super) fn refuses_login(said: &str) -> bool {
     PHRASES.into_iter().any(|phrase| said.contains(phrase))
 }
 
-/// What may be the matter if no answer of a server could be read, to be appended to the error; empty if the error says enough.
+/// What may be the matter if no answer of a server came, to be appended to the error; empty if the error says enough.
 pub(super) fn advice_on_no_answer(error: &RedisError) -> &'static str {
-    match error.kind() {
-        ErrorKind::Parse => "; this is no answer of a Redis server: check host and port",
-        _ if error.is_connection_refusal() => "; no server listens there: start it, or check host and port",
-        _ => "",
+    // ENOENT. The redis crate shows the error of the system only as text.
+    const NO_SUCH_FILE: &str = "(os error 2)";
+    match error.is_connection_refusal() {
+        true if error.to_string().contains(NO_SUCH_FILE) => {
+            "; there is no such socket: start the server, or check the path"
+        }
+        true => "; no server listens there: start it, or check its address",
+        false => "",
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
-use super::connection::{Endpoint, Link};
+use super::connection::Link;
+use super::endpoint::Endpoint;
 use super::keys::{Keyspace, QueueKeys};
 use super::options::RedisOptions;
 use super::{hints, scripts, server_check};

@@ -9,6 +9,11 @@ use futures_util::FutureExt;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 #[cfg(feature = "tls")]
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +22,7 @@ use super::TlsOptions;
 use super::tls::Connector;
 #[cfg(feature = "tls")]
 use super::tls_failure::TlsFailure;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, REFUSAL_BYTES_MAX, REFUSAL_TIMEOUT};
 
 /// Opens connections to one server.
 pub(super) struct Transport {
@@ -42,6 +47,19 @@ async fn without_panic<T>(opening: impl Future<Output = Result<T, RedisError>>) 
         let said = said.unwrap_or("no message");
         Err(io::Error::other(format!("the connection could not be opened, because of a panic: {said}")).into())
     })
+}
+
+/// The first line that comes on a connection, if it is an error of a Redis server and nothing was sent.
+async fn first_error<S: AsyncRead + Unpin>(connecting: impl Future<Output = io::Result<S>>) -> Option<String> {
+    let reading = async {
+        let mut line = String::new();
+        BufReader::new(connecting.await?.take(REFUSAL_BYTES_MAX)).read_line(&mut line).await?;
+        io::Result::Ok(line)
+    };
+    let line = timeout(REFUSAL_TIMEOUT, reading).await.ok()?.ok()?;
+    let said = line.strip_prefix('-')?.trim_end();
+    // What follows the first sentence is advice in several lines' length.
+    Some(said.split(". ").next().unwrap_or(said).to_owned())
 }
 
 impl Transport {
@@ -126,6 +144,17 @@ impl Transport {
     #[cfg(not(feature = "tls"))]
     pub(super) fn lasting_tls_reason(_: &RedisError) -> Option<String> {
         None
+    }
+
+    /// What the server says to a new connection before it closes it, as in protected mode or when it has too many clients. The error with which an own connection ends may come
+    /// before these words, because something was sent on it.
+    pub(super) async fn refusal_at_once(&self) -> Option<String> {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => first_error(TcpStream::connect((host.as_str(), *port))).await,
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => first_error(UnixStream::connect(path)).await,
+            _ => None,
+        }
     }
 
     /// What may be the matter if the server closes a new connection before it answers, to be appended to the error.

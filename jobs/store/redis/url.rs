@@ -1,6 +1,7 @@
 //! Reads the URL of a server. What it asks for is done or refused, never ignored.
 
 use redis::{ConnectionInfo, IntoConnectionInfo};
+use url::{ParseError, Url};
 
 use crate::limits::redis::URL_PARAMETER_SHOWN_MAX;
 
@@ -9,13 +10,41 @@ const OF_HOSTS: [&str; 1] = ["protocol"];
 /// Parameters of a URL for servers behind a Unix socket. Such a URL has no other place for database, user and password.
 const OF_SOCKETS: [&str; 4] = ["db", "user", "pass", "protocol"];
 
+/// What the URL of a server may begin with, as the `redis` crate reads it.
+const SCHEMES: [&str; 7] = ["redis", "rediss", "valkey", "valkeys", "redis+unix", "valkey+unix", "unix"];
+
+/// How to write a character in a password that would end it.
+macro_rules! with_password_advice {
+    ($said:literal) => {
+        concat!($said, "; in a password, write %23 for #, %3F for ?, %2F for / and %40 for @")
+    };
+}
+
+const FORM: &str = with_password_advice!(
+    "the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path for a socket"
+);
+const PORT: &str = with_password_advice!("the port in the Redis URL must be a number from 1 to 65535");
+const HOST: &str = with_password_advice!("the Redis URL names no host, as in redis://localhost:6379");
+const DATABASE: &str = with_password_advice!(
+    "the database in the Redis URL, behind its host, must be a number, as in redis://localhost/5"
+);
+
 /// What the URL says, or why it is refused. The reason has no secrets: texts of the `redis` crate could quote the URL, and with it the password, so they are not used.
 pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
-    const UNREADABLE: &str = "the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], or rediss:// for TLS; in a password, write %23 for #, %3F for ?, %2F for / and %40 for @";
-    let parsed = redis::parse_redis_url(url).ok_or(UNREADABLE)?;
+    let parsed = Url::parse(url).map_err(|error| match error {
+        ParseError::InvalidPort => PORT,
+        ParseError::EmptyHost => HOST,
+        _ => FORM,
+    })?;
+    if !SCHEMES.contains(&parsed.scheme()) {
+        return Err(FORM.into());
+    }
     let is_socket = parsed.scheme().ends_with("unix");
     if matches!(parsed.scheme(), "rediss" | "valkeys") {
         require_tls()?;
+    }
+    if !is_socket {
+        check_server(&parsed)?;
     }
     let known: &[&str] = if is_socket { &OF_SOCKETS } else { &OF_HOSTS };
     let mut given: Vec<String> = Vec::new();
@@ -29,12 +58,36 @@ pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
         if name == "protocol" && !matches!(&*value, "2" | "resp2" | "3" | "resp3") {
             return Err("the Redis URL's parameter protocol must be 2 or 3, the version of RESP".into());
         }
+        if name == "db" && value.parse::<i64>().is_err() {
+            return Err("the Redis URL's parameter db must be a number".into());
+        }
         given.push(name.into_owned());
     }
     if parsed.fragment().is_some() {
         return Err("the Redis URL has a part after #, which is not used; in a password, write %23 for #".into());
     }
-    parsed.into_connection_info().map_err(|_| UNREADABLE.to_owned())
+    parsed.into_connection_info().map_err(|_| FORM.to_owned())
+}
+
+/// Checks what stands between the scheme and the parameters, if the URL names a host.
+fn check_server(url: &Url) -> Result<(), &'static str> {
+    if url.port() == Some(0) {
+        return Err(PORT);
+    }
+    match url.host_str() {
+        None | Some("") => return Err(HOST),
+        Some("0.0.0.0" | "[::]") => {
+            return Err(
+                "the Redis URL names the address of all interfaces, to which nobody can connect; write 127.0.0.1 or [::1] for this machine",
+            );
+        }
+        Some(_) => {}
+    }
+    let database = url.path().trim_matches('/');
+    if !database.is_empty() && database.parse::<i64>().is_err() {
+        return Err(DATABASE);
+    }
+    Ok(())
 }
 
 fn require_tls() -> Result<(), &'static str> {
@@ -73,15 +126,25 @@ mod tests {
             ("redis://h?protocol=2&DB=5", "unknown parameter DB; known here"),
             ("redis+unix:///s?database=5", "unknown parameter database; known here: db, user, pass, protocol"),
             ("redis+unix:///s?db=1&db=2", "the parameter db twice"),
-            ("redis+unix:///s?db=canary", "cannot be read"),
+            ("redis+unix:///s?db=canary", "parameter db must be a number"),
             ("redis://h?protocol=canary", "protocol must be 2 or 3"),
             ("redis://h?=5", "parameter (not shown)"),
             ("redis://u:6?canary@h", "parameter (not shown)"),
             ("redis://h#canary", "a part after #"),
             ("redis+unix:///s?pass=a#canary", "a part after #"),
-            ("redis://u:a#canary@h", "cannot be read"),
-            ("redis://h/canary", "cannot be read"),
-            ("redis://h/1/2", "cannot be read"),
+            (
+                "redis://u:a#canary@h",
+                "port in the Redis URL must be a number from 1 to 65535; in a password, write %23 for #",
+            ),
+            ("redis://h/canary", "behind its host, must be a number"),
+            ("redis://h/1/2", "behind its host, must be a number"),
+            ("redis://h:99999", "port in the Redis URL must be"),
+            ("redis://h:0", "port in the Redis URL must be"),
+            ("redis://:canary@", "names no host"),
+            ("redis:///5", "names no host"),
+            ("redis://0.0.0.0", "address of all interfaces"),
+            ("http://canary", "write redis://"),
+            ("localhost:6379", "write redis://"),
             ("", "cannot be read"),
         ] {
             let reason = read(url).unwrap_err();

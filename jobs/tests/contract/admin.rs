@@ -407,7 +407,11 @@ pub(crate) async fn stats_show_how_long_the_front_of_the_queue_has_waited(harnes
 }
 
 pub(crate) async fn the_store_answers_a_health_check(_: &dyn Harness, worker: Worker) {
-    assert!(!worker.store.probe().await.unwrap().name.is_empty());
+    let before = worker.now_ms().await;
+    let facts = worker.store.probe().await.unwrap();
+    assert!(!facts.name.is_empty());
+    // By this instant operators tell live workers from stale ones.
+    assert!(facts.now_ms.is_some_and(|now| (before..=before + 60_000).contains(&now)), "{facts:?} after {before}");
 }
 
 /// A queue with a job in every state, beside another one.

@@ -38,6 +38,15 @@ pub(crate) async fn an_idle_worker_gets_a_hint_when_a_job_becomes_pending(_: &dy
     wait_for(&mut hints, &pending).await;
 }
 
+pub(crate) async fn no_idle_worker_sleeps_on_when_its_queue_is_resumed(_: &dyn Harness, worker: Worker) {
+    worker.enqueue(&[id("a")]).await;
+    worker.pause().await;
+    let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
+    assert_eq!(worker.claim(1).await, []);
+    assert!(worker.resume().await);
+    wait_for(&mut hints, &Hint::Pending(worker.queue.clone())).await;
+}
+
 pub(crate) async fn a_hint_is_sent_when_another_delayed_job_becomes_the_earliest(_: &dyn Harness, worker: Worker) {
     let mut hints = worker.store.hints(std::slice::from_ref(&worker.queue)).await.unwrap();
     let due = Hint::Due(worker.queue.clone());

@@ -214,6 +214,7 @@ macro_rules! for_each_guarantee {
                 a_worker_is_listed_after_its_heartbeat_until_it_is_forgotten,
                 announced_queues_are_listed_by_name;
             hints: an_idle_worker_gets_a_hint_when_a_job_becomes_pending,
+                no_idle_worker_sleeps_on_when_its_queue_is_resumed,
                 a_hint_is_sent_when_another_delayed_job_becomes_the_earliest,
                 a_requested_cancellation_is_hinted_to_listeners_of_that_queue;
             outcome: a_waiter_gets_a_hint_for_every_final_state,

@@ -1,5 +1,5 @@
 -- redrive.lua: give dead, poisoned and cancelled jobs a fresh start at the back of `pending`, and move delayed ones there now.
--- Guarantee: a job is moved once, and its act is recorded (lib/acts.lua). A fresh start resets failures, crashes and releases, but not attempts.
+-- Guarantee: a job is moved once, and its act is recorded (lib/acts.lua). A job whose body is too short to be run stays where it is. A fresh start resets failures, crashes and releases, but not attempts.
 -- KEYS    see lib/queue.lua
 -- ARGV    1 to 3 see lib/replay.lua; from 4 on see lib/target.lua
 -- Reply   {'ok', now, two chars per job: its state (lib/state.lua) before and after. The same char twice means not moved,
@@ -17,7 +17,7 @@ for _, target in ipairs(targets()) do
   if moved_ids[id] then
     -- The call names this job a second time; the first mention moved it.
     results[#results + 1] = 'pp'
-  elseif is_unchanged and container[state] then
+  elseif is_unchanged and container[state] and call('HSTRLEN', JOB, id) >= HEADER then
     local attempts, failures, crashes, releases = counters_of(retry)
     if state ~= 'y' then failures, crashes, releases = 0, 0, 0 end
     moving[#moving + 1] = id
