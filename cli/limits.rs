@@ -228,8 +228,5 @@ pub(crate) const BENCH_WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
 /// Least and most added round trip, in ms; another number is a usage error.
 pub(crate) const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
-/// How similar the name of an environment variable must be to that of a setting to count as misspelt, from 0 (different) to 1 (equal).
-pub(crate) const VARIABLE_SIMILARITY_MIN: f64 = 0.75;
-
-/// How similar an unknown key of the settings file must be to a known one to count as misspelt, from 0 (different) to 1 (equal).
-pub(crate) const KEY_SIMILARITY_MIN: f64 = 0.75;
+/// How similar an unknown name must be to a known one to count as misspelt, from 0 (different) to 1 (equal).
+pub(crate) const SIMILARITY_MIN: f64 = 0.75;

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, ColorChoice, Command};
-use reqwest::Url;
-use reqwest::header::HeaderName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::limits::{KEY_SIMILARITY_MIN, SETTINGS_BYTES_MAX};
+use crate::limits::SETTINGS_BYTES_MAX;
+use crate::masking::{masked_header, masked_url};
 use crate::output::printable;
+use crate::similar::most_similar;
 use crate::variables;
 
 /// The settings file that is read if it exists and none is named.
@@ -33,8 +33,6 @@ const HEADER: &str = "header";
 const URL: &str = "URL";
 /// The argument whose URL is shown with its user: the user of a Redis server is no secret.
 const REDIS: &str = "redis";
-/// Stands for a secret.
-const MASK: &str = "***";
 /// Arguments that are not settings.
 const NOT_SETTINGS: [&str; 4] = ["config", "json", "help", "version"];
 
@@ -302,12 +300,8 @@ impl SettingsFile {
 
 fn unknown(key: &str, settings: &[Setting]) -> String {
     let known: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
-    let similarity = |known: &&str| strsim::normalized_damerau_levenshtein(key, known);
-    let nearest = known.iter().copied().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
-    let meant = match nearest.filter(|nearest| similarity(nearest) >= KEY_SIMILARITY_MIN) {
-        Some(nearest) => format!(" ({nearest} may be meant)"),
-        None => String::new(),
-    };
+    let meant =
+        most_similar(key, known.iter().copied()).map_or_else(String::new, |meant| format!(" ({meant} may be meant)"));
     format!("unknown key {key}{meant}; known keys are {}", known.join(", "))
 }
 
@@ -336,9 +330,7 @@ impl Setting {
     /// The value without its secrets. Of a header only the name is shown, because all of its value may be secret.
     fn masked(&self, text: &str) -> String {
         if name(&self.arg) == HEADER {
-            let header = text.split_once('=').map(|(header, _)| header.trim());
-            let header = header.filter(|header| HeaderName::from_bytes(header.as_bytes()).is_ok());
-            return header.map_or_else(|| MASK.to_owned(), |header| format!("{header}={MASK}"));
+            return masked_header(text);
         }
         match self.arg.get_value_names() {
             Some([name]) if name == URL => masked_url(text, self.key == REDIS),
@@ -398,29 +390,6 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// A URL without its secrets: its password, everything after `?` or `#`, and its user, which may be a token.
-fn masked_url(text: &str, user_is_shown: bool) -> String {
-    const NOT_SHOWN: &str = "(not shown: it is not the URL of a server)";
-    let Ok(mut url) = Url::parse(text) else { return NOT_SHOWN.into() };
-    // A URL without a host is that of a socket's file, or no URL at all: `user:password@host` has the scheme `user`.
-    if !url.has_host() && (url.cannot_be_a_base() || !url.scheme().ends_with("unix")) {
-        return NOT_SHOWN.into();
-    }
-    if !url.username().is_empty() && !user_is_shown {
-        let _ = url.set_username(MASK);
-    }
-    if url.password().is_some() {
-        let _ = url.set_password(Some(MASK));
-    }
-    if url.query().is_some() {
-        url.set_query(Some(MASK));
-    }
-    if url.fragment().is_some() {
-        url.set_fragment(Some(MASK));
-    }
-    printable(url.as_str())
 }
 
 #[cfg(test)]
@@ -511,20 +480,5 @@ mod tests {
             let setting = all.iter().find(|setting| setting.key == key).unwrap();
             assert_eq!(setting.masked(text), shown, "{key}");
         }
-    }
-
-    #[test]
-    fn secrets_of_urls_are_masked() {
-        for (text, shown) in [
-            ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
-            ("redis+unix:///tmp/r.sock?pass=secret", "redis+unix:///tmp/r.sock?***"),
-            ("https://h/hook?token=secret#secret", "https://h/hook?***#***"),
-            ("redis//:secret@h", "(not shown: it is not the URL of a server)"),
-        ] {
-            assert_eq!(masked_url(text, true), shown);
-        }
-        let all = settings(&Cli::command());
-        let queue = all.iter().find(|setting| setting.key == "work.queue").unwrap();
-        assert_eq!(queue.masked("email=50"), "email=50");
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::Command;
 
-use crate::limits::VARIABLE_SIMILARITY_MIN;
 use crate::output::{note, printable};
+use crate::similar::most_similar;
 
 /// The filter of a worker's log. It is no setting, so no argument names it.
 pub(crate) const LOG_VARIABLE: &str = "RETRACED_LOG";
@@ -42,15 +42,11 @@ fn unknown(names: Vec<String>, known: &[String]) -> Vec<(String, Option<&str>)> 
     let is_unknown = |name: &String| name.starts_with(PREFIX) && !known.contains(name) && !is_of_service(name);
     let mut names: Vec<_> = names.into_iter().filter(is_unknown).collect();
     names.sort_unstable();
-    let similarity = |name: &str, known: &str| {
-        // Without the common prefix, which would make any two names similar.
-        let [name, known] = [name, known].map(|name| name.strip_prefix(PREFIX).unwrap_or(name));
-        strsim::normalized_damerau_levenshtein(name, known)
-    };
+    // Without the common prefix, which would make any two names similar.
     let nearest = |name: &str| {
-        let similar = known.iter().map(|known| (similarity(name, known), known.as_str()));
-        let most = similar.max_by(|one, other| one.0.total_cmp(&other.0));
-        most.filter(|(similarity, _)| *similarity >= VARIABLE_SIMILARITY_MIN).map(|(_, known)| known)
+        let meant =
+            most_similar(name.strip_prefix(PREFIX)?, known.iter().filter_map(|known| known.strip_prefix(PREFIX)))?;
+        known.iter().map(String::as_str).find(|known| known.strip_prefix(PREFIX) == Some(meant))
     };
     names.into_iter().map(|name| (nearest(&name), name)).map(|(nearest, name)| (name, nearest)).collect()
 }

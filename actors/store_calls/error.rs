@@ -55,13 +55,30 @@ impl Error for CallError {
 mod tests {
     use super::*;
 
+    /// An error of a driver, with the error of the system as its source.
+    #[derive(Debug)]
+    struct Driver(std::io::Error);
+
+    impl fmt::Display for Driver {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the connection was lost")
+        }
+    }
+
+    impl Error for Driver {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
     #[test]
-    fn the_cause_of_an_error_of_the_store_is_not_lost() {
-        let away = || StoreError::Unavailable { operation: "test", cause: "connection refused".into() };
-        for error in [CallError::Refused(away()), CallError::Blocked(away()), CallError::OutcomeUnknown(Some(away()))] {
-            let cause = error.source().map(ToString::to_string);
-            assert_eq!(cause.as_deref(), Some("connection refused"), "{error:?}");
-            assert_eq!(error.to_string(), away().to_string());
+    fn the_source_of_an_error_of_the_store_is_not_lost() {
+        let driver = || Driver(std::io::Error::other("connection reset"));
+        let lost = || StoreError::Unavailable { operation: "test", cause: driver().into() };
+        for error in [CallError::Refused(lost()), CallError::Blocked(lost()), CallError::OutcomeUnknown(Some(lost()))] {
+            let source = error.source().map(ToString::to_string);
+            assert_eq!(source.as_deref(), Some("connection reset"), "{error:?}");
+            assert_eq!(error.to_string(), lost().to_string());
         }
         assert!(CallError::NoReplaySlot.source().is_none());
     }

@@ -300,7 +300,10 @@ fn invalid_settings_are_refused_with_their_file_and_line_or_variable_before_anyt
         finish(command, COMMAND_MAX)
     };
     for (text, phrase) in [
-        ("[work]\n\nleese = \"5s\"\n", "retraced.toml line 3: unknown key work.leese; known keys are redis"),
+        (
+            "[work]\n\nleese = \"5s\"\n",
+            "retraced.toml line 3: unknown key work.leese (work.lease may be meant); known keys are redis",
+        ),
         ("[work]\nlease = 5\n", "retraced.toml line 2: work.lease: expected a string, not a number"),
         ("redis = \"redis://:sesame@x\nnext = 1", "retraced.toml line 1: not TOML"),
     ] {

@@ -122,9 +122,9 @@ const LAYERS: &[Layer] = &[
         may_name: &["jobs", "actors", "src"],
         rows: &[
             &["limits", "error"],
-            &["output"],
+            &["output", "similar"],
             &["args", "by", "filter", "live_workers", "paused", "tls"],
-            &["advice", "usage", "variables"],
+            &["advice", "masking", "usage", "variables"],
             &["settings"],
             &["context"],
             &[
