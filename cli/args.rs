@@ -83,7 +83,7 @@ pub(crate) fn request_timeout(text: &str) -> Result<Duration, String> {
     within(text, REQUEST_TIMEOUT_BOUNDS)
 }
 
-/// Parses a number of bytes with its unit: `64MiB`, `1GiB`, `1048576B`. Who forgets the unit means another one than bytes.
+/// Parses a number of bytes with its unit: `64MiB`, `1GiB`, `1048576B`. A number without a unit is refused: hardly anybody means bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const HOW: &str = "write a whole number and a unit: 1024B, 512KiB, 256MiB or 2GiB";
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| format!("the unit is missing; {HOW}"))?;
@@ -163,20 +163,22 @@ pub(crate) fn when(text: &str) -> Result<When, String> {
     instant(text).map(When).map_err(|_| how.to_owned())
 }
 
-/// Parses a failure code, of which the argument may ignore the case. Help and completions list all of them.
+/// Parses a failure code in any case, if the argument has `ignore_case`, by which the list of values is compared. Help and completions list all of them.
 pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
     PossibleValuesParser::new(Code::ALL.map(Code::as_str)).try_map(|text| text.to_ascii_uppercase().parse::<Code>())
 }
 
-/// Parses a job state. Help and completions list all of them.
+/// Parses a job state in any case, as [`code`] does. Help and completions list all of them.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
-    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
+    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str))
+        .try_map(|text| text.to_ascii_lowercase().parse::<JobState>())
 }
 
 /// Parses the state of a job that has not ended.
 pub(crate) fn unfinished_state() -> impl TypedValueParser<Value = JobState> {
     let states = JobState::ALL.into_iter().filter(|state| !state.is_final());
-    PossibleValuesParser::new(states.map(JobState::as_str)).try_map(|text| text.parse::<JobState>())
+    PossibleValuesParser::new(states.map(JobState::as_str))
+        .try_map(|text| text.to_ascii_lowercase().parse::<JobState>())
 }
 
 /// Parses a job's data, given as JSON.
@@ -207,7 +209,7 @@ impl FromStr for WorkedQueue {
         let text = text.trim();
         let (name, concurrency) = match text.split_once('=') {
             None => (text, None),
-            Some((_, number)) if number.contains(char::is_whitespace) => {
+            Some((_, number)) if number.trim_start().contains(char::is_whitespace) => {
                 return Err("separate queues by commas, as in a=3,b".into());
             }
             Some((name, number)) => {

@@ -29,6 +29,8 @@ pub(crate) struct BulkOptions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Redrive,
+    /// A redrive of one job, which may also be cancelled or delayed.
+    Retry,
     Discard,
     Cancel,
 }
@@ -37,6 +39,7 @@ impl Verb {
     fn doing(self) -> &'static str {
         match self {
             Verb::Redrive => "redriving",
+            Verb::Retry => "retrying",
             Verb::Discard => "discarding",
             Verb::Cancel => "cancelling",
         }
@@ -45,6 +48,7 @@ impl Verb {
     fn done(self) -> &'static str {
         match self {
             Verb::Redrive => "redriven",
+            Verb::Retry => "retried",
             Verb::Discard => "discarded",
             Verb::Cancel => "cancelled",
         }
@@ -54,13 +58,24 @@ impl Verb {
     fn allows(self, state: JobState) -> bool {
         match self {
             Verb::Redrive | Verb::Discard => matches!(state, JobState::Dead | JobState::Poisoned),
+            Verb::Retry => !matches!(state, JobState::Pending | JobState::Processing | JobState::Completed),
             Verb::Cancel => !state.is_final(),
+        }
+    }
+
+    /// Why a job was left alone although its state allows the action.
+    fn why_left_alone(self) -> &'static str {
+        match self {
+            Verb::Redrive | Verb::Retry => {
+                "moved by others first, or damaged (`retraced dead discard` deletes damaged jobs)"
+            }
+            Verb::Discard | Verb::Cancel => "moved by others first",
         }
     }
 
     fn bulk(self, operator: &Operator, queue: &QueueName, filter: &JobFilter) -> BulkAction {
         match self {
-            Verb::Redrive => operator.redrive_matching(queue, filter),
+            Verb::Redrive | Verb::Retry => operator.redrive_matching(queue, filter),
             Verb::Discard => operator.discard_matching(queue, filter),
             Verb::Cancel => operator.cancel_matching(queue, filter),
         }
@@ -68,7 +83,7 @@ impl Verb {
 
     async fn act(self, operator: &Operator, queue: &QueueName, jobs: Vec<Target>) -> Result<Vec<Moved>, CliError> {
         Ok(match self {
-            Verb::Redrive => operator.redrive(queue, jobs).await?,
+            Verb::Redrive | Verb::Retry => operator.redrive(queue, jobs).await?,
             Verb::Discard => operator.discard(queue, jobs).await?,
             Verb::Cancel => operator.cancel(queue, jobs).await?,
         })
@@ -217,11 +232,7 @@ impl Bulk<'_> {
             Tally { unchanged: 0, .. } => self.note_done(tally),
             Tally { unchanged, .. } => {
                 let summary = self.summary(tally);
-                let why = match self.verb {
-                    Verb::Redrive => "others moved them first, or their data are damaged (`retraced job show`)",
-                    Verb::Discard | Verb::Cancel => "others moved them first",
-                };
-                note(format_args!("{summary}; {unchanged} left alone, because {why}"));
+                note(format_args!("{summary}; {unchanged} left alone: {}", self.verb.why_left_alone()));
             }
         }
         if action.newer() > 0 {
@@ -307,10 +318,7 @@ fn sentence(out: &Output, verb: Verb, row: &ActionRow) -> String {
         ActionResult::Asked => format!("{id}  is processing; cancellation requested"),
         ActionResult::NotFound => format!("{id}  is not kept in queue {}", row.queue),
         ActionResult::Refused if row.state.is_some_and(|state| verb.allows(state)) => {
-            format!(
-                "{id}  is left alone: somebody else moved it first, or its data are damaged, so that it cannot be {}",
-                verb.done()
-            )
+            format!("{id}  is left alone: {}", verb.why_left_alone())
         }
         ActionResult::Refused => format!("{id}  is {}, so it cannot be {}", state(out, row.state), verb.done()),
         ActionResult::Removed => format!("{id}  {} → removed", state(out, row.from)),

@@ -9,7 +9,7 @@ use retraced::{Operator, OperatorError, QueueName, RedisStore, Store};
 use crate::advice::with_flags;
 use crate::error::CliError;
 use crate::live_workers::{note_if_unprocessed, workers_of};
-use crate::output::{Output, arguments, note, one_line};
+use crate::output::{Output, arguments, note, one_line, warn};
 use crate::paused::paused;
 use crate::tls::TlsArgs;
 
@@ -98,11 +98,18 @@ impl CommandContext {
             Ok(()) => drop(self.note_if_paused(operator, queue).await),
             Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) => {
                 note(format_args!(
-                    "queue {queue} is new; if {nearest} was meant, cancel its jobs: `retraced job cancel --all {}`",
+                    "queue {queue} is new; if {nearest} was meant, cancel its jobs and delete it: `retraced job cancel --all {0}`, `retraced queue delete {0}`",
                     arguments(&[queue])
                 ));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Says before a worker makes this queue that there is none of this name but one of a similar name.
+    pub(crate) async fn note_if_mistyped(&self, operator: &Operator, queue: &QueueName) {
+        if let Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) = operator.require_queue(queue).await {
+            warn(format_args!("queue {queue} is new; {nearest} may be meant"));
         }
     }
 

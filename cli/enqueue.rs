@@ -301,12 +301,12 @@ impl<'a> Enqueuer<'a> {
     }
 
     fn stored_so_far(&self) -> String {
-        let up_to = format!("up to line {}", self.last_line);
         match (self.created, self.stored - self.created) {
             (0, 0) => "nothing".into(),
-            (created, 0) => format!("{}, {up_to}", job_count(created)),
-            (0, existing) => format!("nothing new, {up_to} ({existing} existed already)"),
-            (created, existing) => format!("{}, {up_to} ({existing} more existed already)", job_count(created)),
+            (created, 0) => format!("{}, up to line {}", job_count(created), self.last_line),
+            (created, existing) => {
+                format!("{}, up to line {}; {existing} existed already", job_count(created), self.last_line)
+            }
         }
     }
 }

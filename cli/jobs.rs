@@ -25,7 +25,7 @@ pub(crate) struct Jobs {
     /// The queue.
     queue: QueueName,
     /// The state, which must be given. Pending jobs are listed from the front of the queue, delayed ones by due time, processing ones by the end of their lease, and ended ones latest first.
-    #[arg(long, value_parser = args::state())]
+    #[arg(long, ignore_case = true, value_parser = args::state())]
     state: Option<JobState>,
     #[command(flatten)]
     filter: Filter,
@@ -64,7 +64,7 @@ pub(crate) struct Cancel {
     #[arg(long, conflicts_with_all = ["state", "code", "kind", "since", "until"])]
     all: bool,
     /// Only jobs in this state. Default: pending and delayed.
-    #[arg(long, value_parser = args::unfinished_state())]
+    #[arg(long, ignore_case = true, value_parser = args::unfinished_state())]
     state: Option<JobState>,
     #[command(flatten)]
     filter: Filter,
@@ -132,7 +132,7 @@ impl Job {
                 let operator = context.operator_of(&queue).await?.named(by.name());
                 let moved = operator.redrive(&queue, [&id]).await?;
                 let mut tally = Tally::default();
-                print_results(&context.out, Verb::Redrive, &queue, std::iter::once(id).zip(moved), &mut tally)?;
+                print_results(&context.out, Verb::Retry, &queue, std::iter::once(id).zip(moved), &mut tally)?;
                 match tally.unchanged {
                     0 => {
                         context.note_why_jobs_wait(&operator, &queue).await;

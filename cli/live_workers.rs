@@ -4,7 +4,7 @@ use retraced::store::WorkerRow;
 use retraced::{Operator, OperatorError, QueueName};
 use serde::Serialize;
 
-use crate::output::{Output, note};
+use crate::output::{Output, arguments, note};
 
 /// The live workers of all queues, as far as they are known.
 #[derive(Default)]
@@ -52,7 +52,8 @@ pub(crate) fn note_in_text(out: &Output, queue: &QueueName, workers: Option<usiz
 pub(crate) fn note_if_unprocessed(queue: &QueueName, workers: Option<usize>) {
     if workers == Some(0) {
         note(format_args!(
-            "no worker processes queue {queue}: its jobs wait until one runs (`retraced work {queue} …`, or your application)"
+            "no worker processes queue {queue}: its jobs wait until one runs (`retraced work {} …`, or your application)",
+            arguments(&[queue])
         ));
     }
 }

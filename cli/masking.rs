@@ -43,7 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_of_urls_are_masked() {
+    fn no_secret_of_a_header_is_shown() {
+        for (text, shown) in [
+            ("authorization=Bearer a-secret==", "authorization=***"),
+            (" X-Team = a-secret\r", "X-Team=***"),
+            ("a-secret", "***"),
+            ("authorization: Basic YS1zZWNyZXQ6YQ==", "***"),
+            ("a secret=", "***"),
+            ("=a-secret", "***"),
+        ] {
+            assert_eq!(masked_header(text), shown);
+        }
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_shown() {
         for (text, shown) in [
             ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
             ("redis+unix:///tmp/r.sock?pass=secret", "redis+unix:///tmp/r.sock?***"),

@@ -1,19 +1,21 @@
-//! What a usage error says besides the words of the argument parser: the usage of the command, and tips that lead further.
+//! Corrects what the argument parser says in usage errors: the usage, the tips, and how much of a value is repeated.
 
 use std::ffi::OsString;
 
-use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
 use retraced::JobState;
 
 use crate::limits::REFUSED_VALUE_CHARS_MAX;
 use crate::output::short;
+use crate::similar::most_similar;
 
 /// Corrects the usage and the tips of an error that these arguments have caused.
 pub(crate) fn correct(error: &mut clap::Error, command: &Command, arguments: &[OsString]) {
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let named = named(command, &words);
+    // The parser would show every option that has a value, also one from the environment or a default, as if it were required.
     if error.get(ContextKind::Usage).is_some() {
         error.insert(ContextKind::Usage, ContextValue::StyledStr(named.clone().render_usage()));
     }
@@ -22,15 +24,15 @@ pub(crate) fn correct(error: &mut clap::Error, command: &Command, arguments: &[O
     }
     match (error.kind(), text(error, ContextKind::InvalidArg), text(error, ContextKind::InvalidValue)) {
         (ErrorKind::UnknownArgument, Some(argument), _) => {
-            if let Some(option) = option_before(&named, &words, &argument) {
-                tip(error, &format!("to give --{option} a value, write '--{option}={argument}'"));
-            } else if argument.starts_with("--") {
-                // The parser says how to pass it as a value, but hardly any value begins like this.
-                error.remove(ContextKind::Suggested);
+            if text(error, ContextKind::SuggestedArg).is_some_and(|meant| !is_similar(&argument, &meant)) {
+                error.remove(ContextKind::SuggestedArg);
             }
+            correct_tips(error, &named, &words, &argument);
         }
-        (ErrorKind::InvalidValue, _, Some(value)) if value.parse::<JobState>().is_ok() => {
-            // A state of other jobs that is spelt like this one would lead to harm.
+        (ErrorKind::InvalidValue, Some(option), Some(value))
+            if option.starts_with("--state") && value.parse::<JobState>().is_ok_and(JobState::is_final) =>
+        {
+            // The parser suggests the state that is spelt most like it, whose jobs nobody wanted to touch.
             error.remove(ContextKind::SuggestedValue);
             tip(error, "jobs in this state have ended; `retraced dead discard` deletes dead and poisoned ones");
         }
@@ -38,7 +40,7 @@ pub(crate) fn correct(error: &mut clap::Error, command: &Command, arguments: &[O
     }
 }
 
-/// The command that these words name. In an error, the parser would show every option that has a value, also one from the environment or a default, as if it were required.
+/// The command that these words name.
 fn named(command: &Command, words: &[&str]) -> Command {
     let mut named = command.clone();
     named.build();
@@ -50,12 +52,29 @@ fn named(command: &Command, words: &[&str]) -> Command {
     named
 }
 
-/// The option that stands before this argument, if it takes its value only after `=`.
-fn option_before(command: &Command, words: &[&str], argument: &str) -> Option<String> {
-    let at = words.iter().position(|word| *word == argument)?;
-    let long = words.get(at.checked_sub(1)?)?.strip_prefix("--")?;
-    let option = command.get_arguments().find(|option| option.get_long() == Some(long))?;
-    option.is_require_equals_set().then(|| long.to_owned())
+/// Corrects the tips about an argument that no option or position takes.
+fn correct_tips(error: &mut clap::Error, command: &Command, words: &[&str], argument: &str) {
+    // Of a word such as `-abc` the parser names only the first option, `-a`.
+    let is_it = |word: &&str| *word == argument || (word.starts_with(argument) && !word.starts_with("--"));
+    let Some(at) = words.iter().position(is_it) else { return };
+    let word = words[at];
+    let before = at.checked_sub(1).and_then(|before| words[before].strip_prefix("--"));
+    let option = command.get_arguments().find(|option| before.is_some() && option.get_long() == before);
+    let option = option.filter(|option| option.get_action().takes_values());
+    match (option.and_then(Arg::get_long), word.starts_with('-')) {
+        (Some(long), is_like_option) if option.is_some_and(|o| o.is_require_equals_set() != is_like_option) => {
+            tip(error, &format!("to give --{long} this value, write '--{long}={word}'"));
+        }
+        // The parser says how to pass it as a value, but hardly any value begins like this.
+        _ if word.starts_with("--") => keep_tips(error, |tip| !tip.starts_with("to pass ")),
+        _ if word != argument => tip(error, &format!("to pass '{word}' as a value, write '-- {word}'")),
+        _ => {}
+    }
+}
+
+fn is_similar(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|option| option.trim_start_matches('-'));
+    most_similar(one, std::iter::once(other)).is_some()
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -67,4 +86,13 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 
 fn tip(error: &mut clap::Error, text: &str) {
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(text.to_owned())]));
+}
+
+fn keep_tips(error: &mut clap::Error, kept: impl Fn(&str) -> bool) {
+    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+        tips.retain(|tip| kept(&tip.to_string()));
+        if !tips.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use crate::output::{note, printable};
+use crate::output::{printable, warn};
 use crate::similar::most_similar;
 
 /// The filter of a worker's log. It is no setting, so no argument names it.
@@ -20,7 +20,7 @@ pub(crate) fn note_unknown(command: &Command) {
     let set: Vec<String> = set.map(|(name, _)| name.to_string_lossy().into_owned()).collect();
     for (name, nearest) in unknown(set, &known) {
         let meant = nearest.map(|nearest| format!("; {nearest} may be meant")).unwrap_or_default();
-        note(format_args!(
+        warn(format_args!(
             "the environment variable {} is not read: there is no such setting{meant}",
             printable(&name)
         ));
@@ -35,7 +35,7 @@ fn known(command: &Command) -> Vec<String> {
 }
 
 /// Those of the names that are not known, in alphabetical order, each with the known name that it resembles.
-fn unknown(names: Vec<String>, known: &[String]) -> Vec<(String, Option<&str>)> {
+fn unknown(names: Vec<String>, known: &[String]) -> Vec<(String, Option<String>)> {
     let services: Vec<String> =
         names.iter().filter_map(|name| Some(format!("{}_", name.strip_suffix(SERVICE_SUFFIX)?))).collect();
     let is_of_service = |name: &String| services.iter().any(|service| name.starts_with(service));
@@ -44,9 +44,8 @@ fn unknown(names: Vec<String>, known: &[String]) -> Vec<(String, Option<&str>)> 
     names.sort_unstable();
     // Without the common prefix, which would make any two names similar.
     let nearest = |name: &str| {
-        let meant =
-            most_similar(name.strip_prefix(PREFIX)?, known.iter().filter_map(|known| known.strip_prefix(PREFIX)))?;
-        known.iter().map(String::as_str).find(|known| known.strip_prefix(PREFIX) == Some(meant))
+        let known = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
+        most_similar(name.strip_prefix(PREFIX)?, known).map(|meant| format!("{PREFIX}{meant}"))
     };
     names.into_iter().map(|name| (nearest(&name), name)).map(|(nearest, name)| (name, nearest)).collect()
 }
@@ -66,8 +65,8 @@ mod tests {
         let found = unknown(set.map(str::to_owned).into(), &known);
         let expected = [
             ("RETRACED_DASHBOARD".to_owned(), None),
-            ("RETRACED_LEESE".to_owned(), Some("RETRACED_LEASE")),
-            ("RETRACED_REDISURL".to_owned(), Some("RETRACED_REDIS_URL")),
+            ("RETRACED_LEESE".to_owned(), Some("RETRACED_LEASE".to_owned())),
+            ("RETRACED_REDISURL".to_owned(), Some("RETRACED_REDIS_URL".to_owned())),
         ];
         assert_eq!(found, expected);
     }

@@ -82,7 +82,7 @@ pub(crate) struct Work {
     /// How long dead and poisoned jobs are kept, so that they can be read and redriven: up to 3650d. Older ones are removed, which is logged and recorded in the ledger.
     #[arg(long, value_name = "DURATION", env = "RETRACED_KEEP_DEAD", hide_env_values = true, default_value = args::shown(DEAD_AGE_MAX), value_parser = args::duration)]
     keep_dead: Duration,
-    /// How many bytes of dead jobs are kept in each queue, and as many of poisoned ones: 512KiB, 256MiB, 2GiB. A job counts its payload and options, at least 1 KiB. If there are more,
+    /// How many bytes of dead jobs are kept in each queue, and as many of poisoned ones: 512KiB, 256MiB, 2GiB. Always with a unit: B, KiB, MiB or GiB. A job counts its payload and options, at least 1 KiB. If there are more,
     /// those that died first are removed. Their number has no bound.
     #[arg(long, value_name = "BYTES", env = "RETRACED_KEEP_DEAD_BYTES", hide_env_values = true, default_value = args::shown_bytes(RETENTION_BYTES_MAX), value_parser = args::bytes)]
     keep_dead_bytes: u64,
@@ -115,10 +115,12 @@ impl Work {
         let health = self.health_server().await?;
         webhook.check_host_name().await?;
         let to = webhook.shown();
-        let mut builder = Runtime::builder()
-            .shared_store(context.store().await?)
-            .lease(self.lease)
-            .shutdown_grace(self.shutdown_grace);
+        let store = context.store().await?;
+        let operator = Operator::shared(store.clone());
+        for queue in &self.queues {
+            context.note_if_mistyped(&operator, &queue.name).await;
+        }
+        let mut builder = Runtime::builder().shared_store(store).lease(self.lease).shutdown_grace(self.shutdown_grace);
         let mut labels = Vec::new();
         for worked in &self.queues {
             builder = builder.queue(self.queue(worked, &webhook)?);

@@ -225,6 +225,9 @@ pub(crate) mod redis {
     /// Longest wait for the words with which a server closes a new connection: 500 ms. Without them the error names possible causes.
     pub(crate) const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
+    /// How long nobody asks again for these words after there were none: 5 s. Callers who open a connection meanwhile do not wait for them.
+    pub(crate) const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
+
     /// Most bytes that are read of these words: 2 KiB. The longest known ones (protected mode) have less than 1 KiB.
     pub(crate) const REFUSAL_BYTES_MAX: u64 = 2_048;
 

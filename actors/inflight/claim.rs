@@ -63,7 +63,7 @@ impl OpenClaim {
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimResult {
         self.answered = true;
         let jobs = claims.jobs.len();
-        let found_too_few = jobs < self.budget.limit && !claims.more && !claims.full;
+        let found_too_few = found_too_few(&claims, self.budget.limit);
         let more = claims.more;
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.answered(claims, self.budget.limit, now, expires);
@@ -93,5 +93,27 @@ impl Drop for OpenClaim {
         let sent_by = *self.sent_by.get_mut().unwrap_or_else(PoisonError::into_inner);
         let unresolved = self.nonce.zip(sent_by).map(|(nonce, instance)| UnresolvedClaim { instance, nonce });
         self.inflight.claim_over(self.budget.limit, unresolved);
+    }
+}
+
+/// Whether the queue had fewer jobs than a claim of so many asked for. It may have had more if the store cut the claim short or the next job did not fit.
+fn found_too_few(claims: &Claims, limit: usize) -> bool {
+    claims.jobs.len() < limit && !claims.more && !claims.full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_queue_is_taken_for_empty_if_its_claim_was_cut_short_or_full() {
+        for (more, full, too_few) in
+            [(false, false, true), (true, false, false), (false, true, false), (true, true, false)]
+        {
+            let mut claims = Claims::default();
+            (claims.more, claims.full) = (more, full);
+            assert_eq!(found_too_few(&claims, 1), too_few, "more: {more}, full: {full}");
+            assert!(!found_too_few(&claims, 0), "as many as were asked for");
+        }
     }
 }

@@ -190,7 +190,7 @@ mod tests {
         near.read_exact(&mut [0]).unwrap();
         assert!(begun.elapsed() >= ROUND_TRIP, "{:?}", begun.elapsed());
 
-        // About 250 chunks, of which many are under way at a time.
+        // About 250 chunks; one at a time would take as many round trips.
         let sent: Vec<u8> = (0..4_000_000_u32).map(|n| (n / 7) as u8).collect();
         let mut writer = near.try_clone().unwrap();
         let all = sent.clone();

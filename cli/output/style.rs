@@ -18,7 +18,7 @@ pub(crate) enum Style {
     Good,
     /// Under way.
     Live,
-    /// Waits for its time, or is not as usual.
+    /// Needs attention, or waits for its time.
     Warn,
     /// Went wrong.
     Bad,

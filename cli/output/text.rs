@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn json_text_for_people_can_be_read_as_json_again() {
+    fn no_json_text_for_people_is_unreadable_as_json() {
         let value = serde_json::json!("\u{1b} \u{9b} \u{202e} \u{feff} \\ \u{1f468}");
         let shown = printable_json(&value.to_string());
         assert_eq!(shown, "\"\\u001b \\u009b \\u202e \\ufeff \\\\ \u{1f468}\"");

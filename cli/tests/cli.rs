@@ -222,13 +222,13 @@ fn standard_input_is_enqueued_as_it_arrives_and_what_is_stored_is_reported() {
     while harness.run(&["job", "show", "q", "early"]).status != Some(0) {
         assert!(Instant::now() < deadline, "the line was not enqueued before the next one arrived");
     }
-    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
     drop(stdin);
     let finished = finished(child, COMMAND_MAX);
     assert_eq!(finished.status, Some(1));
     let phrase = "line 4 of standard input: missing field `payload`";
     assert!(finished.stderr.contains(phrase), "{finished:?}");
-    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3"), "{finished:?}");
+    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3; 1 existed already"), "{finished:?}");
     assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2));
 }
 
@@ -354,7 +354,7 @@ fn server_that_answers(answer: &str) -> String {
 fn nobody_is_told_to_start_a_server_that_runs() {
     for (answer, remedy) in [
         ("", "it may be frozen"),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "this is no answer of a Redis server: check host and port"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "this is no answer of a Redis server: check the address"),
         ("-CLUSTERDOWN Hash slot not served\r\n", "it is a node of a Redis Cluster"),
     ] {
         let mut command = retraced();

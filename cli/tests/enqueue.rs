@@ -66,6 +66,9 @@ fn a_paused_or_mistyped_queue_is_not_used_in_silence() {
     let mut work = harness.command(&["work", "billing", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
     let worker = Worker::spawn(work.stdout(Stdio::piped()).stderr(Stdio::piped()));
     worker.wait_for("queue billing is paused by ada since ");
+    let mut work = harness.command(&["work", "billings", "--allow-private", "--webhook", "http://127.0.0.1:1/"]);
+    let worker = Worker::launch(work.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    worker.wait_for("warning: queue billings is new; billing may be meant");
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod hook;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Stdio;
 
 use harness::{Harness, Worker, retraced};
@@ -133,6 +135,8 @@ fn a_log_filter_that_cannot_be_read_is_not_ignored() {
         ("info , loud", "\"loud\" is no level"),
         ("warn;retraced=info", "\"warn;retraced\" is no target"),
         ("warn,retraced=", "\"retraced=\" has no level"),
+        ("warn,retraced::cli=off", "retraced::cli cannot be filtered"),
+        ("warn,retraced:attempts=debug", "\"retraced:attempts\" is no target"),
         ("warn,=info", "\"\" is no target"),
         (
             "warn,retraced::atempts=debug",
@@ -145,5 +149,35 @@ fn a_log_filter_that_cannot_be_read_is_not_ignored() {
         assert_eq!(finished.status, Some(2), "{finished:?}");
         let refused = format!("RETRACED_LOG is {filter:?}, which is no log filter");
         assert!(finished.stderr.contains(&refused) && finished.stderr.contains(wrong), "{finished:?}");
+    }
+}
+
+/// The targets that the log lines and spans in this file or folder name.
+fn targets(path: &Path, found: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        return entries.filter(|path| !path.ends_with("tests")).for_each(|path| targets(&path, found));
+    }
+    if path.extension().is_some_and(|extension| extension == "rs") {
+        let text = std::fs::read_to_string(path).unwrap();
+        found.extend(text.split("target: \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+    }
+}
+
+#[test]
+fn no_target_of_the_log_and_no_empty_filter_is_refused() {
+    let mut found = BTreeSet::new();
+    for folder in ["jobs", "actors", "src", "cli"] {
+        targets(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder), &mut found);
+    }
+    // The worker's own messages are always printed.
+    assert!(found.remove("retraced::cli") && found.contains("retraced::attempts"), "{found:?}");
+    let words: Vec<String> = found.iter().map(|target| format!("{target}=debug")).collect();
+    for filter in [words.join(","), " , ".to_owned(), String::new()] {
+        let mut command = retraced();
+        command.args(["work", "q", "--webhook", "https://h.example/"]).env("RETRACED_LOG", &filter);
+        command.env("RETRACED_REDIS_URL", "redis://127.0.0.1:1");
+        let finished = finish(command, harness::COMMAND_MAX);
+        assert_eq!(finished.status, Some(1), "{filter:?}: {finished:?}");
     }
 }

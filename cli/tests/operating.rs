@@ -556,6 +556,12 @@ fn no_tip_of_a_usage_error_leads_to_harm_or_to_the_next_error() {
         (&["queue", "stats", "q", "--id", "a"], "Usage: retraced queue stats", "-- --id"),
         (&["job", "show", "q", "-1"], "'-- -1'", "--1"),
         (&["jobs", "q", "--state", "procesing"], "'processing'", "have ended"),
+        (&["queues", "--color", "dead"], "possible values: auto", "have ended"),
+        (&["queues", "--watch", "-1"], "unexpected argument '-1'", "--watch=-1"),
+        (&["job", "find", "--all"], "unexpected argument '--all'", "--allow-eviction"),
+        (&["queues", "--colour", "never"], "'--color'", "-- --colour"),
+        (&["enqueue", "q", "--id", "-dash1"], "write '--id=-dash1'", "-- -d"),
+        (&["job", "show", "q", "-dash1"], "write '-- -dash1'", "'-d' as a value"),
         // Only the beginning of a long value is repeated.
         (
             &["enqueue", "q", "--kind", "k", "--payload", &format!("[{}", "7,".repeat(500))],

@@ -13,7 +13,7 @@ use crate::variables::LOG_VARIABLE;
 /// What is logged unless the variable is set.
 const LOG_DEFAULT: &str = "warn,retraced=info";
 /// What the targets of this program's own log lines begin with.
-const OWN_TARGETS: &str = "retraced::";
+const OWN_PREFIX: &str = "retraced::";
 /// The targets of this program's own log lines and spans, besides `retraced` itself.
 const TARGETS: [&str; 4] = ["attempts", "attempt", "supervision", "webhook"];
 
@@ -41,7 +41,7 @@ fn trimmed(word: &str) -> String {
     }
 }
 
-/// Why a word of a filter says something else than was meant. The parser would accept it, and silence a part of the log.
+/// Why a word of a filter would silence a part of the log by mistake, although the parser accepts it.
 fn fault(word: &str) -> Option<String> {
     // Filters by span are left to the parser.
     if word.contains('[') {
@@ -55,13 +55,18 @@ fn fault(word: &str) -> Option<String> {
         return Some(format!("{:?} has no level", printable(word)));
     }
     let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
-    if target.is_empty() || !target.chars().all(is_path) {
+    if target.is_empty() || !target.chars().all(is_path) || target.replace("::", "").contains(':') {
         return Some(format!("{:?} is no target", printable(target)));
     }
-    let own = target.strip_prefix(OWN_TARGETS)?;
+    let own = target.strip_prefix(OWN_PREFIX)?;
+    if own == "cli" {
+        return Some(format!(
+            "{target} cannot be filtered, because the messages of the worker itself are always printed"
+        ));
+    }
     let is_known = TARGETS.contains(&own.split("::").next().unwrap_or_default());
     (!is_known).then(|| {
-        let known = TARGETS.map(|known| format!("{OWN_TARGETS}{known}")).join(", ");
+        let known = TARGETS.map(|known| format!("{OWN_PREFIX}{known}")).join(", ");
         format!("{:?} is no target of this program, which has retraced, {known}", printable(target))
     })
 }
@@ -80,7 +85,7 @@ fn filter() -> Result<EnvFilter, CliError> {
     };
     let mut words: Vec<String> = given.split(',').map(trimmed).filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
-        words.push(LOG_DEFAULT.to_owned());
+        words.extend(LOG_DEFAULT.split(',').map(str::to_owned));
     }
     if let Some(why) = words.iter().find_map(|word| fault(word)) {
         return Err(wrong(&why));

@@ -43,14 +43,14 @@ use crate::trace::OperatorName;
 /// # });
 /// ```
 pub trait Admin: Send + Sync + 'static {
-    /// All queues that were announced ([`Ledger::announce`]) and not deleted since, ordered by name.
+    /// All queues that were announced ([`Ledger::announce`](crate::store::Ledger::announce)) and not deleted since, ordered by name.
     fn queues(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
     /// The numbers of jobs and the counters of one queue, and whether it is paused. An unknown queue has no jobs, and its counters are zero.
     fn stats<'a>(&'a self, queue: &'a QueueName) -> StoreFuture<'a, QueueStats>;
 
     /// Jobs in one state, page by page: pending from the front of the queue, delayed by due time, processing by lease expiry, final states latest first. A
-    /// `limit` of 0 counts as 1, one above [`BATCH_MAX`] as [`BATCH_MAX`]. A page may have fewer jobs, and only [`JobPage::next`] says whether it is the last.
+    /// `limit` of 0 counts as 1, one above [`BATCH_MAX`](crate::store::BATCH_MAX) as that. A page may have fewer jobs, and only [`JobPage::next`] says whether it is the last.
     /// While the pages are read, pending jobs may be missed when others are claimed, and a processing job is listed again when its lease is renewed.
     fn jobs<'a>(
         &'a self,
@@ -64,7 +64,7 @@ pub trait Admin: Send + Sync + 'static {
     fn job<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<JobView>>;
 
     /// What is left of a job that is no longer kept: when and why retention removed a dead or poisoned one, or who discarded one of any state. `None` if no such
-    /// removal is among the latest [`TOMBSTONES_MAX`] of the queue. If several jobs had this id, it is that of the last removal, also when one is kept now.
+    /// removal is among the latest [`TOMBSTONES_MAX`](crate::store::TOMBSTONES_MAX) of the queue. If several jobs had this id, it is that of the last removal, also when one is kept now.
     ///
     /// The default knows of no removal.
     fn tombstone<'a>(&'a self, queue: &'a QueueName, id: &'a JobId) -> StoreFuture<'a, Option<Tombstone>> {
@@ -73,10 +73,10 @@ pub trait Admin: Send + Sync + 'static {
     }
 
     /// Reads how a job ended. If the job has ended, returns the same as [`job`](Self::job). Otherwise returns only its state, and registers that a client waits
-    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`]). While any wait is registered in a queue, every call that ends or discards a job there sends
-    /// [`Hint::Ended`]. If the job is not kept, nothing is registered.
+    /// for its outcome for `wait` (at most [`OUTCOME_WAIT_MAX`](crate::store::OUTCOME_WAIT_MAX)). While any wait is registered in a queue, every call that ends or discards a job there sends
+    /// [`Hint::Ended`](crate::store::Hint::Ended). If the job is not kept, nothing is registered.
     ///
-    /// To wait for an outcome: subscribe to [`hints`](Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
+    /// To wait for an outcome: subscribe to [`hints`](crate::store::Store::hints), then call this, then await the hint. Call this again as a fallback poll before `wait` is
     /// over. What is guaranteed:
     ///
     /// - When a job ends within half of `wait` after this call, a hint is sent. In the second half this is not certain, because a registration is not renewed
@@ -122,8 +122,8 @@ pub trait Admin: Send + Sync + 'static {
     }
 
     /// Moves dead, poisoned, cancelled and delayed jobs to the back of the queue. A delayed job keeps its counters. Any other job gets a fresh start: its failures,
-    /// crashes and releases begin again at zero; attempts and the history stay as they are. Jobs in other states are refused, and so are jobs whose stored data
-    /// are damaged, so that no worker could run them.
+    /// crashes and releases begin again at zero; attempts and the history stay as they are. Jobs in other states are refused, and so is a job whose
+    /// stored record is cut off, so that it could not even be listed as pending.
     ///
     /// For redrive, cancel and discard alike: there is one result per job, and a job that is no longer as it was [seen](Target::seen) is refused. Redrives and
     /// cancellations are recorded with their jobs ([`JobView::acts`]), as done by `by`.

@@ -176,6 +176,8 @@ mod ending {
                 assert_eq!(outcome.panic.is_some(), matches!(does, Does::Panics), "{what}");
                 let counted = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison | Verdict::Cancel);
                 assert_eq!(outcome.failure.is_some(), counted, "{what}");
+                let logged = matches!(verdict, Verdict::Retry { .. } | Verdict::Poison);
+                assert_eq!(outcome.message.is_some(), logged, "{what}: {:?}", outcome.message);
             }
         }
     }

@@ -79,7 +79,7 @@ pub enum ActionResult {
     Removed,
     /// A worker holds it, and its handler is asked to stop.
     Asked,
-    /// Its state does not allow the action, somebody else moved it first, or its data are damaged, so that no worker could run it again. Nothing changed.
+    /// Its state does not allow the action, somebody else moved it first, or its stored record is cut off, so that it cannot run again. Nothing changed.
     Refused,
     /// No job of this id is kept. Nothing changed.
     NotFound,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Escapes every character that would control a terminal or not be seen at all: control characters, line separators, marks that change the direction of writing, and
-/// invisible characters that no script needs. Messages and payloads come from handlers, so print them through this function.
+/// the most common of the invisible characters that no script needs. Messages and payloads come from handlers, so print them through this function.
 ///
 /// ```
 /// assert_eq!(retraced::view::printable("no route\n\u{1b}[2J"), "no route\\n\\u{1b}[2J");
@@ -37,7 +37,8 @@ pub(crate) fn with_noun(count: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// A duration for people, in ms or in its two largest units: `193ms`, `5.044s`, `12.5s`, `5m`, `1m30s`, `2h05m`, `3d04h`. Below 10 s it is exact; the rest is cut off.
+/// A duration of `ms` milliseconds for people: up to a minute in ms or s, then in its two largest units, as in `193ms`, `5.044s`, `12.5s`, `5m`, `1m30s`, `2h05m`, `3d04h`. Below 10 s it
+/// is exact; above, what is left is cut off.
 ///
 /// ```
 /// use retraced::view::duration_text;
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_its_two_largest_units() {
+    fn no_duration_has_more_than_two_units() {
         for (ms, text) in [
             (0, "0ms"),
             (193, "193ms"),

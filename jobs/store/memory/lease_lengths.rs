@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_stays_in_use_by_looks_and_not_by_claims() {
+    fn a_length_that_nobody_looks_with_is_not_kept_in_use_by_claims() {
         let mut lengths = LeaseLengths::default();
         lengths.look(10_000, None, 0);
         lengths.note_in_use(10_000, 9_000);
@@ -104,5 +104,17 @@ mod tests {
         assert_eq!(lengths.expiry_max(10_002), 11_002);
         lengths.note_in_use(1_001, 10_003);
         assert_eq!(lengths.expiry_max(10_003), 11_004);
+    }
+
+    #[test]
+    fn no_length_stays_in_use_for_as_long_as_the_clock_was_set_back() {
+        let mut lengths = LeaseLengths::default();
+        lengths.look(10_000, None, 100_000);
+        for now in [50_000, 60_001] {
+            lengths.look(1_000, None, now);
+            assert_eq!(lengths.expiry_max(now), now + 10_000);
+        }
+        lengths.look(1_000, None, 60_002);
+        assert_eq!(lengths.expiry_max(60_002), 61_002);
     }
 }

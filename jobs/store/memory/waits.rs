@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_over_at_its_end_and_not_after_it() {
+    fn no_wait_outlives_its_end() {
         let mut waits = Waits::default();
         let id = JobId::parse("a").unwrap();
         waits.register(&id, 1_000, 0);

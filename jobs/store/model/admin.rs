@@ -88,7 +88,7 @@ pub enum Moved {
     },
     /// The job is processing; its cancellation was requested.
     Asked,
-    /// The state of the job does not allow the action, the job is no longer as it was [seen](Target::seen), or its data are damaged, so that no worker could run it. Nothing was changed.
+    /// The state of the job does not allow the action, the job is no longer as it was [seen](Target::seen), or its stored record is cut off, so that it cannot run again. Nothing was changed.
     Refused {
         /// Its state.
         state: JobState,

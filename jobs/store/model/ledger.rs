@@ -104,11 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_processes_its_own_queues_and_one_that_cannot_be_read_may_process_any() {
+    fn no_queue_is_taken_from_a_worker_that_cannot_be_read() {
         let [mail, other] = ["mail", "other"].map(|name| QueueName::new(name).unwrap());
         let instance = InstanceId::from(uuid::Uuid::nil());
         let row = WorkerRow { queues: vec![mail.clone()], ..WorkerRow::new(instance, 0) };
         assert!(row.may_process(&mail) && !row.may_process(&other));
-        assert!(WorkerRow::unreadable(instance, 0).may_process(&other));
+        let unreadable = WorkerRow::unreadable(instance, 7);
+        assert!(unreadable.may_process(&other) && unreadable.seen_ms == 7);
     }
 }

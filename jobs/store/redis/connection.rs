@@ -210,7 +210,10 @@ impl Link {
         let rights = match Rights::read(&mut wire.connection, self.endpoint.keyspace()).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
-                let (error, connection) = self.endpoint.translate_opening(operation, &error).await;
+                let (error, connection) = match is_new {
+                    true => self.endpoint.translate_opening(operation, &error).await,
+                    false => self.endpoint.translate(operation, &error),
+                };
                 if is_new {
                     self.endpoint.login.answered(&error);
                 }

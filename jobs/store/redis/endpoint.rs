@@ -155,7 +155,8 @@ impl Endpoint {
         self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 
-    /// As [`translate`](Self::translate), for a new connection: why a server may close it before it answers.
+    /// As [`translate`](Self::translate), for a new connection. If the server closed it before it answered, connects once more to read why, which takes up to
+    /// [`REFUSAL_TIMEOUT`](crate::limits::redis::REFUSAL_TIMEOUT) longer.
     pub(super) async fn translate_opening(
         &self,
         operation: &'static str,
@@ -168,7 +169,7 @@ impl Endpoint {
         }
         let closed = error.is_connection_dropped() && !error.is_connection_refusal();
         if closed && Transport::tls_reason(error).is_none() {
-            let why = match self.transport.refusal_at_once().await {
+            let why = match self.transport.words_of_refusal().await {
                 Some(refusal) => format!("{} says: {refusal}", self.address),
                 None => format!("{}: {}{}", self.address, said(error), self.transport.advice_on_closed()),
             };
@@ -194,7 +195,7 @@ impl Endpoint {
             ErrorKind::Parse => (
                 self.unavailable(
                     operation,
-                    format!("{address}: this is no answer of a Redis server: check host and port"),
+                    format!("{address}: this is no answer of a Redis server: check the address"),
                 ),
                 Connection::Replace,
             ),

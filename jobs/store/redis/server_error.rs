@@ -62,7 +62,7 @@ pub(super) fn advice_on_no_answer(error: &RedisError) -> &'static str {
         true if error.to_string().contains(NO_SUCH_FILE) => {
             "; there is no such socket: start the server, or check the path"
         }
-        true => "; no server listens there: start it, or check its address",
+        true => "; no server listens there: start it, or check the address",
         false => "",
     }
 }

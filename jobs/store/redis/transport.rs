@@ -13,7 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 #[cfg(feature = "tls")]
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,13 +23,15 @@ use super::TlsOptions;
 use super::tls::Connector;
 #[cfg(feature = "tls")]
 use super::tls_failure::TlsFailure;
-use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, REFUSAL_BYTES_MAX, REFUSAL_TIMEOUT};
+use crate::limits::redis::{KEEPALIVE, PIPELINE_MAX, REFUSAL_BYTES_MAX, REFUSAL_PAUSE, REFUSAL_TIMEOUT};
 
 /// Opens connections to one server.
 pub(super) struct Transport {
     client: Client,
     #[cfg(feature = "tls")]
     tls: Option<Connector>,
+    /// When the server last closed a new connection without a word.
+    silent_at: Mutex<Option<Instant>>,
 }
 
 /// An open connection. Clones share it; it is closed when the last one is dropped.
@@ -51,15 +54,20 @@ async fn without_panic<T>(opening: impl Future<Output = Result<T, RedisError>>) 
 
 /// The first line that comes on a connection, if it is an error of a Redis server and nothing was sent.
 async fn first_error<S: AsyncRead + Unpin>(connecting: impl Future<Output = io::Result<S>>) -> Option<String> {
-    let reading = async {
+    let reading = without_panic(async {
         let mut line = String::new();
         BufReader::new(connecting.await?.take(REFUSAL_BYTES_MAX)).read_line(&mut line).await?;
-        io::Result::Ok(line)
-    };
+        Ok(line)
+    });
     let line = timeout(REFUSAL_TIMEOUT, reading).await.ok()?.ok()?;
-    let said = line.strip_prefix('-')?.trim_end();
-    // What follows the first sentence is advice in several lines' length.
-    Some(said.split(". ").next().unwrap_or(said).to_owned())
+    let said = line.strip_prefix('-')?.trim_end().trim_end_matches('.');
+    // The rest of it is advice, several lines long, of which this is the essence.
+    let advice = if said.starts_with("DENIED") {
+        "; give the server a password, or the address on which it may be reached"
+    } else {
+        ""
+    };
+    Some(format!("{}{advice}", said.split(". ").next().unwrap_or(said)))
 }
 
 impl Transport {
@@ -82,6 +90,7 @@ impl Transport {
             client,
             #[cfg(feature = "tls")]
             tls,
+            silent_at: Mutex::default(),
         })
     }
 
@@ -146,15 +155,21 @@ impl Transport {
         None
     }
 
-    /// What the server says to a new connection before it closes it, as in protected mode or when it has too many clients. The error with which an own connection ends may come
-    /// before these words, because something was sent on it.
-    pub(super) async fn refusal_at_once(&self) -> Option<String> {
-        match self.client.get_connection_info().addr() {
+    /// The words with which the server closes a new connection, as in protected mode or when it has too many clients. Where something was sent, a reset may come before them, so they
+    /// are read on a connection that sends nothing.
+    pub(super) async fn words_of_refusal(&self) -> Option<String> {
+        let mut silent_at = self.silent_at.lock().await;
+        if silent_at.is_some_and(|at: Instant| at.elapsed() < REFUSAL_PAUSE) {
+            return None;
+        }
+        let words = match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => first_error(TcpStream::connect((host.as_str(), *port))).await,
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => first_error(UnixStream::connect(path)).await,
             _ => None,
-        }
+        };
+        *silent_at = words.is_none().then(Instant::now);
+        words
     }
 
     /// What may be the matter if the server closes a new connection before it answers, to be appended to the error.

@@ -23,8 +23,9 @@ macro_rules! with_password_advice {
 const FORM: &str = with_password_advice!(
     "the Redis URL cannot be read; write redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path for a socket"
 );
+const SCHEME: &str = "the Redis URL must begin with redis://, rediss:// for TLS, or redis+unix:// for a socket (or the same with valkey)";
 const PORT: &str = with_password_advice!("the port in the Redis URL must be a number from 1 to 65535");
-const HOST: &str = with_password_advice!("the Redis URL names no host, as in redis://localhost:6379");
+const HOST: &str = with_password_advice!("the Redis URL names no host; write one, as in redis://localhost:6379");
 const DATABASE: &str = with_password_advice!(
     "the database in the Redis URL, behind its host, must be a number, as in redis://localhost/5"
 );
@@ -37,7 +38,7 @@ pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
         _ => FORM,
     })?;
     if !SCHEMES.contains(&parsed.scheme()) {
-        return Err(FORM.into());
+        return Err(SCHEME.into());
     }
     let is_socket = parsed.scheme().ends_with("unix");
     if matches!(parsed.scheme(), "rediss" | "valkeys") {
@@ -78,7 +79,7 @@ fn check_server(url: &Url) -> Result<(), &'static str> {
         None | Some("") => return Err(HOST),
         Some("0.0.0.0" | "[::]") => {
             return Err(
-                "the Redis URL names the address of all interfaces, to which nobody can connect; write 127.0.0.1 or [::1] for this machine",
+                "the Redis URL names 0.0.0.0 or [::], on which a server listens and which is no address of one; write 127.0.0.1 or [::1] for this machine",
             );
         }
         Some(_) => {}
@@ -142,9 +143,9 @@ mod tests {
             ("redis://h:0", "port in the Redis URL must be"),
             ("redis://:canary@", "names no host"),
             ("redis:///5", "names no host"),
-            ("redis://0.0.0.0", "address of all interfaces"),
-            ("http://canary", "write redis://"),
-            ("localhost:6379", "write redis://"),
+            ("redis://0.0.0.0", "write 127.0.0.1"),
+            ("http://canary", "must begin with redis://"),
+            ("localhost:6379", "must begin with redis://"),
             ("", "cannot be read"),
         ] {
             let reason = read(url).unwrap_err();
