@@ -213,7 +213,7 @@ impl FromStr for WorkedQueue {
                 return Err("separate queues by commas, as in a=3,b".into());
             }
             Some((name, number)) => {
-                let number = number.parse().ok().filter(|n| (1..=CONCURRENCY_MAX).contains(n));
+                let number = number.trim().parse().ok().filter(|n| (1..=CONCURRENCY_MAX).contains(n));
                 (name, Some(number.ok_or_else(|| format!("concurrency must be 1 to {CONCURRENCY_MAX}"))?))
             }
         };
@@ -313,6 +313,7 @@ mod tests {
         for text in ["", "a b", "email=", "email=0", "email=99999", "email=x"] {
             assert!(text.parse::<WorkedQueue>().is_err(), "{text}");
         }
+        assert_eq!("a= 3".parse::<WorkedQueue>().unwrap().concurrency, Some(3));
         assert_eq!("a=3 b".parse::<WorkedQueue>().unwrap_err(), "separate queues by commas, as in a=3,b");
     }
 }

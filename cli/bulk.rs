@@ -29,7 +29,7 @@ pub(crate) struct BulkOptions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Redrive,
-    /// A redrive of one job, which may also be cancelled or delayed.
+    /// A redrive of one job by its id. The job may also be cancelled or delayed.
     Retry,
     Discard,
     Cancel,
@@ -66,9 +66,10 @@ impl Verb {
     /// Why a job was left alone although its state allows the action.
     fn why_left_alone(self) -> &'static str {
         match self {
-            Verb::Redrive | Verb::Retry => {
-                "moved by others first, or damaged (`retraced dead discard` deletes damaged jobs)"
+            Verb::Redrive => {
+                "moved by others first, or cut off in the store (`retraced dead discard` deletes such jobs)"
             }
+            Verb::Retry => "cut off in the store, so that it cannot run again",
             Verb::Discard | Verb::Cancel => "moved by others first",
         }
     }

@@ -106,10 +106,16 @@ impl CommandContext {
         }
     }
 
-    /// Says before a worker makes this queue that there is none of this name but one of a similar name.
-    pub(crate) async fn note_if_mistyped(&self, operator: &Operator, queue: &QueueName) {
-        if let Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) = operator.require_queue(queue).await {
-            warn(format_args!("queue {queue} is new; {nearest} may be meant"));
+    /// Says before a worker makes these queues which of them there is none of, but one of a similar name. A store that does not answer is asked once only.
+    pub(crate) async fn note_mistyped(&self, operator: &Operator, queues: impl Iterator<Item = &QueueName>) {
+        for queue in queues {
+            match operator.require_queue(queue).await {
+                Ok(()) | Err(OperatorError::UnknownQueue { nearest: None, .. }) => {}
+                Err(OperatorError::UnknownQueue { nearest: Some(nearest), .. }) => {
+                    warn(format_args!("queue {queue} is new; {nearest} may be meant"));
+                }
+                Err(_) => return,
+            }
         }
     }
 

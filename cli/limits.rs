@@ -228,8 +228,8 @@ pub(crate) const BENCH_WORKERS_BOUNDS: RangeInclusive<u64> = 1..=16;
 /// Least and most added round trip, in ms; another number is a usage error.
 pub(crate) const ROUND_TRIP_MS_BOUNDS: RangeInclusive<u64> = 0..=1_000;
 
-/// How similar an unknown setting or variable must be to a known one to count as misspelt, from 0 (different) to 1 (equal). More than for names of queues, because a variable may well
-/// belong to another program.
+/// How similar an unknown option, setting or variable must be to a known one to count as misspelt, from 0 (different) to 1 (equal). More than for names of queues, because a
+/// variable may well belong to another program.
 pub(crate) const SIMILARITY_MIN: f64 = 0.75;
 
 /// Length of a name, in bytes, up to which similar known names are looked for.

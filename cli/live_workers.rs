@@ -52,8 +52,11 @@ pub(crate) fn note_in_text(out: &Output, queue: &QueueName, workers: Option<usiz
 pub(crate) fn note_if_unprocessed(queue: &QueueName, workers: Option<usize>) {
     if workers == Some(0) {
         note(format_args!(
-            "no worker processes queue {queue}: its jobs wait until one runs (`retraced work {} …`, or your application)",
-            arguments(&[queue])
+            "no worker processes queue {queue}: its jobs wait until one runs (`retraced work {}`, or your application)",
+            match queue.as_str().starts_with('-') {
+                true => format!("… {}", arguments(&[queue])),
+                false => format!("{queue} …"),
+            }
         ));
     }
 }

@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_of_a_header_is_shown_and_nothing_is_hidden_that_is_none() {
+    fn no_secret_of_a_header_is_shown_and_no_other_value_is_hidden() {
         let all = settings(&Cli::command());
         let shown = |key: &str, text| all.iter().find(|setting| setting.key == key).unwrap().masked(text);
         assert_eq!(shown("work.header", "authorization=Bearer a-secret"), "authorization=***");

@@ -30,7 +30,8 @@ pub(crate) fn correct(error: &mut clap::Error, command: &Command, arguments: &[O
             correct_tips(error, &named, &words, &argument);
         }
         (ErrorKind::InvalidValue, Some(option), Some(value))
-            if option.starts_with("--state") && value.parse::<JobState>().is_ok_and(JobState::is_final) =>
+            if option.starts_with("--state")
+                && value.to_ascii_lowercase().parse::<JobState>().is_ok_and(JobState::is_final) =>
         {
             // The parser suggests the state that is spelt most like it, whose jobs nobody wanted to touch.
             error.remove(ContextKind::SuggestedValue);
@@ -54,20 +55,26 @@ fn named(command: &Command, words: &[&str]) -> Command {
 
 /// Corrects the tips about an argument that no option or position takes.
 fn correct_tips(error: &mut clap::Error, command: &Command, words: &[&str], argument: &str) {
-    // Of a word such as `-abc` the parser names only the first option, `-a`.
-    let is_it = |word: &&str| *word == argument || (word.starts_with(argument) && !word.starts_with("--"));
-    let Some(at) = words.iter().position(is_it) else { return };
-    let word = words[at];
-    let before = at.checked_sub(1).and_then(|before| words[before].strip_prefix("--"));
+    // Of `--id=a` the parser names only `--id`, and of `-abc` only `-a`.
+    let is_short = argument.starts_with('-') && !argument.starts_with("--");
+    let is_it = |word: &&str| *word == argument || word.split_once('=').is_some_and(|(option, _)| option == argument);
+    let begins_with_it = |word: &&str| is_short && word.starts_with(argument) && !word.starts_with("--");
+    let at = words.iter().position(is_it).or_else(|| words.iter().position(begins_with_it));
+    let word = at.map_or(argument, |at| words[at]);
+    let before = at.and_then(|at| words.get(at.checked_sub(1)?)?.strip_prefix("--"));
     let option = command.get_arguments().find(|option| before.is_some() && option.get_long() == before);
     let option = option.filter(|option| option.get_action().takes_values());
+    let shown = short(word, REFUSED_VALUE_CHARS_MAX);
     match (option.and_then(Arg::get_long), word.starts_with('-')) {
-        (Some(long), is_like_option) if option.is_some_and(|o| o.is_require_equals_set() != is_like_option) => {
-            tip(error, &format!("to give --{long} this value, write '--{long}={word}'"));
-        }
         // The parser says how to pass it as a value, but hardly any value begins like this.
         _ if word.starts_with("--") => keep_tips(error, |tip| !tip.starts_with("to pass ")),
-        _ if word != argument => tip(error, &format!("to pass '{word}' as a value, write '-- {word}'")),
+        (Some(long), is_like_option) if option.is_some_and(|o| o.is_require_equals_set() != is_like_option) => {
+            tip(error, &format!("to give --{long} this value, write '--{long}={shown}'"));
+        }
+        // Without a tip of the parser the command has no position for it.
+        _ if word != argument && error.get(ContextKind::Suggested).is_some() => {
+            tip(error, &format!("to pass '{shown}' as a value, write '-- {shown}'"));
+        }
         _ => {}
     }
 }

@@ -116,10 +116,8 @@ impl Work {
         webhook.check_host_name().await?;
         let to = webhook.shown();
         let store = context.store().await?;
-        let operator = Operator::shared(store.clone());
-        for queue in &self.queues {
-            context.note_if_mistyped(&operator, &queue.name).await;
-        }
+        let names = self.queues.iter().map(|queue| &queue.name);
+        context.note_mistyped(&Operator::shared(store.clone()), names).await;
         let mut builder = Runtime::builder().shared_store(store).lease(self.lease).shutdown_grace(self.shutdown_grace);
         let mut labels = Vec::new();
         for worked in &self.queues {

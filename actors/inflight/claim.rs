@@ -63,12 +63,12 @@ impl OpenClaim {
     pub(crate) fn granted(mut self, claims: Claims, now: Instant, expires: Instant) -> ClaimResult {
         self.answered = true;
         let jobs = claims.jobs.len();
-        let found_too_few = found_too_few(&claims, self.budget.limit);
+        let too_few = found_too_few(&claims, self.budget.limit);
         let more = claims.more;
         // A hint that came meanwhile may be about a job that came too late for this claim, and the poll for that hint may have found no free credits.
         let hints = self.inflight.answered(claims, self.budget.limit, now, expires);
-        let hinted = found_too_few && hints != self.budget.hints;
-        ClaimResult { jobs, queue_empty: found_too_few && !hinted, poll_again: more || hinted }
+        let hinted = too_few && hints != self.budget.hints;
+        ClaimResult { jobs, queue_empty: too_few && !hinted, poll_again: more || hinted }
     }
 
     /// The claim has ended with this error. Returns whether the queue was hinted at while it was under way: the poll for that hint may have found no free credits.
@@ -96,7 +96,7 @@ impl Drop for OpenClaim {
     }
 }
 
-/// Whether the queue had fewer jobs than a claim of so many asked for. It may have had more if the store cut the claim short or the next job did not fit.
+/// Whether the claim got fewer jobs than its limit because the queue had no more: not so if the store cut it short, or if the next job did not fit.
 fn found_too_few(claims: &Claims, limit: usize) -> bool {
     claims.jobs.len() < limit && !claims.more && !claims.full
 }

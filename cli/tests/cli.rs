@@ -222,13 +222,13 @@ fn standard_input_is_enqueued_as_it_arrives_and_what_is_stored_is_reported() {
     while harness.run(&["job", "show", "q", "early"]).status != Some(0) {
         assert!(Instant::now() < deadline, "the line was not enqueued before the next one arrived");
     }
-    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
+    stdin.write_all(b"{\"kind\":\"k\",\"payload\":1}\n\n{\"kind\":\"k\",\"payload\":1,\"id\":\"early\"}\n{\"kind\":\"k\"}\n{\"kind\":\"k\",\"payload\":1}\n").unwrap();
     drop(stdin);
     let finished = finished(child, COMMAND_MAX);
     assert_eq!(finished.status, Some(1));
-    let phrase = "line 4 of standard input: missing field `payload`";
+    let phrase = "line 5 of standard input: missing field `payload`";
     assert!(finished.stderr.contains(phrase), "{finished:?}");
-    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 3; 1 existed already"), "{finished:?}");
+    assert!(finished.stderr.contains("stored before that: 2 jobs, up to line 4; 1 existed already"), "{finished:?}");
     assert_eq!(harness.one(&["queue", "stats", "q"])["pending"], json!(2));
 }
 

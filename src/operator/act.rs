@@ -131,7 +131,7 @@ impl Operator {
     }
 
     /// Audits a queue as [`audit`](Self::audit) does, and repairs what it finds: every job is in exactly one container again, and no job is deleted. A queue with jobs that
-    /// is missing in the list of [`queues`](Self::queues) is listed again before. After a timeout, what was repaired until then stays repaired.
+    /// is missing in the list of [`queues`](Self::queues) is then listed again; if that fails, it is logged. After a timeout, what was repaired until then stays repaired.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -148,8 +148,12 @@ impl Operator {
     /// # }
     /// ```
     pub async fn repair(&self, queue: &QueueName) -> Result<Audit, OperatorError> {
-        self.list_again(queue).await?;
-        self.audit_with(queue, |store, queue| store.repair(queue)).await
+        let audit = self.audit_with(queue, |store, queue| store.repair(queue)).await?;
+        // A mistyped name has no jobs, and must not become known.
+        if audit.after.jobs > 0 {
+            self.list_again(queue).await;
+        }
+        Ok(audit)
     }
 
     /// Deletes a queue with everything kept of it: jobs, counters and its name. Returns how many jobs were kept. It takes the same time for a queue of any length.
@@ -233,14 +237,16 @@ impl Operator {
         was_paused.await.map_err(|error| OperatorError::of(error, OPERATOR_TIMEOUT))
     }
 
-    /// Lists a queue with jobs again if its name is lost. A mistyped name has no jobs, and must not become known. Called before a repair, because an error after it would lose
-    /// what the repair reports.
-    async fn list_again(&self, queue: &QueueName) -> Result<(), OperatorError> {
-        let jobs = self.on_queue(queue, |store, queue| store.check_counts(queue)).await?.jobs;
-        if jobs > 0 && !self.queues().await?.contains(queue) {
-            self.create_queue(queue).await?;
+    /// Lists a queue again if its name is lost. An error is only logged: it must not hide what a repair has found.
+    async fn list_again(&self, queue: &QueueName) {
+        let listed = match self.queues().await {
+            Ok(names) if names.contains(queue) => Ok(()),
+            Ok(_) => self.create_queue(queue).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = listed {
+            tracing::warn!(target: "retraced", %queue, %error, "the queue may be missing in the list of queues");
         }
-        Ok(())
     }
 
     async fn audit_with(

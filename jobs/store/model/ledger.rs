@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_queue_is_taken_from_a_worker_that_cannot_be_read() {
+    fn no_worker_that_cannot_be_read_is_taken_for_one_without_queues_or_heartbeat() {
         let [mail, other] = ["mail", "other"].map(|name| QueueName::new(name).unwrap());
         let instance = InstanceId::from(uuid::Uuid::nil());
         let row = WorkerRow { queues: vec![mail.clone()], ..WorkerRow::new(instance, 0) };

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -13,7 +14,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 #[cfg(feature = "tls")]
 use tokio_util::task::AbortOnDropHandle;
@@ -30,8 +30,8 @@ pub(super) struct Transport {
     client: Client,
     #[cfg(feature = "tls")]
     tls: Option<Connector>,
-    /// When the server last closed a new connection without a word.
-    silent_at: Mutex<Option<Instant>>,
+    /// When the words of a refusal were last asked for, unless there were some.
+    asked_in_vain_at: Mutex<Option<Instant>>,
 }
 
 /// An open connection. Clones share it; it is closed when the last one is dropped.
@@ -63,7 +63,7 @@ async fn first_error<S: AsyncRead + Unpin>(connecting: impl Future<Output = io::
     let said = line.strip_prefix('-')?.trim_end().trim_end_matches('.');
     // The rest of it is advice, several lines long, of which this is the essence.
     let advice = if said.starts_with("DENIED") {
-        "; give the server a password, or the address on which it may be reached"
+        "; give the server a password and write it in the URL, or turn its protected mode off"
     } else {
         ""
     };
@@ -90,7 +90,7 @@ impl Transport {
             client,
             #[cfg(feature = "tls")]
             tls,
-            silent_at: Mutex::default(),
+            asked_in_vain_at: Mutex::default(),
         })
     }
 
@@ -158,18 +158,25 @@ impl Transport {
     /// The words with which the server closes a new connection, as in protected mode or when it has too many clients. Where something was sent, a reset may come before them, so they
     /// are read on a connection that sends nothing.
     pub(super) async fn words_of_refusal(&self) -> Option<String> {
-        let mut silent_at = self.silent_at.lock().await;
-        if silent_at.is_some_and(|at: Instant| at.elapsed() < REFUSAL_PAUSE) {
+        if self.asked_in_vain_at().is_some_and(|at| at.elapsed() < REFUSAL_PAUSE) {
             return None;
         }
+        // Before they are asked for: the caller may give up meanwhile.
+        *self.asked_in_vain_at() = Some(Instant::now());
         let words = match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => first_error(TcpStream::connect((host.as_str(), *port))).await,
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => first_error(UnixStream::connect(path)).await,
             _ => None,
         };
-        *silent_at = words.is_none().then(Instant::now);
+        if words.is_some() {
+            *self.asked_in_vain_at() = None;
+        }
         words
+    }
+
+    fn asked_in_vain_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked_in_vain_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What may be the matter if the server closes a new connection before it answers, to be appended to the error.

@@ -79,7 +79,7 @@ fn check_server(url: &Url) -> Result<(), &'static str> {
         None | Some("") => return Err(HOST),
         Some("0.0.0.0" | "[::]") => {
             return Err(
-                "the Redis URL names 0.0.0.0 or [::], on which a server listens and which is no address of one; write 127.0.0.1 or [::1] for this machine",
+                "the Redis URL names 0.0.0.0 or [::], which stands for all addresses that a server listens on; write 127.0.0.1 or [::1] for this machine",
             );
         }
         Some(_) => {}
