@@ -170,14 +170,16 @@ pub(crate) fn code() -> impl TypedValueParser<Value = Code> {
 
 /// Parses a job state in any case, as [`code`] does. Help and completions list all of them.
 pub(crate) fn state() -> impl TypedValueParser<Value = JobState> {
-    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str))
-        .try_map(|text| text.to_ascii_lowercase().parse::<JobState>())
+    one_of(JobState::ALL)
 }
 
 /// Parses the state of a job that has not ended.
 pub(crate) fn unfinished_state() -> impl TypedValueParser<Value = JobState> {
-    let states = JobState::ALL.into_iter().filter(|state| !state.is_final());
-    PossibleValuesParser::new(states.map(JobState::as_str))
+    one_of(JobState::ALL.into_iter().filter(|state| !state.is_final()))
+}
+
+fn one_of(states: impl IntoIterator<Item = JobState>) -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(states.into_iter().map(JobState::as_str))
         .try_map(|text| text.to_ascii_lowercase().parse::<JobState>())
 }
 

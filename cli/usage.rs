@@ -61,13 +61,15 @@ fn correct_tips(error: &mut clap::Error, command: &Command, words: &[&str], argu
     let begins_with_it = |word: &&str| is_short && word.starts_with(argument) && !word.starts_with("--");
     let at = words.iter().position(is_it).or_else(|| words.iter().position(begins_with_it));
     let word = at.map_or(argument, |at| words[at]);
+    if word.starts_with("--") {
+        // The parser says how to pass it as a value, but hardly any value begins like this.
+        return keep_tips(error, |tip| !tip.starts_with("to pass "));
+    }
     let before = at.and_then(|at| words.get(at.checked_sub(1)?)?.strip_prefix("--"));
     let option = command.get_arguments().find(|option| before.is_some() && option.get_long() == before);
     let option = option.filter(|option| option.get_action().takes_values());
     let shown = short(word, REFUSED_VALUE_CHARS_MAX);
     match (option.and_then(Arg::get_long), word.starts_with('-')) {
-        // The parser says how to pass it as a value, but hardly any value begins like this.
-        _ if word.starts_with("--") => keep_tips(error, |tip| !tip.starts_with("to pass ")),
         (Some(long), is_like_option) if option.is_some_and(|o| o.is_require_equals_set() != is_like_option) => {
             tip(error, &format!("to give --{long} this value, write '--{long}={shown}'"));
         }

@@ -13,7 +13,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::{Connection, Endpoint};
+use super::endpoint::{AfterError, Endpoint};
 use super::keys::Keyspace;
 use super::rights::Rights;
 use super::script::LuaScript;
@@ -170,7 +170,7 @@ impl Link {
             }
             Ok(Err(error)) => {
                 pending.heard();
-                if self.endpoint.translate(operation, &error).1 == Connection::Replace {
+                if self.endpoint.translate(operation, &error).1 == AfterError::Replace {
                     let server_answered = error.kind() != ErrorKind::Io;
                     self.drop_connection(number, if server_answered { RECONNECT_PAUSE } else { Duration::ZERO }).await;
                 }
@@ -210,14 +210,14 @@ impl Link {
         let rights = match Rights::read(&mut wire.connection, self.endpoint.keyspace()).await {
             Ok(rights) => Arc::new(rights?),
             Err(error) => {
-                let (error, connection) = match is_new {
+                let (error, after) = match is_new {
                     true => self.endpoint.translate_opening(operation, &error).await,
                     false => self.endpoint.translate(operation, &error),
                 };
                 if is_new {
                     self.endpoint.login.answered(&error);
                 }
-                if connection == Connection::Keep {
+                if after == AfterError::Keep {
                     current.rights_outdated = true;
                     current.connection = Some(Session { wire, answers, rights: Arc::default(), rights_asked });
                 }

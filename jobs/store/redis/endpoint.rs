@@ -161,11 +161,11 @@ impl Endpoint {
         &self,
         operation: &'static str,
         error: &RedisError,
-    ) -> (StoreError, Connection) {
+    ) -> (StoreError, AfterError) {
         // Only here: on an open connection a call may have been applied before TLS failed.
         if let Some(reason) = Transport::lasting_tls_reason(error) {
             let reason = format!("{} cannot be used over TLS: {reason}", self.address);
-            return (StoreError::Refused { operation, reason }, Connection::Replace);
+            return (StoreError::Refused { operation, reason }, AfterError::Replace);
         }
         let closed = error.is_connection_dropped() && !error.is_connection_refusal();
         if closed && Transport::tls_reason(error).is_none() {
@@ -173,13 +173,13 @@ impl Endpoint {
                 Some(refusal) => format!("{} says: {refusal}", self.address),
                 None => format!("{}: {}{}", self.address, said(error), self.transport.advice_on_closed()),
             };
-            return (self.unavailable(operation, why), Connection::Replace);
+            return (self.unavailable(operation, why), AfterError::Replace);
         }
         self.translate(operation, error)
     }
 
     /// Turns an error of the `redis` crate into a [`StoreError`], and says what becomes of the connection.
-    pub(super) fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, Connection) {
+    pub(super) fn translate(&self, operation: &'static str, error: &RedisError) -> (StoreError, AfterError) {
         // `raw` decides and `text` is shown: without the secrets a phrase may be incomplete, because a short password can be a part of any word.
         let raw = said(error);
         let text = self.without_secrets(raw.clone());
@@ -189,7 +189,7 @@ impl Endpoint {
         match error.kind() {
             _ if let Some(reason) = Transport::tls_reason(error) => (
                 self.unavailable(operation, format!("{address} cannot be used over TLS: {reason}")),
-                Connection::Replace,
+                AfterError::Replace,
             ),
             // The text would be that of a parser, about bytes that nobody sees.
             ErrorKind::Parse => (
@@ -197,43 +197,43 @@ impl Endpoint {
                     operation,
                     format!("{address}: this is no answer of a Redis server: check the address"),
                 ),
-                Connection::Replace,
+                AfterError::Replace,
             ),
             ErrorKind::Io => {
                 let advice = advice_on_no_answer(error);
-                (self.unavailable(operation, format!("{address}: {text}{advice}")), Connection::Replace)
+                (self.unavailable(operation, format!("{address}: {text}{advice}")), AfterError::Replace)
             }
-            ErrorKind::AuthenticationFailed => (self.login_refused(operation, &text), Connection::Replace),
+            ErrorKind::AuthenticationFailed => (self.login_refused(operation, &text), AfterError::Replace),
             ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
-                (refused("check the Redis URL"), Connection::Replace)
+                (refused("check the Redis URL"), AfterError::Replace)
             }
             ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
-                (self.unavailable(operation, format!("{address}: {text}; {CLUSTER}")), Connection::Keep)
+                (self.unavailable(operation, format!("{address}: {text}; {CLUSTER}")), AfterError::Keep)
             }
             _ if raw.contains("max number of clients") => {
-                (self.unavailable(operation, format!("{address}: {text}")), Connection::Replace)
+                (self.unavailable(operation, format!("{address}: {text}")), AfterError::Replace)
             }
-            _ if refuses_login(&raw) => (self.login_refused(operation, &text), Connection::Replace),
-            _ if let Some(advice) = refusal(&raw) => (refused(advice), Connection::Replace),
+            _ if refuses_login(&raw) => (self.login_refused(operation, &text), AfterError::Replace),
+            _ if let Some(advice) = refusal(&raw) => (refused(advice), AfterError::Replace),
             _ if let Some(advice) = advice_on_missing_right(&raw) => {
                 let advice = advice.replace("PREFIX", self.keyspace.prefix().as_str());
-                (self.missing_right(operation, format!("{text}; {advice}")), Connection::Keep)
+                (self.missing_right(operation, format!("{text}; {advice}")), AfterError::Keep)
             }
             _ if let Some(by) = block(&raw) => {
                 let said = format!("{address} says: {text}");
                 // After a failover the address may lead to the new primary, but only a new connection.
-                let connection = if by == Block::Replica { Connection::Replace } else { Connection::Keep };
-                (StoreError::Blocked { operation, by, said }, connection)
+                let after = if by == Block::Replica { AfterError::Replace } else { AfterError::Keep };
+                (StoreError::Blocked { operation, by, said }, after)
             }
             // Errors of the store's own scripts and of keys with a wrong type, and whatever else the server says: to call again does not help.
-            _ => (corrupt(operation, text), Connection::Keep),
+            _ => (corrupt(operation, text), AfterError::Keep),
         }
     }
 }
 
 /// What becomes of a connection after an error.
 #[derive(PartialEq, Eq)]
-pub(super) enum Connection {
+pub(super) enum AfterError {
     Keep,
     Replace,
 }
