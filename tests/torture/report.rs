@@ -15,6 +15,8 @@ use crate::worker;
 
 /// After the end of a handler, its settlement may be in flight for this long. A disruption of the worker in this time explains another execution.
 const SETTLING_MAX_MS: u64 = 2_000;
+/// A process that continues begins the handlers that it was about to begin within this time.
+const STARTING_MAX_MS: u64 = 500;
 
 /// A fault injected into a worker process. It explains why the jobs that the process held ran again.
 #[derive(Debug, Clone)]
@@ -32,6 +34,16 @@ impl Disruption {
     fn affects(&self, run: &Execution) -> bool {
         let running = run.end.is_none_or(|(end, _)| end + SETTLING_MAX_MS >= self.from_ms);
         self.pid == run.pid && run.start_ms <= self.until_ms && running && self.held.contains(&(run.job, run.grant))
+    }
+
+    /// Whether the process was stopped after it had taken this job and before the handler began: then the handler begins when the process continues, perhaps after
+    /// another worker has run the job.
+    fn delayed_start_of(&self, run: &Execution) -> bool {
+        let began_after = self.until_ms.saturating_sub(STARTING_MAX_MS)..=self.until_ms.saturating_add(STARTING_MAX_MS);
+        self.survived()
+            && self.pid == run.pid
+            && began_after.contains(&run.start_ms)
+            && self.held.contains(&(run.job, run.grant))
     }
 
     /// Whether the process continued, so that it may have run beside its successor.
@@ -143,7 +155,10 @@ impl Report {
     fn check_runs(&mut self, runs: &[Execution], disruptions: &[Disruption]) {
         for pair in runs.windows(2) {
             let (one, next) = (&pair[0], &pair[1]);
-            let disruption = disruptions.iter().find(|disruption| disruption.affects(one));
+            // The run that began later has the newer grant, unless its process was stopped as it was about to begin.
+            let is_late = next.grant < one.grant;
+            let explains = |of: &&Disruption| if is_late { of.delayed_start_of(next) } else { of.affects(one) };
+            let disruption = disruptions.iter().find(explains);
             let retried = next.failures > one.failures;
             if !retried {
                 match disruption {
@@ -304,4 +319,30 @@ fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job(
 fn percentiles_are_taken_by_nearest_rank() {
     assert_eq!(Spread::of((1..=100).rev().collect()), Spread { count: 100, p50: 50, p99: 99, max: 100 });
     assert_eq!(Spread::of(vec![7]), Spread { count: 1, p50: 7, p99: 7, max: 7 });
+}
+
+/// A worker is stopped between the check of a lease and the handler. Another one runs the job, and then the first one continues.
+#[test]
+fn a_handler_that_begins_when_its_stopped_process_continues_is_explained_by_the_stop_alone() {
+    let run = |grant, pid, start_ms| {
+        let end = Some((start_ms + 18, RunEnd::Returned));
+        Execution { job: 7, grant, failures: 0, pid, mark: 0, start_ms, end }
+    };
+    let runs = [run(2, 1, 10_500), run(1, 2, 11_001)];
+    let stop = |pid, until_ms, grant| Disruption {
+        what: "stopped",
+        pid,
+        from_ms: 9_500,
+        until_ms,
+        held: HashSet::from([(7, grant)]),
+    };
+    let unexplained = |disruption| {
+        let mut report = Report::default();
+        report.check_runs(&runs, &[disruption]);
+        report.unexplained
+    };
+    assert_eq!(unexplained(stop(2, 11_000, 1)), 0);
+    for other in [stop(1, 11_000, 1), stop(2, 11_000, 2), stop(2, 15_000, 1), stop(2, u64::MAX, 1)] {
+        assert_eq!(unexplained(other.clone()), 1, "{other:?}");
+    }
 }
