@@ -15,8 +15,10 @@ use crate::worker;
 
 /// After the end of a handler, its settlement may be in flight for this long. A disruption of the worker in this time explains another execution.
 const SETTLING_MAX_MS: u64 = 2_000;
-/// A process that continues begins the handlers that it was about to begin within this time.
+/// A process that continues begins a handler that it was about to begin within this time.
 const STARTING_MAX_MS: u64 = 500;
+/// A worker does not begin a job whose lease has expired. It can be stopped between this check and the handler, but hardly in two executors at once.
+const LATE_STARTS_MAX: usize = 1;
 
 /// A fault injected into a worker process. It explains why the jobs that the process held ran again.
 #[derive(Debug, Clone)]
@@ -24,32 +26,63 @@ pub(crate) struct Disruption {
     pub(crate) what: &'static str,
     pub(crate) pid: u64,
     pub(crate) from_ms: u64,
-    /// When the process continued; `u64::MAX` for a process that died.
-    pub(crate) until_ms: u64,
+    pub(crate) fate: Fate,
     /// The grants at the time of the fault: job and attempt.
     pub(crate) held: HashSet<(u64, u32)>,
 }
 
+/// What became of a disrupted process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Died,
+    /// It went on until this instant.
+    Ended {
+        at_ms: u64,
+    },
+    /// It was stopped, and continued at this instant.
+    Continued {
+        at_ms: u64,
+    },
+}
+
 impl Disruption {
+    /// Whether it explains that this run was followed by another one.
     fn affects(&self, run: &Execution) -> bool {
+        let until_ms = match self.fate {
+            Fate::Died => u64::MAX,
+            Fate::Ended { at_ms } | Fate::Continued { at_ms } => at_ms,
+        };
         let running = run.end.is_none_or(|(end, _)| end + SETTLING_MAX_MS >= self.from_ms);
-        self.pid == run.pid && run.start_ms <= self.until_ms && running && self.held.contains(&(run.job, run.grant))
+        self.held(run) && run.start_ms <= until_ms && running
     }
 
-    /// Whether the process was stopped after it had taken this job and before the handler began: then the handler begins when the process continues, perhaps after
-    /// another worker has run the job.
-    fn delayed_start_of(&self, run: &Execution) -> bool {
-        let began_after = self.until_ms.saturating_sub(STARTING_MAX_MS)..=self.until_ms.saturating_add(STARTING_MAX_MS);
-        self.survived()
-            && self.pid == run.pid
-            && began_after.contains(&run.start_ms)
-            && self.held.contains(&(run.job, run.grant))
+    /// Whether it explains that this run began late: the process was stopped as it was about to begin the handler, and continued.
+    fn delays(&self, run: &Execution) -> bool {
+        let Fate::Continued { at_ms } = self.fate else { return false };
+        self.held(run) && (at_ms..=at_ms + STARTING_MAX_MS).contains(&run.start_ms)
     }
 
-    /// Whether the process continued, so that it may have run beside its successor.
+    fn held(&self, run: &Execution) -> bool {
+        self.pid == run.pid && self.held.contains(&(run.job, run.grant))
+    }
+
+    /// Whether the process may have run beside its successor.
     fn survived(&self) -> bool {
-        self.until_ms != u64::MAX
+        self.fate != Fate::Died
     }
+
+    /// How many runs it delayed until the job had run under a later grant.
+    fn late_starts(&self, records: &Records) -> usize {
+        let is_late = |runs: &Vec<Execution>| {
+            runs.iter().any(|run| self.delays(run) && runs.iter().any(|next| overtook(next, run)))
+        };
+        records.executions.values().filter(|runs| is_late(runs)).count()
+    }
+}
+
+/// Whether `next`, under a later grant, began before `one`.
+fn overtook(next: &Execution, one: &Execution) -> bool {
+    next.grant > one.grant && next.start_ms < one.start_ms
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,15 +182,23 @@ impl Report {
         for runs in records.executions.values() {
             self.check_runs(runs, expected.disruptions);
         }
+        for disruption in expected.disruptions {
+            let late = disruption.late_starts(records);
+            if late > LATE_STARTS_MAX {
+                self.unexplained += late as u64;
+                let (what, pid) = (disruption.what, disruption.pid);
+                self.notes.push(format!("process {pid} ({what}) began {late} jobs late, after others had run them"));
+            }
+        }
         self.check_counters(records, stored, &by_number, expected.disruptions);
     }
 
     fn check_runs(&mut self, runs: &[Execution], disruptions: &[Disruption]) {
-        for pair in runs.windows(2) {
-            let (one, next) = (&pair[0], &pair[1]);
-            // The run that began later has the newer grant, unless its process was stopped as it was about to begin.
-            let is_late = next.grant < one.grant;
-            let explains = |of: &&Disruption| if is_late { of.delayed_start_of(next) } else { of.affects(one) };
+        let mut runs: Vec<&Execution> = runs.iter().collect();
+        runs.sort_by_key(|run| run.grant);
+        for (at, pair) in runs.windows(2).enumerate() {
+            let (one, next) = (pair[0], pair[1]);
+            let explains = |of: &&Disruption| if overtook(next, one) { of.delays(one) } else { of.affects(one) };
             let disruption = disruptions.iter().find(explains);
             let retried = next.failures > one.failures;
             if !retried {
@@ -169,14 +210,11 @@ impl Report {
                     }
                 }
             }
-            let both_ran = match one.end {
-                Some((end, _)) => end.saturating_sub(next.start_ms),
-                None => 0,
-            };
+            let both_ran = runs[at + 1..].iter().map(|later| overlap_ms(one, later)).max().unwrap_or(0);
             self.overlap_ms = self.overlap_ms.max(both_ran);
             if both_ran > 0 && !disruption.is_some_and(Disruption::survived) {
                 self.unexplained += 1;
-                self.notes.push(format!("ran twice at once without a reason: {one:?} beside {next:?}"));
+                self.notes.push(format!("ran twice at once without a reason: {one:?} beside {:?}", &runs[at + 1..]));
             }
         }
     }
@@ -287,6 +325,13 @@ impl fmt::Display for Report {
     }
 }
 
+/// How long a run went on beside another one of the same job. A run without an end went on for an unknown time: as the later one it counts, as the former one it does not.
+fn overlap_ms(one: &Execution, later: &Execution) -> u64 {
+    let Some((one_end, _)) = one.end else { return 0 };
+    let end = later.end.map_or(one_end, |(end, _)| end.min(one_end));
+    end.saturating_sub(one.start_ms.max(later.start_ms))
+}
+
 #[test]
 fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job() {
     let run = |grant, pid, start_ms, end| Execution { job: 7, grant, failures: 0, pid, mark: 0, start_ms, end };
@@ -294,7 +339,7 @@ fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job(
         what: "killed",
         pid,
         from_ms: 150,
-        until_ms: u64::MAX,
+        fate: Fate::Died,
         held: held.iter().map(|job| (*job, 1)).collect(),
     };
     let checked = |runs: &[Execution], disruptions: &[Disruption]| {
@@ -309,7 +354,7 @@ fn a_repeated_execution_is_explained_only_by_a_disruption_of_its_worker_and_job(
     assert_eq!(checked(&again, &[disruption(10, &[8])]), (0, 1), "the killed worker did not hold the job");
     let beside = [run(1, 10, 100, Some((230, RunEnd::Returned))), run(2, 11, 200, Some((210, RunEnd::Returned)))];
     assert_eq!(checked(&beside, &[disruption(10, &[7])]), (1, 1), "a dead process cannot run beside its successor");
-    let frozen = Disruption { until_ms: 300, ..disruption(10, &[7]) };
+    let frozen = Disruption { fate: Fate::Continued { at_ms: 300 }, ..disruption(10, &[7]) };
     assert_eq!(checked(&beside, &[frozen]), (1, 0));
     let retried = [run(1, 10, 100, Some((110, RunEnd::Failed))), Execution { failures: 1, ..run(2, 10, 200, None) }];
     assert_eq!(checked(&retried, &[]), (0, 0));
@@ -323,26 +368,41 @@ fn percentiles_are_taken_by_nearest_rank() {
 
 /// A worker is stopped between the check of a lease and the handler. Another one runs the job, and then the first one continues.
 #[test]
-fn a_handler_that_begins_when_its_stopped_process_continues_is_explained_by_the_stop_alone() {
-    let run = |grant, pid, start_ms| {
+fn a_late_start_is_explained_by_a_stop_of_its_own_process_alone_and_once() {
+    let run = |job, grant, pid, start_ms| {
         let end = Some((start_ms + 18, RunEnd::Returned));
-        Execution { job: 7, grant, failures: 0, pid, mark: 0, start_ms, end }
+        Execution { job, grant, failures: 0, pid, mark: 0, start_ms, end }
     };
-    let runs = [run(2, 1, 10_500), run(1, 2, 11_001)];
-    let stop = |pid, until_ms, grant| Disruption {
-        what: "stopped",
-        pid,
-        from_ms: 9_500,
-        until_ms,
-        held: HashSet::from([(7, grant)]),
+    let disruption = |pid, fate, grant| {
+        let held = HashSet::from([(7, grant), (8, grant)]);
+        Disruption { what: "stopped", pid, from_ms: 9_500, fate, held }
     };
-    let unexplained = |disruption| {
+    let unexplained = |runs: &[Execution], disruption| {
         let mut report = Report::default();
-        report.check_runs(&runs, &[disruption]);
+        report.check_runs(runs, &[disruption]);
         report.unexplained
     };
-    assert_eq!(unexplained(stop(2, 11_000, 1)), 0);
-    for other in [stop(1, 11_000, 1), stop(2, 11_000, 2), stop(2, 15_000, 1), stop(2, u64::MAX, 1)] {
-        assert_eq!(unexplained(other.clone()), 1, "{other:?}");
+    let (continued, ended) = (|at_ms| Fate::Continued { at_ms }, Fate::Ended { at_ms: 11_002 });
+    let stop = disruption(2, continued(11_000), 1);
+    let late = [run(7, 2, 1, 10_500), run(7, 1, 2, 11_001)];
+    assert_eq!(unexplained(&late, stop.clone()), 0);
+    for other in [
+        disruption(1, continued(11_000), 1),
+        disruption(2, continued(11_000), 2),
+        disruption(2, continued(15_000), 1),
+        disruption(2, continued(11_002), 1),
+        disruption(2, ended, 1),
+        disruption(2, Fate::Died, 1),
+    ] {
+        assert_eq!(unexplained(&late, other.clone()), 1, "{other:?}");
     }
+    // A third run follows the second, whose worker had no fault.
+    assert_eq!(unexplained(&[late[0], late[1], run(7, 3, 3, 12_000)], stop.clone()), 1);
+
+    let other_job = [run(8, 2, 1, 10_500), run(8, 1, 2, 11_001)];
+    let mut records = Records::default();
+    records.executions.insert(7, late.to_vec());
+    assert_eq!(stop.late_starts(&records), 1);
+    records.executions.insert(8, other_job.to_vec());
+    assert_eq!(stop.late_starts(&records), 2);
 }

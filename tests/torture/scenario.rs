@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::execution_log::ExecutionLog;
 use crate::page;
 use crate::proxy::Proxy;
-use crate::report::{Disruption, Expected, Report, StoredState};
+use crate::report::{Disruption, Expected, Fate, Report, StoredState};
 use crate::seed::seed;
 use crate::support::redis_server::RedisServer;
 use crate::support::{full_scale, unix_ms};
@@ -185,13 +185,23 @@ impl Scenario {
     pub(crate) async fn died(&mut self, what: &'static str, pid: u64, from_ms: u64) {
         self.fault(what);
         let held = self.held_grants().await;
-        self.disruptions.push(Disruption { what, pid, from_ms, until_ms: u64::MAX, held });
+        self.disruptions.push(Disruption { what, pid, from_ms, fate: Fate::Died, held });
     }
 
-    /// Records a disruption of this process, which held these grants and can continue afterwards.
+    /// Records a disruption of this process, which held these grants and went on until now.
     pub(crate) fn disrupted(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
         self.fault(what);
-        self.disruptions.push(Disruption { what, pid, from_ms, until_ms: unix_ms(), held });
+        self.disruptions.push(Disruption { what, pid, from_ms, fate: Fate::Ended { at_ms: unix_ms() }, held });
+    }
+
+    /// Continues this worker, which held these grants when it was stopped.
+    pub(crate) fn continue_stopped(&mut self, worker: &Worker, from_ms: u64, held: HashSet<(u64, u32)>) {
+        const WHAT: &str = "stopped and continued";
+        self.fault(WHAT);
+        // Before the signal: whatever the process begins after the stop, it begins later than this.
+        let fate = Fate::Continued { at_ms: unix_ms() };
+        worker.signal("-CONT");
+        self.disruptions.push(Disruption { what: WHAT, pid: worker.pid(), from_ms, fate, held });
     }
 
     pub(crate) fn fault(&mut self, what: &str) {
@@ -287,7 +297,7 @@ impl Scenario {
         self.report.evaluate(&records, &stored, &expected);
 
         let mut recovery: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
-        for disruption in self.disruptions.iter().filter(|disruption| disruption.until_ms == u64::MAX) {
+        for disruption in self.disruptions.iter().filter(|disruption| disruption.fate == Fate::Died) {
             for pair in records.executions.values().flat_map(|runs| runs.windows(2)) {
                 if pair[0].pid == disruption.pid && pair[0].end.is_none() && pair[1].failures == pair[0].failures {
                     let after = millis(pair[1].start_ms.saturating_sub(disruption.from_ms));

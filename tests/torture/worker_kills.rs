@@ -121,9 +121,8 @@ async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) 
     let b = WorkerConfig { lease, ..scenario.worker_config() }.start();
     let started_on_b = || async { scenario.log.read().of(number).iter().any(|run| run.pid == b.pid()) };
     scenario.until("B's takeover", started_on_b).await;
-    a.signal("-CONT");
+    scenario.continue_stopped(&a, from_ms, held);
     let _ = release.send(());
-    scenario.disrupted("stopped and continued", a.pid(), from_ms, held);
     scenario.until_done(number + 1).await;
     // The handler of A must end before A is shut down.
     let both_ended = || async {
@@ -214,8 +213,7 @@ async fn t23_a_rolling_deploy_counts_no_failure() {
                 worker.signal("-STOP");
                 let (from_ms, held) = (unix_ms(), scenario.held_grants().await);
                 tokio::time::sleep(config.lease * 3 / 2).await;
-                worker.signal("-CONT");
-                scenario.disrupted("stopped and continued", worker.pid(), from_ms, held);
+                scenario.continue_stopped(worker, from_ms, held);
                 continue;
             }
         }
