@@ -382,7 +382,7 @@ fn a_late_start_is_explained_by_a_stop_of_its_own_process_alone_and_once() {
         report.check_runs(runs, &[disruption]);
         report.unexplained
     };
-    let (continued, ended) = (|at_ms| Fate::Continued { at_ms }, Fate::Ended { at_ms: 11_002 });
+    let (continued, ended) = (|at_ms| Fate::Continued { at_ms }, Fate::Ended { at_ms: 11_000 });
     let stop = disruption(2, continued(11_000), 1);
     let late = [run(7, 2, 1, 10_500), run(7, 1, 2, 11_001)];
     assert_eq!(unexplained(&late, stop.clone()), 0);
