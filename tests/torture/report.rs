@@ -36,10 +36,10 @@ pub(crate) struct Disruption {
 pub(crate) enum Fate {
     Died,
     /// It went on until this instant.
-    Ended {
-        at_ms: u64,
+    WentOn {
+        until_ms: u64,
     },
-    /// It was stopped, and continued at this instant.
+    /// It was stopped, and continued at this instant. What it was about to do then, it does late.
     Continued {
         at_ms: u64,
     },
@@ -50,7 +50,8 @@ impl Disruption {
     fn affects(&self, run: &Execution) -> bool {
         let until_ms = match self.fate {
             Fate::Died => u64::MAX,
-            Fate::Ended { at_ms } | Fate::Continued { at_ms } => at_ms,
+            Fate::WentOn { until_ms } => until_ms,
+            Fate::Continued { at_ms } => at_ms,
         };
         let running = run.end.is_none_or(|(end, _)| end + SETTLING_MAX_MS >= self.from_ms);
         self.held(run) && run.start_ms <= until_ms && running
@@ -71,12 +72,11 @@ impl Disruption {
         self.fate != Fate::Died
     }
 
-    /// How many runs it delayed until the job had run under a later grant.
+    /// How many jobs it began late, although they were granted again.
     fn late_starts(&self, records: &Records) -> usize {
-        let is_late = |runs: &Vec<Execution>| {
-            runs.iter().any(|run| self.delays(run) && runs.iter().any(|next| overtook(next, run)))
-        };
-        records.executions.values().filter(|runs| is_late(runs)).count()
+        let is_stale = |run: &Execution, runs: &[Execution]| runs.iter().any(|other| other.grant > run.grant);
+        let jobs = records.executions.values();
+        jobs.filter(|runs| runs.iter().any(|run| self.delays(run) && is_stale(run, runs))).count()
     }
 }
 
@@ -198,9 +198,10 @@ impl Report {
         runs.sort_by_key(|run| run.grant);
         for (at, pair) in runs.windows(2).enumerate() {
             let (one, next) = (pair[0], pair[1]);
-            let explains = |of: &&Disruption| if overtook(next, one) { of.delays(one) } else { of.affects(one) };
+            let is_late = overtook(next, one);
+            let explains = |of: &&Disruption| of.delays(one) || (!is_late && of.affects(one));
             let disruption = disruptions.iter().find(explains);
-            let retried = next.failures > one.failures;
+            let retried = next.failures > one.failures && !is_late;
             if !retried {
                 match disruption {
                     Some(disruption) => *self.repeated.entry(disruption.what.to_owned()).or_default() += 1,
@@ -325,11 +326,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// How long a run went on beside another one of the same job. A run without an end went on for an unknown time: as the later one it counts, as the former one it does not.
+/// How long a run went on beside another one of the same job, which has a later grant.
 fn overlap_ms(one: &Execution, later: &Execution) -> u64 {
-    let Some((one_end, _)) = one.end else { return 0 };
-    let end = later.end.map_or(one_end, |(end, _)| end.min(one_end));
-    end.saturating_sub(one.start_ms.max(later.start_ms))
+    let Some((end, _)) = one.end else { return 0 };
+    if !overtook(later, one) {
+        return end.saturating_sub(later.start_ms);
+    }
+    later.end.map_or(end, |(later_end, _)| later_end.min(end)).saturating_sub(one.start_ms)
 }
 
 #[test]
@@ -382,7 +385,7 @@ fn a_late_start_is_explained_by_a_stop_of_its_own_process_alone_and_once() {
         report.check_runs(runs, &[disruption]);
         report.unexplained
     };
-    let (continued, ended) = (|at_ms| Fate::Continued { at_ms }, Fate::Ended { at_ms: 11_000 });
+    let (continued, ended) = (|at_ms| Fate::Continued { at_ms }, Fate::WentOn { until_ms: 11_000 });
     let stop = disruption(2, continued(11_000), 1);
     let late = [run(7, 2, 1, 10_500), run(7, 1, 2, 11_001)];
     assert_eq!(unexplained(&late, stop.clone()), 0);
@@ -398,6 +401,11 @@ fn a_late_start_is_explained_by_a_stop_of_its_own_process_alone_and_once() {
     }
     // A third run follows the second, whose worker had no fault.
     assert_eq!(unexplained(&[late[0], late[1], run(7, 3, 3, 12_000)], stop.clone()), 1);
+    // The other worker may also begin just after it.
+    assert_eq!(unexplained(&[late[1], run(7, 2, 1, 11_005)], stop.clone()), 0);
+    // A failure counted under the later grant makes the run under the earlier one no retry.
+    let failed = Execution { failures: 1, ..late[0] };
+    assert_eq!(unexplained(&[failed, late[1]], disruption(3, Fate::Died, 1)), 1);
 
     let other_job = [run(8, 2, 1, 10_500), run(8, 1, 2, 11_001)];
     let mut records = Records::default();

@@ -191,10 +191,11 @@ impl Scenario {
     /// Records a disruption of this process, which held these grants and went on until now.
     pub(crate) fn disrupted(&mut self, what: &'static str, pid: u64, from_ms: u64, held: HashSet<(u64, u32)>) {
         self.fault(what);
-        self.disruptions.push(Disruption { what, pid, from_ms, fate: Fate::Ended { at_ms: unix_ms() }, held });
+        self.disruptions.push(Disruption { what, pid, from_ms, fate: Fate::WentOn { until_ms: unix_ms() }, held });
     }
 
-    /// Continues this worker, which held these grants when it was stopped.
+    /// Continues this worker, which held these grants when it was stopped at any point of its work. A scenario that stops a worker at a known point records it by
+    /// [`disrupted`](Self::disrupted), which explains no late start.
     pub(crate) fn continue_stopped(&mut self, worker: &Worker, from_ms: u64, held: HashSet<(u64, u32)>) {
         const WHAT: &str = "stopped and continued";
         self.fault(WHAT);

@@ -121,8 +121,9 @@ async fn stop_and_take_over(scenario: &mut Scenario, point: Point, number: u64) 
     let b = WorkerConfig { lease, ..scenario.worker_config() }.start();
     let started_on_b = || async { scenario.log.read().of(number).iter().any(|run| run.pid == b.pid()) };
     scenario.until("B's takeover", started_on_b).await;
-    scenario.continue_stopped(&a, from_ms, held);
+    a.signal("-CONT");
     let _ = release.send(());
+    scenario.disrupted("stopped and continued", a.pid(), from_ms, held);
     scenario.until_done(number + 1).await;
     // The handler of A must end before A is shut down.
     let both_ended = || async {
