@@ -57,10 +57,12 @@ impl Disruption {
         self.held(run) && run.start_ms <= until_ms && running
     }
 
-    /// Whether it explains that this run began late: the process was stopped as it was about to begin the handler, and continued.
-    fn delays(&self, run: &Execution) -> bool {
+    /// Whether it explains that this run began late, beside or after `next` under a later grant: the process was stopped as it was about to begin the handler, and
+    /// continued.
+    fn delays(&self, run: &Execution, next: &Execution) -> bool {
         let Fate::Continued { at_ms } = self.fate else { return false };
-        self.held(run) && (at_ms..=at_ms + STARTING_MAX_MS).contains(&run.start_ms)
+        let until_ms = at_ms + STARTING_MAX_MS;
+        self.held(run) && (at_ms..=until_ms).contains(&run.start_ms) && next.start_ms <= until_ms
     }
 
     fn held(&self, run: &Execution) -> bool {
@@ -74,9 +76,10 @@ impl Disruption {
 
     /// How many jobs it began late, although they were granted again.
     fn late_starts(&self, records: &Records) -> usize {
-        let is_stale = |run: &Execution, runs: &[Execution]| runs.iter().any(|other| other.grant > run.grant);
-        let jobs = records.executions.values();
-        jobs.filter(|runs| runs.iter().any(|run| self.delays(run) && is_stale(run, runs))).count()
+        let is_late = |run: &Execution, runs: &[Execution]| {
+            runs.iter().any(|next| next.grant > run.grant && self.delays(run, next))
+        };
+        records.executions.values().filter(|runs| runs.iter().any(|run| is_late(run, runs))).count()
     }
 }
 
@@ -199,7 +202,7 @@ impl Report {
         for (at, pair) in runs.windows(2).enumerate() {
             let (one, next) = (pair[0], pair[1]);
             let is_late = overtook(next, one);
-            let explains = |of: &&Disruption| of.delays(one) || (!is_late && of.affects(one));
+            let explains = |of: &&Disruption| of.delays(one, next) || (!is_late && of.affects(one));
             let disruption = disruptions.iter().find(explains);
             let retried = next.failures > one.failures && !is_late;
             if !retried {
@@ -401,7 +404,9 @@ fn a_late_start_is_explained_by_a_stop_of_its_own_process_alone_and_once() {
     }
     // A third run follows the second, whose worker had no fault.
     assert_eq!(unexplained(&[late[0], late[1], run(7, 3, 3, 12_000)], stop.clone()), 1);
-    // The other worker may also begin just after it.
+    // What another worker begins much later has another reason.
+    assert_eq!(unexplained(&[late[1], run(7, 2, 1, 12_500)], stop.clone()), 1);
+    // But it may also begin just after it.
     assert_eq!(unexplained(&[late[1], run(7, 2, 1, 11_005)], stop.clone()), 0);
     // A failure counted under the later grant makes the run under the earlier one no retry.
     let failed = Execution { failures: 1, ..late[0] };
